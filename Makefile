@@ -1,0 +1,27 @@
+# The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
+.PHONY: check test bench demo
+PYTHON ?= python3
+# Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
+TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
+THREADS = OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1
+
+check: .venv/stamp
+	.venv/bin/ruff check .
+
+test: .venv/stamp
+	$(THREADS) .venv/bin/python -m pytest -q
+
+bench: .venv/stamp
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -q bench
+
+demo: .venv/stamp
+	$(THREADS) .venv/bin/pydisp prune demo --keep-ratio 0.5 --out build/demo --overwrite
+	$(THREADS) .venv/bin/python bench/masks.py
+
+.venv/stamp: pyproject.toml setup.py constraints.txt $(wildcard csrc/*)
+	@echo "Making .venv: torch, then pydisp with what its tests need; some minutes."
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet $(TORCH)
+	@grep -v '^torch==' constraints.txt > .venv/constraints.txt  # the torch chosen above stays
+	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,eval,peft]'
+	@touch $@

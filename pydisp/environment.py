@@ -1,0 +1,46 @@
+"""What this installation will run: versions, devices, the CPU's instruction sets, and the implementation behind each op."""
+
+import importlib.metadata
+import platform
+
+LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "triton", "lm-eval", "peft", "datasets")
+
+
+def environment() -> dict[str, dict]:
+    """Sections of plain values; a library that is not installed is None."""
+    import torch
+
+    from pydisp import __version__, ops
+
+    def version(name: str) -> str | None:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    devices = {"cpu": platform.processor() or platform.machine()}
+    for number in range(torch.cuda.device_count()):
+        devices[f"cuda:{number}"] = torch.cuda.get_device_name(number)
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Metal"
+    return {
+        "versions": {"pydisp": __version__, "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "devices": devices,
+        "cpu": {
+            "threads": torch.get_num_threads(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "instruction_sets": _instruction_sets(),
+        },
+        "ops": ops.implementations(),
+    }
+
+
+def _instruction_sets() -> list[str]:
+    """Those that matter to the kernels, of the running CPU; what the platform does not tell is left out."""
+    wanted = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = {word for line in file if line.startswith(("flags", "Features")) for word in line.split()}
+    except OSError:
+        return []
+    return [name for name in wanted if name in flags]

@@ -1,0 +1,441 @@
+"""The pruned model classes: one factory makes config, base model and language model of a family from transformers' own.
+
+The stock model is built, its decoder layers get narrower nn.Linear under their stock names, and a layer class whose forward
+selects each block's input features and index-adds its output (DISP-LLM, https://arxiv.org/abs/2410.11988, Algorithm 1 with the
+norm before the selection). Widths stand in `config.pydisp`, int32 indices in FeatureIndex submodules beside the projections.
+
+    config.json: {"model_type": "pydisp_llama", "pydisp": {"version": 1, "layers": [{"attention": {"input": 96, "output": 80},
+                  "mlp": {"input": 160, "middle": 200, "output": 168}}, {"attention": null, "mlp": ...}], ...}}
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from pydisp import ops
+from pydisp.indices import check_indices
+from pydisp.plan import PruningPlan
+from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
+
+FORMAT_VERSION = 1
+SHIM_FILE = "modeling_pydisp.py"
+INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
+
+
+class FeatureIndex(nn.Module):
+    """Holds one index list; a module, because some loaders accept tensors of modules only, never bare buffers.
+
+    `index`: (K,) int32, sorted, unique.
+    """
+
+    def __init__(self, width: int, device=None):
+        super().__init__()
+        self.register_buffer("index", torch.arange(width, dtype=torch.int32, device=device))
+
+    def load_weights(self, weights):
+        """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM)."""
+        loaded = set()
+        for name, tensor in weights:
+            self.index.copy_(tensor.to(self.index.dtype))
+            loaded.add(name)
+        return loaded
+
+
+def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool]:
+    center = isinstance(norm, nn.LayerNorm)
+    eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+    return norm.weight, getattr(norm, "bias", None), eps, center
+
+
+def _is_absent(norm: nn.Module) -> bool:
+    """Whether the weights are elsewhere until the module itself is called (offloading puts them on meta)."""
+    return norm.weight is not None and norm.weight.is_meta
+
+
+class _Layer:
+    """What the layer forwards share. D hidden; a removed block is None."""
+
+    norm_offset: float
+    family: Family
+
+    def _norm_select(self, norm: nn.Module, x: Tensor, index: Tensor) -> Tensor:
+        if _is_absent(norm):
+            return norm(x).index_select(-1, index)
+        weight, bias, eps, center = _norm_arguments(norm)
+        return ops.norm_select(x, weight, bias, index, eps, weight_offset=self.norm_offset, center=center)
+
+    def _add_norm_select(self, x: Tensor, update: Tensor, add: Tensor, norm: nn.Module, select: Tensor) -> tuple[Tensor, Tensor]:
+        if _is_absent(norm):
+            x = ops.index_add(x, update, add)
+            return x, norm(x).index_select(-1, select)
+        weight, bias, eps, center = _norm_arguments(norm)
+        return ops.add_norm_select(x, update, add, weight, bias, select, eps, weight_offset=self.norm_offset, center=center)
+
+    def _attend(self, selected: Tensor, **kwargs) -> Tensor:
+        update, _ = self.self_attn(hidden_states=selected, **kwargs)
+        return self._dropped(update, "resid_attn_dropout", "resid_dropout")
+
+    def _feed_forward(self, selected: Tensor) -> Tensor:
+        if self.family.mlp is None:
+            return self._dropped(self.fc2(self.activation_fn(self.fc1(selected))))
+        return self._dropped(self.mlp(selected), "resid_mlp_dropout", "resid_dropout")
+
+    def _dropped(self, update: Tensor, *modules: str) -> Tensor:
+        if not self.training:
+            return update
+        for name in modules:
+            if hasattr(self, name):
+                return getattr(self, name)(update)
+        # OPT keeps the rate in the layer; families without residual dropout have neither.
+        return nn.functional.dropout(update, p=getattr(self, "dropout", 0.0))
+
+    @property
+    def _has_attention(self) -> bool:
+        return self.self_attn is not None
+
+    @property
+    def _has_mlp(self) -> bool:
+        return self.mlp_input is not None
+
+
+class _Sequential(_Layer):
+    """Norm, attention, add, norm, MLP, add: the junction between the blocks is one op."""
+
+    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
+        attention_norm, mlp_norm = (getattr(self, names[0]) for names in (self.family.attention_norms, self.family.mlp_norms))
+        x = hidden_states
+        if self._has_attention:
+            selected = self._norm_select(attention_norm, x, self.attention_input.index)
+            update = self._attend(selected, **kwargs)
+            if not self._has_mlp:
+                return ops.index_add(x, update, self.attention_output.index)
+            x, selected = self._add_norm_select(x, update, self.attention_output.index, mlp_norm, self.mlp_input.index)
+        elif self._has_mlp:
+            selected = self._norm_select(mlp_norm, x, self.mlp_input.index)
+        else:
+            return x
+        return ops.index_add(x, self._feed_forward(selected), self.mlp_output.index)
+
+
+class _Parallel(_Layer):
+    """One norm, attention and MLP side by side (phi): the norm is taken once at full width, each block selects from it."""
+
+    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
+        x = hidden_states
+        if not (self._has_attention or self._has_mlp):
+            return x
+        normed = self.input_layernorm(x)
+        if self._has_attention:
+            update = self._attend(normed.index_select(-1, self.attention_input.index), **kwargs)
+            x = ops.index_add(x, update, self.attention_output.index)
+        if self._has_mlp:
+            update = self._feed_forward(normed.index_select(-1, self.mlp_input.index))
+            x = ops.index_add(x, update, self.mlp_output.index)
+        return x
+
+
+def _scattered(update: Tensor, index: Tensor, like: Tensor) -> Tensor:
+    return ops.index_add(torch.zeros_like(like), update, index)
+
+
+class _Sandwich(_Layer):
+    """A second norm over each block's full-width output (gemma2, gemma3); the norm of a removed block's zeros is zero."""
+
+    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
+        x = hidden_states
+        if self._has_attention:
+            update = self._attend(self._norm_select(self.input_layernorm, x, self.attention_input.index), **kwargs)
+            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output.index, x))
+        if self._has_mlp:
+            update = self._feed_forward(self._norm_select(self.pre_feedforward_layernorm, x, self.mlp_input.index))
+            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output.index, x))
+        return x
+
+
+class _OutputNorm(_Layer):
+    """A norm over each block's full-width output and none before it (olmo2)."""
+
+    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
+        x = hidden_states
+        if self._has_attention:
+            update = self._attend(x.index_select(-1, self.attention_input.index), **kwargs)
+            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output.index, x))
+        if self._has_mlp:
+            update = self._feed_forward(x.index_select(-1, self.mlp_input.index))
+            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output.index, x))
+        return x
+
+
+class _PostNorm(_Layer):
+    """A norm over the residual sum (the 350m style of OPT); it stays when its block is removed."""
+
+    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
+        x = hidden_states
+        if self._has_attention:
+            update = self._attend(x.index_select(-1, self.attention_input.index), **kwargs)
+            x = ops.index_add(x, update, self.attention_output.index)
+        x = self.self_attn_layer_norm(x)
+        if self._has_mlp:
+            update = self._feed_forward(x.index_select(-1, self.mlp_input.index))
+            x = ops.index_add(x, update, self.mlp_output.index)
+        return self.final_layer_norm(x)
+
+
+_LAYOUTS = {"sequential": _Sequential, "parallel": _Parallel, "sandwich": _Sandwich, "output_norm": _OutputNorm, "post_norm": _PostNorm}
+
+
+@cache
+def _layer_class(family: Family, stock: type) -> type:
+    name = f"Pydisp{stock.__name__}"
+    attributes = {"__module__": __name__, "__doc__": stock.__doc__, "family": family, "norm_offset": family.norm_offset}
+    made = type(name, (_LAYOUTS[family.layout], stock), attributes)
+    globals()[name] = made  # so that pickle finds it
+    return made
+
+
+def _replace_linear(layer: nn.Module, name: str, columns: int | None = None, rows: int | None = None) -> None:
+    old = layer.get_submodule(name)
+    new = nn.Linear(
+        columns or old.in_features, rows or old.out_features, bias=old.bias is not None, device=old.weight.device, dtype=old.weight.dtype
+    )
+    layer.set_submodule(name, new)
+
+
+def _narrow(layer: nn.Module, family: Family, widths: dict) -> None:
+    """Change one stock decoder layer to the widths of `config.pydisp["layers"]`: shapes only, and its class."""
+    device = next(layer.parameters()).device
+    attention, mlp = widths["attention"], widths["mlp"]
+    layer.attention_input = layer.attention_output = layer.mlp_input = layer.mlp_output = None
+    norms_leave = family.layout not in ("post_norm", "parallel")
+    if attention:
+        for name in family.attention_reads:
+            _replace_linear(layer, name, columns=attention["input"])
+        _replace_linear(layer, family.attention_write, rows=attention["output"])
+        layer.attention_input = FeatureIndex(attention["input"], device)
+        layer.attention_output = FeatureIndex(attention["output"], device)
+    else:
+        for name in (family.attention, *(family.attention_norms if norms_leave else ())):
+            setattr(layer, name, None)
+    if mlp:
+        for name in family.mlp_reads:
+            _replace_linear(layer, name, columns=mlp["input"], rows=mlp["middle"] * family.middle_copies)
+        _replace_linear(layer, family.mlp_write, columns=mlp["middle"], rows=mlp["output"])
+        layer.mlp_input = FeatureIndex(mlp["input"], device)
+        layer.mlp_output = FeatureIndex(mlp["output"], device)
+    else:
+        blocks = (family.mlp,) if family.mlp else (*family.mlp_reads, family.mlp_write)
+        for name in (*blocks, *(family.mlp_norms if norms_leave else ())):
+            setattr(layer, name, None)
+    if family.layout == "parallel" and not attention and not mlp:
+        for name in family.attention_norms:
+            setattr(layer, name, None)
+    layer.__class__ = _layer_class(family, type(layer))
+
+
+def kept_layer_types(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[str] | None:
+    """Attention types for a pruned config: a removed attention takes the type of the first one kept.
+
+    It has no mask and no cache of its own, so its type is free; this one makes slot 0 of the cache, which transformers asks for
+    the length, a slot that is in use.
+    """
+    if layer_types is None:
+        return None
+    first = layer_types[list(has_attention).index(True)]
+    return [kind if has else first for kind, has in zip(layer_types, has_attention, strict=True)]
+
+
+def cache_slots(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[int | None]:
+    """The place of each attention in the KV cache: the first free slot of its own type; None for a removed one.
+
+    transformers makes one slot a layer, each of its layer's type (full or sliding), and reads lengths from the first slots: an
+    attention that kept its own number behind a removed one would leave those empty and get wrong positions and masks.
+    """
+    types = list(layer_types) if layer_types is not None else ["all"] * len(has_attention)
+    free = {kind: iter([i for i, k in enumerate(types) if k == kind]) for kind in set(types)}
+    return [next(free[kind]) if has else None for kind, has in zip(types, has_attention, strict=True)]
+
+
+def _narrow_layers(config, family: Family, layers: nn.ModuleList) -> None:
+    widths = (config.pydisp or {}).get("layers")
+    if not widths:
+        return
+    has_attention = [w["attention"] is not None for w in widths]
+    slots = cache_slots(getattr(config, "layer_types", None), has_attention)
+    for layer, layer_widths, slot in zip(layers, widths, slots, strict=True):
+        _narrow(layer, family, layer_widths)
+        if slot is not None:
+            layer.self_attn.layer_idx = slot
+
+
+def check_widths(config) -> None:
+    """Refuse a `config.pydisp` that does not describe this model.
+
+    Raises: ValueError.
+    """
+    described = config.pydisp
+    if described is None:
+        return
+    if described.get("version") != FORMAT_VERSION:
+        raise ValueError(
+            f"this folder's pydisp format is version {described.get('version')}, this pydisp reads {FORMAT_VERSION}; install the pydisp that wrote it."
+        )
+    count = len(described.get("layers", ()))
+    if count != config.num_hidden_layers:
+        raise ValueError(
+            f"config.json has widths for {count} layers and num_hidden_layers {config.num_hidden_layers}; take both from one folder."
+        )
+    for number, layer in enumerate(described["layers"]):
+        for block, names in (("attention", ("input", "output")), ("mlp", ("input", "middle", "output"))):
+            for name in names:
+                width = layer[block] and layer[block].get(name)
+                limit = middle_size(config) if name == "middle" else config.hidden_size
+                if layer[block] and not (isinstance(width, int) and 0 < width <= limit):
+                    raise ValueError(
+                        f"config.json: {block}.{name} of layer {number} is {width}; a width must be a whole number from 1 to {limit}."
+                    )
+
+
+def middle_size(config) -> int:
+    """Width of the MLP middle of a dense model with this config."""
+    return config.ffn_dim if hasattr(config, "ffn_dim") else config.intermediate_size
+
+
+def check_loaded_indices(model: nn.Module) -> None:
+    """Refuse indices that are not sorted, unique and in range; indices on meta (offloaded) cannot be read and pass.
+
+    Raises: TypeError or ValueError naming the tensor.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, FeatureIndex) and not module.index.is_meta:
+            check_indices(module.index.cpu(), model.config.hidden_size, f"{name}.index")
+
+
+_SHIM = """# Loads through the installed package: pip install pydisp
+from pydisp.modeling import classes_of
+
+{config}, {model}, {lm} = classes_of("{model_type}")
+"""
+
+
+class _Pretrained:
+    """from_pretrained and save_pretrained of the pruned classes."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
+        """As in transformers; raises ValueError where an index is missing, out of range, unsorted, repeated or of another length.
+
+        transformers would leave a missing one as uninitialised memory and only warn.
+        """
+        try:
+            model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        except RuntimeError as error:
+            if "mismatch" in str(error):
+                lines = [line.strip() for line in str(error).splitlines() if "weight" in line or ".index" in line or "bias" in line]
+                raise ValueError(
+                    f"the weights do not have the widths of config.json ({'; '.join(lines[:2])}); copy the whole folder again."
+                ) from None
+            raise
+        missing = sorted(info["missing_keys"])
+        unexpected = sorted(k for k in info["unexpected_keys"] if k.endswith(".index"))
+        mismatched = sorted(str(m[0] if isinstance(m, tuple) else m) for m in info.get("mismatched_keys", ()))
+        for what, names in (
+            ("are missing from", missing),
+            ("are not of this model but in", unexpected),
+            ("have wrong shapes in", mismatched),
+        ):
+            if names:
+                raise ValueError(f"{', '.join(names[:3])} {what} the checkpoint ({len(names)} in all); copy the whole folder again.")
+        check_loaded_indices(model)
+        return (model, info) if output_loading_info else model
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As in transformers, with the shim file that loads the folder without `import pydisp` through trust_remote_code=True."""
+        config_class, model_class, lm_class = classes_of(self.config.model_type)
+        stem = SHIM_FILE.removesuffix(".py")
+        self.config.auto_map = {
+            "AutoConfig": f"{stem}.{config_class.__name__}",
+            "AutoModel": f"{stem}.{model_class.__name__}",
+            "AutoModelForCausalLM": f"{stem}.{lm_class.__name__}",
+        }
+        super().save_pretrained(save_directory, *args, **kwargs)
+        shim = _SHIM.format(
+            config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, model_type=self.config.model_type
+        )
+        Path(save_directory, SHIM_FILE).write_text(shim)
+
+
+@cache
+def classes_of(model_type: str) -> tuple[type, type, type]:
+    """Config, base model and language model class for `pydisp_<family>`, made and registered with Auto* on first use.
+
+    Raises: ValueError for an unknown family.
+    """
+    stock_type = re.sub(r"^pydisp_", "", model_type)
+    if stock_type not in FAMILIES:
+        raise ValueError(f"unknown pruned family {model_type!r}; known: {', '.join('pydisp_' + name for name in sorted(FAMILIES))}.")
+    stock_config, stock_model, stock_lm = (getattr(transformers, name) for name in FAMILIES[stock_type].class_names)
+
+    config_class = type(
+        f"Pydisp{stock_config.__name__}",
+        (stock_config,),
+        {"__module__": __name__, "__annotations__": {"pydisp": dict | None}, "pydisp": None, "model_type": f"pydisp_{stock_type}"},
+    )
+
+    def model_init(self, config, *args, **kwargs):
+        check_widths(config)
+        stock_model.__init__(self, config, *args, **kwargs)
+        _narrow_layers(config, family_of(config, stock_type), self.get_submodule(FAMILIES[stock_type].layers_path))
+        self.post_init()  # initialises the narrower projections, which the stock constructor has not seen
+
+    def lm_init(self, config, *args, **kwargs):
+        check_widths(config)
+        stock_lm.__init__(self, config, *args, **kwargs)
+        self.get_submodule(self.base_model_prefix).__class__ = model_class
+        _narrow_layers(config, family_of(config, stock_type), decoder_layers(self, FAMILIES[stock_type]))
+        self.post_init()
+
+    # Device placement must not cut a layer in two; the layers have other class names than the stock ones.
+    whole = [f"Pydisp{name}" for name in stock_model._no_split_modules or ()]
+    common = {"__module__": __name__, "config_class": config_class, "_no_split_modules": whole, "_supports_attention_backend": True}
+    model_class = type(f"Pydisp{stock_model.__name__}", (_Pretrained, stock_model), {**common, "__init__": model_init})
+    lm_class = type(f"Pydisp{stock_lm.__name__}", (_Pretrained, stock_lm), {**common, "__init__": lm_init})
+    transformers.AutoModel.register(config_class, model_class)
+    transformers.AutoModelForCausalLM.register(config_class, lm_class)
+    for made in (config_class, model_class, lm_class):
+        globals()[made.__name__] = made  # so that pickle and the shim find them
+    return config_class, model_class, lm_class
+
+
+def pruned_config(dense_config, plan: PruningPlan, spec: ModelSpec):
+    """The config of the pruned model: the dense one's values, the widths of the plan, free layer types for removed attention."""
+    config_class = classes_of(f"pydisp_{dense_config.model_type}")[0]
+    values = dense_config.to_dict()
+    for name in ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path"):
+        values.pop(name, None)
+    has_attention = [layer.attention is not None for layer in plan.layers]
+    layer_types = values.get("layer_types")
+    widths = []
+    for layer in plan.layers:
+        a, m = layer.attention, layer.mlp
+        widths.append(
+            {
+                "attention": a and {"input": len(a.input), "output": len(a.output)},
+                "mlp": m and {"input": len(m.input), "middle": len(m.middle), "output": len(m.output)},
+            }
+        )
+    described = {
+        "version": FORMAT_VERSION,
+        "layers": widths,
+        "dense_parameters": {"total": spec.parameters_total, "block": spec.parameters_block},
+        "model_digest": plan.model_digest,
+        "plan_digest": plan.digest(),
+    }
+    if layer_types is not None:
+        described["dense_layer_types"] = list(layer_types)
+        values["layer_types"] = kept_layer_types(layer_types, has_attention)
+    return config_class(**values, pydisp=described)

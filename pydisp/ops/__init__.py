@@ -1,0 +1,22 @@
+"""The ops of pydisp, each defined once for torch's dispatcher: schema, plain reference, fake and backward here, C++ and Triton where built.
+
+A name of this package is the op's function; the module of that name holds its reference: `from pydisp.ops.norm_select import reference`.
+"""
+
+from pydisp.ops import native
+from pydisp.ops.add_norm_select import add_norm_select
+from pydisp.ops.index_add import index_add
+from pydisp.ops.library import has_kernel
+from pydisp.ops.linear_cross_entropy import linear_cross_entropy
+from pydisp.ops.norm_select import norm_select
+from pydisp.ops.reinmax import reinmax
+
+__all__ = ["add_norm_select", "implementations", "index_add", "linear_cross_entropy", "native", "norm_select", "reinmax"]
+OPS = ("norm_select", "add_norm_select", "index_add", "reinmax", "linear_cross_entropy")
+
+native.load()
+
+
+def implementations() -> dict[str, dict[str, str]]:
+    """For each op and kind of device ("cpu", "cuda") what runs it: "c++", "triton" or "torch" (the reference)."""
+    return {op: {"cpu": "c++" if has_kernel(op, "CPU") else "torch", "cuda": "triton" if has_kernel(op, "CUDA") else "torch"} for op in OPS}

@@ -1,0 +1,65 @@
+"""reinmax: 0/1 gates whose gradient to their logits is the ReinMax estimate, second-order accurate.
+
+    draws = torch.bernoulli(torch.sigmoid(logits), generator=generator)
+    gates = reinmax(logits, draws)          # equal to draws; gates.sum().backward() reaches the logits
+
+The binary case of ReinMax (https://arxiv.org/abs/2304.08612, https://arxiv.org/abs/2410.11988 section 3.3). With pi0 = sigmoid(logits),
+pi1 = (draws + sigmoid(logits / temperature)) / 2, s[.] a stop of the gradient:
+    pi1' = sigmoid(s[logit(pi1) - logits] + logits);  pi2 = 2 pi1' - pi0 / 2;  gate = pi2 - s[pi2] + draws
+The DISP-LLM paper prints ln(pi1) for logit(pi1): at logits 3 and a linear loss the exact gradient is 0.0452, as printed it is 0.474.
+"""
+
+import torch
+from torch import Tensor
+
+from pydisp.ops.library import define, wide
+
+
+def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
+    """Gates equal to `draws`, with ReinMax's gradient to `logits`.
+
+    Args:
+        logits: any shape, floating; the bias that keeps everything at first (c = 3) is already in them.
+        draws: 0 or 1, logits' shape; drawn with probability sigmoid(logits); gets no gradient.
+        temperature: of the relaxation, > 0; the paper's value is 1.
+    Returns: draws in logits' dtype.
+    Raises: ValueError if the shapes differ or temperature is not positive.
+    """
+    if draws.shape != logits.shape:
+        raise ValueError(f"reinmax: draws have shape {tuple(draws.shape)}, logits {tuple(logits.shape)}; draw one gate for each logit.")
+    if not temperature > 0:
+        raise ValueError(f"reinmax: temperature is {temperature}; it must be positive, the paper uses 1.")
+    return _op(logits, draws, float(temperature))
+
+
+def reference(logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
+    """What the forward means: a copy of the draws."""
+    return torch.empty_like(logits, memory_format=torch.contiguous_format).copy_(draws)
+
+
+def _fake(logits, draws, temperature):
+    return logits.new_empty(logits.shape)
+
+
+def _setup_context(ctx, inputs, output):
+    logits, draws, ctx.temperature = inputs
+    ctx.save_for_backward(logits, draws)
+
+
+def _backward(ctx, grad):
+    logits, draws = ctx.saved_tensors
+    value, drawn = logits.to(wide(logits.dtype)), draws.to(wide(logits.dtype))
+    # sigmoid(-t) for 1 - sigmoid(t): the difference loses every digit at large logits
+    kept = (drawn + torch.sigmoid(value / ctx.temperature)) / 2
+    dropped = ((1 - drawn) + torch.sigmoid(-value / ctx.temperature)) / 2
+    slope = 2 * kept * dropped - torch.sigmoid(value) * torch.sigmoid(-value) / 2
+    return (grad * slope).to(logits.dtype), None, None
+
+
+_op = define(
+    "reinmax(Tensor logits, Tensor draws, float temperature) -> Tensor",
+    reference=reference,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_setup_context,
+)

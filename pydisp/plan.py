@@ -1,0 +1,170 @@
+"""PruningPlan: what stays of each layer of one model, as five IndexSets a layer. A file of its own.
+
+plan = PruningPlan.load("plan.safetensors")
+plan.layers[0].mlp.middle          # IndexSet of the intermediate features kept in layer 0
+plan.layers[3].attention is None   # the attention block of layer 3 is removed
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydisp.indices import IndexSet
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "pydisp"
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """`input`: features of the residual stream that q, k and v read (S1); `output`: those that o writes (S2)."""
+
+    input: IndexSet
+    output: IndexSet
+
+
+@dataclass(frozen=True)
+class MLPPlan:
+    """`input`: residual features read (S3); `middle`: intermediate features (S4); `output`: residual features written (S5)."""
+
+    input: IndexSet
+    middle: IndexSet
+    output: IndexSet
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One decoder layer; None is a block removed whole."""
+
+    attention: AttentionPlan | None
+    mlp: MLPPlan | None
+
+    def sets(self) -> dict[str, IndexSet | None]:
+        """The five sets by the names that reports use; None where the block is removed."""
+        a, m = self.attention, self.mlp
+        return {
+            "attention_input": a and a.input,
+            "attention_output": a and a.output,
+            "mlp_input": m and m.input,
+            "mlp_middle": m and m.middle,
+            "mlp_output": m and m.output,
+        }
+
+
+SETS = ("attention_input", "attention_output", "mlp_input", "mlp_middle", "mlp_output")
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """A plan for one model.
+
+    Attributes:
+        family: model type of the dense model, such as `llama`.
+        hidden_size, middle_size: widths of the residual stream and of the MLP middle in the dense model.
+        layers: one LayerPlan a decoder layer.
+        model_digest: digest of the dense model (`ModelSpec.digest`); surgery refuses any other model.
+    Raises: ValueError if an IndexSet is of another space, or if no attention block is left.
+    """
+
+    family: str
+    hidden_size: int
+    middle_size: int
+    layers: tuple[LayerPlan, ...]
+    model_digest: str
+
+    def __post_init__(self):
+        if not self.layers:
+            raise ValueError("PruningPlan: there are no layers; give one LayerPlan for each layer of the model.")
+        for number, layer in enumerate(self.layers):
+            for name, kept in layer.sets().items():
+                size = self.middle_size if name == "mlp_middle" else self.hidden_size
+                if kept is not None and kept.size != size:
+                    raise ValueError(
+                        f"PruningPlan: {name} of layer {number} indexes a space of {kept.size}, the model has {size}; make the plan anew."
+                    )
+        if all(layer.attention is None for layer in self.layers):
+            raise ValueError("PruningPlan: no attention block is left, so no token sees another; keep at least one.")
+
+    def digest(self) -> str:
+        """sha256 over everything the plan says."""
+        text = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        for name, kept in self._tensors().items():
+            text.update(name.encode() + kept.numpy().tobytes())
+        return text.hexdigest()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a safetensors file: int32 indices, and one metadata key with sorted JSON (several would be in random order)."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.partial")
+        save_file(self._tensors(), partial, metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "PruningPlan":
+        """Read what `save` wrote.
+
+        Raises: FileNotFoundError, or ValueError naming the file and the set that is missing or wrong.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no plan at {path}; give the plan.safetensors of a pruned folder.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+        except (SafetensorError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path.name} is not a plan ({error}); give the plan.safetensors of a pruned folder.") from None
+        if not isinstance(header, dict) or header.get("version") != FORMAT_VERSION:
+            raise ValueError(f"{path.name} is not a plan of version {FORMAT_VERSION}; give the plan.safetensors of a pruned folder.")
+        try:
+            return cls._from_tensors(header, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path.name} is damaged: {error.args[0]}") from None
+
+    def _header(self) -> dict:
+        return {
+            "version": FORMAT_VERSION,
+            "family": self.family,
+            "hidden_size": self.hidden_size,
+            "middle_size": self.middle_size,
+            "model_digest": self.model_digest,
+            "layers": [{"attention": layer.attention is not None, "mlp": layer.mlp is not None} for layer in self.layers],
+        }
+
+    def _tensors(self) -> dict:
+        return {
+            f"layers.{number}.{name}": kept.indices
+            for number, layer in enumerate(self.layers)
+            for name, kept in layer.sets().items()
+            if kept is not None
+        }
+
+    @classmethod
+    def _from_tensors(cls, header: dict, tensors: dict) -> "PruningPlan":
+        hidden, middle = header["hidden_size"], header["middle_size"]
+
+        def take(number: int, name: str, size: int) -> IndexSet:
+            key = f"layers.{number}.{name}"
+            if key not in tensors:
+                raise ValueError(f"{key} is missing; copy the whole file again.")
+            try:
+                return IndexSet(tensors[key], size)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{key}: {error}") from None
+
+        layers = []
+        for number, has in enumerate(header["layers"]):
+            attention = AttentionPlan(*(take(number, f"attention_{n}", hidden) for n in ("input", "output"))) if has["attention"] else None
+            mlp = (
+                MLPPlan(take(number, "mlp_input", hidden), take(number, "mlp_middle", middle), take(number, "mlp_output", hidden))
+                if has["mlp"]
+                else None
+            )
+            layers.append(LayerPlan(attention, mlp))
+        return cls(header["family"], hidden, middle, tuple(layers), header["model_digest"])

@@ -1,0 +1,70 @@
+"""The numbers, cells and facts of a report as words, the same in Markdown and HTML."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydisp.report import Metric
+
+Cell = str | int | float | bool | None
+
+
+def number(value: float) -> str:
+    """Four digits that count; whole numbers as they are, in groups of three."""
+    if isinstance(value, int) or value == 0:
+        return f"{value:,}" if isinstance(value, int) else "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if magnitude < -4 or magnitude > 14:
+        return f"{value:.3e}"
+    return f"{value:,.{max(0, 3 - magnitude)}f}"
+
+
+def value_text(metric: "Metric") -> str:
+    error = "" if metric.standard_error is None else f" ± {error_text(metric)}"
+    interval = "" if metric.interval is None else f" [{number(metric.interval[0])}, {number(metric.interval[1])}]"
+    return f"{number(metric.value)}{error}{interval}"
+
+
+def error_text(metric: "Metric") -> str:
+    """As many decimals as the value is printed with, but one digit that counts at least."""
+    decimals = len(number(metric.value).partition(".")[2])
+    error = metric.standard_error
+    return number(error) if error == 0 or "e" in number(metric.value) or error < 10**-decimals else f"{error:,.{decimals}f}"
+
+
+def direction(metric: "Metric") -> str:
+    return {None: "", True: "higher", False: "lower"}[metric.higher_is_better]
+
+
+def cell_text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return cell if isinstance(cell, str) else number(cell)
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[bool]:
+    return [bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(columns))]
+
+
+def flat_facts(facts: dict, prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key in sorted(facts):
+        value = facts[key]
+        if isinstance(value, dict) and value:
+            rows += flat_facts(value, f"{prefix}{key}.")
+        else:
+            rows.append((prefix + key, fact_text(value)))
+    return rows
+
+
+def fact_text(value) -> str:
+    """Exact, not rounded: a fact may be typed in again."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

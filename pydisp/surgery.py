@@ -1,0 +1,244 @@
+"""Surgery: gate a stock model for the search, slice its weights by a plan, and fill the slices back with zeros.
+
+The test of all three is one equality: pruned logits equal those of the dense model with the plan's weights set to zero.
+"""
+
+import copy
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.gates import Gates
+from pydisp.indices import IndexSet
+from pydisp.modeling import INDEX_NAMES, classes_of, middle_size, pruned_config
+from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
+from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
+
+
+class _GateSlot:
+    """What the hooks of a gated model read: the gates of the step under way, or none."""
+
+    gates: Gates | None = None
+
+
+@contextmanager
+def gated(model: nn.Module, spec: ModelSpec):
+    """Multiply the inputs and outputs of the stock projections by gates; weights frozen, evaluation mode; undone on leaving.
+
+    Yields a function: give it Gates (or None: the dense model) before each forward. Changes `model` only inside the context:
+    hooks, `requires_grad` and training mode are put back whatever happens.
+    """
+    slot = _GateSlot()
+    handles = []
+
+    def multiply(tensor: Tensor, number: int, name: str) -> Tensor:
+        if slot.gates is None:
+            return tensor
+        return tensor * getattr(slot.gates.layers[number], name).to(tensor.dtype)
+
+    def gate_input(number: int, name: str):
+        def hook(_module, args, kwargs):
+            if "hidden_states" in kwargs:
+                return args, {**kwargs, "hidden_states": multiply(kwargs["hidden_states"], number, name)}
+            return (multiply(args[0], number, name), *args[1:]), kwargs
+
+        return hook
+
+    def gate_output(number: int, name: str):
+        return lambda _module, _args, output: multiply(output, number, name)
+
+    family = spec.family
+    was_training = model.training
+    needed_grad = [p for p in model.parameters() if p.requires_grad]
+    try:
+        model.eval()
+        for parameter in needed_grad:
+            parameter.requires_grad_(False)
+        for number, layer in enumerate(decoder_layers(model, family)):
+            for module, name in (
+                (family.attention, "attention_input"),
+                (family.mlp_entry, "mlp_input"),
+                (family.mlp_write, "mlp_middle"),
+            ):
+                hook = gate_input(number, name)
+                handles.append(layer.get_submodule(module).register_forward_pre_hook(hook, with_kwargs=True))
+            for module, name in ((family.attention_write, "attention_output"), (family.mlp_write, "mlp_output")):
+                handles.append(layer.get_submodule(module).register_forward_hook(gate_output(number, name)))
+
+        def use(gates: Gates | None) -> None:
+            slot.gates = gates
+
+        yield use
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in needed_grad:
+            parameter.requires_grad_(True)
+        model.train(was_training)
+
+
+def _index_of(kept, copies: int = 1) -> Tensor:
+    """(copies * K,) int64 rows of a matrix that holds `copies` spaces one after the other."""
+    index = kept.indices.long()
+    return torch.cat([index + copy * kept.size for copy in range(copies)])
+
+
+def _slices(family: Family, layer: LayerPlan) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+    """Rows and columns kept of each projection (None: all) of the blocks that stay, by its name in the layer."""
+    kept: dict[str, tuple[Tensor | None, Tensor | None]] = {}
+    if layer.attention:
+        kept |= {name: (None, _index_of(layer.attention.input)) for name in family.attention_reads}
+        kept[family.attention_write] = (_index_of(layer.attention.output), None)
+    if layer.mlp:
+        middle = _index_of(layer.mlp.middle, family.middle_copies)
+        kept |= {name: (middle, _index_of(layer.mlp.input)) for name in family.mlp_reads}
+        kept[family.mlp_write] = (_index_of(layer.mlp.output), _index_of(layer.mlp.middle))
+    return kept
+
+
+def _layer_prefix(model: nn.Module, family: Family, number: int) -> str:
+    return f"{model.base_model_prefix}.{family.layers_path}.{number}."
+
+
+@torch.no_grad()
+def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = None) -> nn.Module:
+    """A new pruned model with the plan's slices of the dense one's weights, in evaluation mode; `model` is not changed.
+
+    Weights outside the decoder layers are shared with `model`, not copied; dtype and device are the dense model's.
+
+    Raises: ValueError if the plan is of another model.
+    """
+    spec = spec or ModelSpec.from_model(model)
+    spec.refuse_other(plan)
+    family = spec.family
+    config = pruned_config(model.config, plan, spec)
+    with torch.device("meta"):
+        pruned = classes_of(config.model_type)[2](config)
+    weights = dict(model.state_dict())
+    for number, layer in enumerate(plan.layers):
+        prefix = _layer_prefix(model, family, number)
+        for name, (rows, columns) in _slices(family, layer).items():
+            for kind in ("weight", "bias"):
+                key = f"{prefix}{name}.{kind}"
+                if key in weights:
+                    tensor = weights[key]
+                    tensor = tensor if rows is None else tensor.index_select(0, rows.to(tensor.device))
+                    if kind == "weight" and columns is not None:
+                        tensor = tensor.index_select(1, columns.to(tensor.device))
+                    weights[key] = tensor.contiguous()
+        device = next(model.parameters()).device
+        for name, kept in _index_sets(layer).items():
+            weights[f"{prefix}{name}.index"] = kept.indices.to(device)
+    expected = pruned.state_dict().keys()
+    # assign: the meta tensors become the slices; strict over what the pruned model has, dropping removed blocks.
+    pruned.load_state_dict({name: weights[name].detach() for name in expected}, strict=True, assign=True)
+    for name, buffer in model.named_buffers():
+        if name not in weights and _has_buffer(pruned, name):  # rotary frequencies and embedding scales are in no state dict
+            parent, _, leaf = name.rpartition(".")
+            pruned.get_submodule(parent)._buffers[leaf] = buffer.clone()
+    pruned.tie_weights()
+    if model.can_generate():
+        pruned.generation_config = copy.deepcopy(model.generation_config)
+    for parameter in pruned.parameters():
+        parameter.requires_grad_(True)
+    return pruned.eval()
+
+
+def _has_buffer(model: nn.Module, name: str) -> bool:
+    try:
+        model.get_buffer(name)
+    except AttributeError:
+        return False
+    return True
+
+
+def _index_sets(layer: LayerPlan) -> dict:
+    sets = (
+        layer.attention and layer.attention.input,
+        layer.attention and layer.attention.output,
+        layer.mlp and layer.mlp.input,
+        layer.mlp and layer.mlp.output,
+    )
+    return {name: kept for name, kept in zip(INDEX_NAMES, sets, strict=True) if kept is not None}
+
+
+@torch.no_grad()
+def mask_dense_(model: nn.Module, plan: PruningPlan) -> nn.Module:
+    """Set to zero, in place, every weight and bias of a dense model that the plan prunes: what the pruned model must equal."""
+    family = family_of(model.config)
+    for layer, planned in zip(decoder_layers(model, family), plan.layers, strict=True):
+        kept = _slices(family, planned)
+        for name in (*family.attention_reads, family.attention_write, *family.mlp_reads, family.mlp_write):
+            linear = layer.get_submodule(name)
+            rows, columns = kept.get(name, (torch.tensor([], dtype=torch.long), None))
+            keep = torch.ones_like(linear.weight, dtype=torch.bool)
+            if rows is not None:
+                keep &= torch.zeros(keep.shape[0], 1, dtype=torch.bool).index_fill_(0, rows, True).to(keep.device)
+            if columns is not None:
+                keep &= torch.zeros(1, keep.shape[1], dtype=torch.bool).index_fill_(1, columns, True).to(keep.device)
+            linear.weight.masked_fill_(~keep, 0)
+            if linear.bias is not None and rows is not None:
+                linear.bias.masked_fill_(
+                    ~torch.zeros_like(linear.bias, dtype=torch.bool).index_fill_(0, rows.to(linear.bias.device), True), 0
+                )
+    return model
+
+
+@torch.no_grad()
+def to_dense(model: nn.Module) -> nn.Module:
+    """The stock model of a pruned one, its removed weights filled with zeros: the same function anywhere, without the speed-up.
+
+    Norms of removed blocks, which then act on zeros, get their initial values.
+
+    Raises: ValueError if `model` is not a pruned model.
+    """
+    import transformers
+
+    if not getattr(model.config, "pydisp", None):
+        raise ValueError(f"this model is a {model.config.model_type}, not a pruned model; give a folder that `pydisp prune` wrote.")
+    stock_type = model.config.model_type.removeprefix("pydisp_")
+    values = model.config.to_dict()
+    described = values.pop("pydisp")
+    for name in ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path"):
+        values.pop(name, None)
+    if "dense_layer_types" in described:
+        values["layer_types"] = described["dense_layer_types"]
+    family = family_of(model.config, stock_type)
+    config_name, _, lm_name = FAMILIES[stock_type].class_names
+    config = getattr(transformers, config_name)(**values)
+    dense = getattr(transformers, lm_name)(config).to(dtype=model.dtype, device=model.device).eval()
+    source, target = model.state_dict(), dense.state_dict()
+    for number, layer in enumerate(decoder_layers(model, family)):
+        prefix = _layer_prefix(model, family, number)
+        for name in (*family.attention_reads, family.attention_write, *family.mlp_reads, family.mlp_write):
+            for kind in ("weight", "bias"):
+                if f"{prefix}{name}.{kind}" in target:
+                    target[f"{prefix}{name}.{kind}"].zero_()
+        for name, (rows, columns) in _slices(family, _plan_of(layer, family, dense.config)).items():
+            for kind in ("weight", "bias"):
+                if f"{prefix}{name}.{kind}" in source:
+                    part, full = source.pop(f"{prefix}{name}.{kind}"), target[f"{prefix}{name}.{kind}"]
+                    r = torch.arange(full.shape[0]) if rows is None else rows
+                    c = torch.arange(full.shape[-1]) if columns is None else columns
+                    where = (r[:, None], c) if kind == "weight" else (r,)
+                    full[tuple(i.to(full.device) for i in where)] = part
+    for name, tensor in source.items():
+        if name in target:
+            target[name].copy_(tensor)
+    dense.generation_config = copy.deepcopy(model.generation_config)
+    return dense
+
+
+def _plan_of(layer: nn.Module, family: Family, dense_config) -> LayerPlan:
+    """The plan of a pruned layer; its middle features get the first places, since their old ones are not stored (nor needed)."""
+
+    def index_set(name: str) -> IndexSet:
+        return IndexSet(getattr(layer, name).index, dense_config.hidden_size)
+
+    attention = AttentionPlan(index_set("attention_input"), index_set("attention_output")) if layer.attention_input is not None else None
+    if layer.mlp_input is None:
+        return LayerPlan(attention, None)
+    width = layer.get_submodule(family.mlp_write).in_features
+    middle = IndexSet(torch.arange(width, dtype=torch.int32), middle_size(dense_config))
+    return LayerPlan(attention, MLPPlan(index_set("mlp_input"), middle, index_set("mlp_output")))

@@ -1,0 +1,101 @@
+"""Builds csrc/ into pydisp/_native.so on torch's stable ABI when torch is there, and puts kernels/ into the wheel as pydisp.kernels.
+
+torch is found, never imported and never downloaded: PYDISP_TORCH_DIR (the folder `torch` of a site-packages), else the site-packages of
+the interpreter that builds. pip shows the target environment's even under build isolation; `python -m build` and `uv` show an empty one,
+so there give PYDISP_TORCH_DIR or --no-build-isolation. Without torch or a compiler the wheel is pure Python, and PYDISP_REQUIRE_NATIVE=1
+makes that an error.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+NATIVE = Path("pydisp", "_native.so")
+STABLE_HEADER = Path("include", "torch", "csrc", "stable", "library.h")
+# The two of math change no result: without them the float16 conversions stay scalar (2 times slower).
+COMPILER_FLAGS = ["-O3", "-std=c++20", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-shared", "-fvisibility=hidden"]
+COMPILER_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]  # torch 2.10, the oldest that serves
+
+
+class NotBuilt(Exception):
+    """Why there is no native library, as the end of a sentence."""
+
+
+def torch_dir() -> Path:
+    """The folder of the torch to build against; NotBuilt if there is none with the stable ABI's headers."""
+    given = os.environ.get("PYDISP_TORCH_DIR")
+    if given:
+        if not (Path(given) / STABLE_HEADER).is_file():
+            sys.exit(f"error: PYDISP_TORCH_DIR={given} has no {STABLE_HEADER}; name the folder `torch` of a site-packages, torch >= 2.10.")
+        return Path(given)
+    for folder in dict.fromkeys([sysconfig.get_path("platlib"), sysconfig.get_path("purelib"), *sys.path]):
+        if folder and (Path(folder, "torch") / STABLE_HEADER).is_file():
+            return Path(folder, "torch")
+    raise NotBuilt("torch >= 2.10 is not in this environment (PYDISP_TORCH_DIR names it elsewhere)")
+
+
+def compile_native(out: Path) -> None:
+    """Compile csrc/ into `out`; NotBuilt says why not."""
+    if sys.platform == "win32":
+        raise NotBuilt("csrc/ is not built on Windows yet")
+    torch = torch_dir()
+    compiler = shlex.split(os.environ.get("CXX") or "c++")
+    if shutil.which(compiler[0]) is None:
+        raise NotBuilt(f"there is no C++ compiler {compiler[0]!r} (CXX names another)")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = [*compiler, *COMPILER_FLAGS, "-isystem", f"{torch}/include", "csrc/ops.cpp", "-o", str(out), f"-L{torch}/lib", "-ltorch_cpu"]
+    print(shlex.join(command), flush=True)
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if run.returncode:
+        print(run.stderr, file=sys.stderr)
+        raise NotBuilt(f"{shlex.join(compiler)} failed with exit status {run.returncode}")
+
+
+class BuildPy(build_py):
+    """Also compiles csrc/ and copies kernels/; an editable install gets the library beside the sources and reads kernels/ in place."""
+
+    def run(self):
+        root = Path() if self.editable_mode else Path(self.build_lib)
+        if not self.editable_mode:  # what an earlier build left would slip into this wheel
+            shutil.rmtree(root / "pydisp", ignore_errors=True)
+        (root / NATIVE).unlink(missing_ok=True)
+        super().run()
+        if not self.editable_mode:
+            for kernel in sorted(Path("kernels").glob("*.py")):
+                self.copy_file(str(kernel), str(root / "pydisp" / "kernels" / kernel.name))
+        try:
+            compile_native(root / NATIVE)
+        except NotBuilt as why:
+            if os.environ.get("PYDISP_REQUIRE_NATIVE", "0") not in ("", "0"):
+                sys.exit(f"error: PYDISP_REQUIRE_NATIVE is set, but the C++ ops cannot be built: {why}.")
+            print(f"warning: the C++ ops of pydisp are not built, plain torch serves: {why}.", file=sys.stderr, flush=True)
+
+
+class BdistWheel(bdist_wheel):
+    """A wheel with the library serves any Python 3 of this platform, one without it any platform."""
+
+    def run(self):
+        self.run_command("build")
+        if self._has_native():
+            self.root_is_pure = False
+            self.distribution.has_ext_modules = lambda: True  # so that the files go where the wheel's root says: platlib
+        super().run()
+
+    def get_tag(self):
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_") if self._has_native() else "any"
+        return "py3", "none", platform
+
+    def _has_native(self) -> bool:
+        return Path(self.get_finalized_command("build").build_lib, NATIVE).is_file()
+
+
+if __name__ == "__main__":
+    setup(cmdclass={"build_py": BuildPy, "bdist_wheel": BdistWheel})

@@ -1,0 +1,54 @@
+"""What the tests of all ops share: dtypes with their tolerance, shapes at the edges, and the comparison with float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+# Beyond the reference's own error: some roundings of the largest values, because sums may run in another order.
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float16], ids=["f32", "bf16", "f16"])
+def dtype(request) -> torch.dtype:
+    return request.param
+
+
+@pytest.fixture
+def draw(generator) -> Callable[..., Tensor]:
+    """`draw(2, 3, dtype=...)`: normal values; `strided=True` gives them with the last two dimensions swapped in memory."""
+
+    def normal(*shape: int, dtype=torch.float64, strided=False, requires_grad=False) -> Tensor:
+        values = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        if strided:
+            values = values.transpose(-1, -2).contiguous().transpose(-1, -2) if values.dim() > 1 else values.repeat_interleave(2)[::2]
+        return values.requires_grad_(requires_grad)
+
+    return normal
+
+
+@pytest.fixture
+def draw_index(generator) -> Callable[[int, int], Tensor]:
+    """`draw_index(K, D)`: K sorted, unique int32 indices of D."""
+
+    def choose(kept: int, size: int) -> Tensor:
+        return torch.randperm(size, generator=generator)[:kept].sort().values.int()
+
+    return choose
+
+
+@pytest.fixture
+def assert_as_good() -> Callable[[Tensor, Tensor, Tensor], None]:
+    """`|found - gold| <= |reference in the same dtype - gold| + tolerance`, gold in float64."""
+
+    def check(found: Tensor, reference: Tensor, gold: Tensor) -> None:
+        assert found.dtype == reference.dtype and found.shape == gold.shape
+        if gold.numel() == 0:
+            return
+        assert not found.isnan().any()
+        scale = max(1.0, gold.abs().amax().item())  # at least 1: a gradient may be what is left of terms that cancel
+        own = (reference.double() - gold).abs().amax().item()
+        assert (found.double() - gold).abs().amax().item() <= own + TOLERANCE[found.dtype] * scale
+
+    return check

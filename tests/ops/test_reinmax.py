@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from pydisp import ops
+
+
+def by_detach(logits, draws, temperature):
+    """The estimator as written for the method, every stop of the gradient spelt out."""
+    pi0 = torch.sigmoid(logits)
+    pi1 = (draws + torch.sigmoid(logits / temperature)) / 2
+    pi1 = torch.sigmoid((torch.logit(pi1) - logits).detach() + logits)
+    pi2 = 2 * pi1 - pi0 / 2
+    return pi2 - pi2.detach() + draws
+
+
+@pytest.mark.parametrize("shape", [(1,), (63,), (3, 5), (0,)])
+def test_forward_is_the_draws(shape, dtype, draw, generator):
+    logits = draw(*shape, dtype=dtype)
+    draws = torch.bernoulli(torch.sigmoid(logits.float()), generator=generator)
+    assert torch.equal(ops.reinmax(logits, draws), draws.to(dtype))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("strided", [False, True])
+def test_gradient_is_that_of_the_detach_formula(strided, temperature, draw, generator):
+    logits = 3 + 2 * draw(17, 33, strided=strided)
+    draws, cotangent = torch.bernoulli(torch.sigmoid(logits), generator=generator), draw(17, 33)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    (ops.reinmax(ours, draws, temperature) * cotangent).sum().backward()
+    (by_detach(theirs, draws, temperature) * cotangent).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_gradient_in_narrow_dtypes_is_the_rounded_one(dtype, draw, generator):
+    logits = (3 + 2 * draw(257)).to(dtype)
+    draws = torch.bernoulli(torch.sigmoid(logits.float()), generator=generator)
+    ours, gold = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    ops.reinmax(ours, draws.to(dtype)).sum().backward()
+    by_detach(gold, draws.double(), 1.0).sum().backward()
+    torch.testing.assert_close(ours.grad.double(), gold.grad, rtol=torch.finfo(dtype).eps * 4, atol=1e-7)
+
+
+def test_expected_gradient_of_a_linear_loss_is_exact():
+    """At logit 3 it is sigmoid'(3) = 0.0452; with ln for logit, as the paper prints it, 0.474."""
+    logits = torch.full((2,), 3.0, dtype=torch.float64, requires_grad=True)
+    ops.reinmax(logits, torch.tensor([1.0, 0.0])).sum().backward()
+    kept = torch.sigmoid(logits.detach()[0])
+    expected = kept * logits.grad[0] + (1 - kept) * logits.grad[1]
+    torch.testing.assert_close(expected, kept * (1 - kept), rtol=1e-12, atol=0)
+    assert round(expected.item(), 4) == 0.0452
+
+
+def test_gradient_survives_large_logits():
+    logits = torch.tensor([40.0, -40.0, 90.0], requires_grad=True)
+    ops.reinmax(logits, torch.tensor([1.0, 0.0, 1.0])).sum().backward()
+    assert (logits.grad[:2] > 0).all() and logits.grad.isfinite().all()
+
+
+def test_opcheck_and_compile(draw):
+    logits, draws = draw(5, requires_grad=True), torch.tensor([0.0, 1, 1, 0, 1])
+    torch.library.opcheck(torch.ops.pydisp.reinmax.default, (logits, draws, 1.0))
+    compiled = torch.compile(ops.reinmax, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(logits, draws), draws.double())
+
+
+def test_wrong_shape_and_temperature_are_refused(draw):
+    with pytest.raises(ValueError, match="one gate for each logit"):
+        ops.reinmax(draw(3), torch.ones(2))
+    with pytest.raises(ValueError, match="temperature is 0"):
+        ops.reinmax(draw(3), torch.ones(3), 0)

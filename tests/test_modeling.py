@@ -1,0 +1,289 @@
+"""The pruned classes as transformers' users meet them: caches, padding, compile, save and load, damage, training."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from families import MODELS, random_plan, tiny_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, StaticCache
+
+from pydisp.modeling import FeatureIndex, cache_slots, classes_of, kept_layer_types
+from pydisp.spec import ModelSpec
+from pydisp.surgery import prune_model
+
+IDS = torch.randint(3, 97, (2, 14), generator=torch.Generator().manual_seed(0))
+
+
+def pruned_model(name, dtype=torch.float64, removed=((0,), (2,))):
+    dense = tiny_model(name, dtype=dtype)
+    return prune_model(dense, random_plan(ModelSpec.from_model(dense), 1, *removed))
+
+
+@pytest.fixture(params=MODELS)
+def pruned(request):
+    return pruned_model(request.param)
+
+
+@torch.no_grad()
+def one_by_one(model, ids, cache=None, mask=None, prefill=3):
+    """Logits by a prefill of some tokens and then token by token from the cache."""
+    steps = [slice(0, prefill), *(slice(t, t + 1) for t in range(prefill, ids.shape[1]))]
+    out = []
+    for step in steps:
+        extra = {} if mask is None else {"attention_mask": mask[:, : step.stop]}
+        if mask is not None:
+            extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)[:, step]
+        result = model(input_ids=ids[:, step], past_key_values=cache, use_cache=True, **extra)
+        cache = result.past_key_values
+        out.append(result.logits)
+    return torch.cat(out, 1)
+
+
+# transformers takes RMSNorm in float32, so equal positions may differ by its rounding.
+TOLERANCE = 2e-5
+
+
+@pytest.mark.parametrize(
+    "removed", [((), ()), ((0,), (2,)), ((0, 2), ()), ((1, 3), (0,))], ids=["none", "first", "first-kind", "second-kind"]
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_cached_logits_equal_uncached(name, removed):
+    model = pruned_model(name, removed=removed)
+    with torch.no_grad():
+        want = model(input_ids=IDS, use_cache=False).logits
+    assert (one_by_one(model, IDS) - want).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_left_padded_batch_equals_its_rows_alone(name):
+    # float32: transformers fills masks with the dtype's minimum, which is -inf in the float32 softmax of a float64 model.
+    pruned = pruned_model(name, torch.float32)
+    mask = torch.ones_like(IDS)
+    mask[0, :4] = 0
+    with torch.no_grad():
+        alone = pruned(input_ids=IDS[:1, 4:], use_cache=False).logits
+        whole = pruned(input_ids=IDS[1:], use_cache=False).logits
+    got = one_by_one(pruned, IDS, mask=mask, prefill=6)
+    assert (got[:1, 4:] - alone).abs().max() < 1e-3
+    assert (got[1:] - whole).abs().max() < 1e-3
+
+
+def test_static_cache_equals_no_cache(pruned):
+    with torch.no_grad():
+        want = pruned(input_ids=IDS, use_cache=False).logits
+    cache = StaticCache(config=pruned.config, max_cache_len=32)
+    assert (one_by_one(pruned, IDS, cache) - want).abs().max() < TOLERANCE
+
+
+def test_generate_with_and_without_cache_agree(pruned):
+    kwargs = dict(max_new_tokens=8, do_sample=False, attention_mask=torch.ones_like(IDS))
+    cached = pruned.generate(IDS, use_cache=True, **kwargs)
+    assert torch.equal(cached, pruned.generate(IDS, use_cache=False, **kwargs))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "opt-350m", "phi"])  # one of each kind of layer; each compiles for seconds
+def test_compiled_equals_eager(name):
+    model = pruned_model(name, torch.float32)
+    with torch.no_grad():
+        want = model(input_ids=IDS, use_cache=False).logits
+        torch._dynamo.reset()
+        got = torch.compile(model, backend="aot_eager", fullgraph=True)(input_ids=IDS, use_cache=False).logits
+    assert (got - want).abs().max() < 1e-3
+
+
+def test_cache_slots_keep_the_types():
+    types = ["s", "f", "s", "f"]
+    assert cache_slots(None, [False, True, True]) == [None, 0, 1]
+    assert cache_slots(types, [True] * 4) == [0, 1, 2, 3]
+    assert cache_slots(types, [False, True, True, True]) == [None, 1, 0, 3]
+    kept = kept_layer_types(types, [False, True, False, True])
+    assert kept == ["f"] * 4 and cache_slots(kept, [False, True, False, True]) == [None, 0, None, 1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_save_and_load_is_exact(name, tmp_path):
+    pruned = pruned_model(name, torch.float32)
+    pruned.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(loaded) is type(pruned) and loaded.dtype == pruned.dtype
+    with torch.no_grad():
+        assert torch.equal(loaded(input_ids=IDS).logits, pruned(input_ids=IDS).logits)
+    base = AutoModel.from_pretrained(tmp_path)
+    assert isinstance(base, classes_of(pruned.config.model_type)[1])
+    with torch.no_grad():
+        hidden = pruned.base_model(input_ids=IDS).last_hidden_state
+        assert torch.equal(base(input_ids=IDS).last_hidden_state, hidden)
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    model = pruned_model("llama")
+    for folder in ("a", "b"):
+        model.save_pretrained(tmp_path / folder)
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_sharded_checkpoint_loads(tmp_path):
+    model = pruned_model("llama")
+    model.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    with torch.no_grad():
+        assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path)(input_ids=IDS).logits, model(input_ids=IDS).logits)
+
+
+def test_hidden_states_and_attentions_are_recorded():
+    model = pruned_model("llama")
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        out = model(input_ids=IDS, output_hidden_states=True, output_attentions=True)
+    assert len(out.hidden_states) == 5 and len(out.attentions) == 3  # one attention is removed
+
+
+def _damage(folder, change):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+INDEX = "model.layers.1.attention_input.index"
+
+
+def _repeat(tensors):
+    tensors[INDEX][1] = tensors[INDEX][0]
+
+
+def _unsort(tensors):
+    tensors[INDEX] = tensors[INDEX].flip(0).contiguous()
+
+
+def _out_of_range(tensors):
+    tensors[INDEX][-1] = 48
+
+
+def _shorten(tensors):
+    tensors[INDEX] = tensors[INDEX][:-1].clone()
+
+
+def _unexpected(tensors):
+    tensors["model.layers.0.attention_input.index"] = tensors[INDEX].clone()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(INDEX), "attention_input.index are missing from the checkpoint"),
+        (_repeat, "index: index .* is repeated"),
+        (_unsort, "not sorted"),
+        (_out_of_range, "index 48 is outside a space of size 48"),
+        (_shorten, "do not have the widths"),
+        (_unexpected, "not of this model"),
+    ],
+    ids=["missing", "repeated", "unsorted", "out-of-range", "wrong-length", "unexpected"],
+)
+def test_damaged_indices_are_refused(tmp_path, change, message):
+    pruned_model("llama").save_pretrained(tmp_path)
+    _damage(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda p: p["layers"].pop(), "widths for 3 layers"),
+        (lambda p: p["layers"][1]["attention"].update(input=0), "attention.input of layer 1 is 0"),
+        (lambda p: p["layers"][1]["mlp"].update(middle=999), "mlp.middle of layer 1 is 999"),
+        (lambda p: p.update(version=7), "format is version 7"),
+    ],
+)
+def test_wrong_widths_are_refused(tmp_path, edit, message):
+    pruned_model("llama").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    edit(config["pydisp"])
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+def test_from_config_initialises_every_weight():
+    values = pruned_model("llama").config.to_dict()
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_config(config)(input_ids=IDS).logits
+    assert torch.isfinite(logits).all()
+
+
+_FRESH = """
+import sys
+{imports}
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1]{kwargs})
+print(type(model).__module__, type(model).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "kwargs", "works"),
+    [("import pydisp", "", True), ("", ", trust_remote_code=True", True), ("", ", trust_remote_code=False", False)],
+    ids=["import", "trust", "neither"],
+)
+def test_loading_in_a_fresh_process(tmp_path, imports, kwargs, works):
+    pruned_model("llama").save_pretrained(tmp_path)
+    code = _FRESH.format(imports=imports, kwargs=kwargs)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode == 0) is works, done.stderr
+    if works:
+        assert "PydispLlamaForCausalLM" in done.stdout
+    else:
+        assert "trust_remote_code" in done.stderr
+
+
+def test_training_reaches_every_weight_and_checkpointing_changes_nothing():
+    model = pruned_model("llama")
+    grads = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.train()
+        model(input_ids=IDS, labels=IDS).loss.backward()
+        grads.append({n: p.grad.clone() for n, p in model.named_parameters()})
+    assert all(torch.isfinite(g).all() and g.abs().sum() > 0 for g in grads[0].values())
+    assert all((grads[0][n] - grads[1][n]).abs().max() < 1e-9 for n in grads[0])
+
+
+def test_lora_on_all_linears_trains_saves_and_merges(tmp_path):
+    peft = pytest.importorskip("peft")
+    model = pruned_model("llama", torch.float32)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules="all-linear", r=2, task_type="CAUSAL_LM"))
+    optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.5)
+    losses = []
+    for _ in range(3):
+        loss = adapted(input_ids=IDS, labels=IDS).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    adapted.eval()
+    with torch.no_grad():
+        want = adapted(input_ids=IDS).logits
+        adapted.save_pretrained(tmp_path)
+        again = peft.PeftModel.from_pretrained(pruned_model("llama", torch.float32), tmp_path).eval()
+        assert torch.allclose(again(input_ids=IDS).logits, want, atol=1e-5)
+        assert torch.allclose(again.merge_and_unload()(input_ids=IDS).logits, want, atol=1e-4)
+
+
+def test_feature_index_copies_what_a_loader_hands_over():
+    module = FeatureIndex(3)
+    assert module.load_weights([("index", torch.tensor([1, 4, 7]))]) == {"index"}
+    assert module.index.tolist() == [1, 4, 7] and module.index.dtype == torch.int32
+
+
+def test_unknown_pruned_family_is_refused():
+    with pytest.raises(ValueError, match="unknown pruned family 'pydisp_mamba'"):
+        classes_of("pydisp_mamba")
