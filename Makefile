@@ -16,7 +16,7 @@ bench: .venv/stamp
 
 demo: .venv/stamp
 	$(THREADS) .venv/bin/pydisp prune demo --keep-ratio 0.5 --out build/demo --overwrite
-	$(THREADS) .venv/bin/python bench/masks.py
+	$(THREADS) .venv/bin/python bench/masks.py --learned build/demo
 
 .venv/stamp: pyproject.toml setup.py constraints.txt $(wildcard csrc/*)
 	@echo "Making .venv: torch, then pydisp with what its tests need; some minutes."

@@ -139,7 +139,7 @@ class PruningPlan:
 
     def _tensors(self) -> dict:
         return {
-            f"layers.{number}.{name}": kept.indices
+            f"layers.{number}.{name}": kept.indices.clone()  # equal sets may be one tensor, which safetensors refuses
             for number, layer in enumerate(self.layers)
             for name, kept in layer.sets().items()
             if kept is not None

@@ -129,7 +129,7 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
                     weights[key] = tensor.contiguous()
         device = next(model.parameters()).device
         for name, kept in _index_sets(layer).items():
-            weights[f"{prefix}{name}.index"] = kept.indices.to(device)
+            weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # equal sets may be one tensor
     expected = pruned.state_dict().keys()
     # assign: the meta tensors become the slices; strict over what the pruned model has, dropping removed blocks.
     pruned.load_state_dict({name: weights[name].detach() for name in expected}, strict=True, assign=True)

@@ -1,0 +1,5 @@
+"""python -m pydisp"""
+
+from pydisp.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Other tools that run pydisp's models; each imports its tool only when it is used."""

@@ -1,0 +1,179 @@
+"""The plans that learned masks are measured against, each at the same exact budget.
+
+`random`; `magnitude` (norms of the weights that a feature meets); `wanda` (those norms times the norm of the feature's
+activations, after Wanda, https://arxiv.org/abs/2306.11695); `layerdrop` (whole layers, least block influence first, after
+ShortGPT, https://arxiv.org/abs/2403.03853, the rest of the budget from the next one's MLP middle). The first three keep the
+same share of every mask. `constrained` is a search with tied masks and lives in `search.py`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.gates import LayerGates
+from pydisp.indices import IndexSet
+from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
+from pydisp.pruning.conversion import convert, ranked, untied
+from pydisp.spec import ModelSpec, decoder_layers
+
+
+def random_plan(spec: ModelSpec, budget: int, round_to: int, generator: torch.Generator) -> PruningPlan:
+    """Features at random."""
+    sizes = [spec.middle_size if name == "mlp_middle" else spec.hidden_size for name in LayerGates._fields]
+    layers = [[ranked(torch.rand(size, generator=generator)) for size in sizes] for _ in spec.costs]
+    return convert(untied(layers), spec, budget, round_to)
+
+
+def _column_norms(linears: Iterable[nn.Linear]) -> Tensor:
+    return torch.stack([m.weight.float().square().sum(0) for m in linears]).sum(0).sqrt()
+
+
+def _row_norms(linear: nn.Linear) -> Tensor:
+    return linear.weight.float().norm(dim=1)
+
+
+@torch.no_grad()
+def magnitude_plan(model: nn.Module, spec: ModelSpec, budget: int, round_to: int) -> PruningPlan:
+    """Features by the norm of their weights: columns where a block reads (times the norm's gain), rows where it writes."""
+    family, layers = spec.family, []
+    for layer in decoder_layers(model, spec.family):
+        reads = [layer.get_submodule(n) for n in family.attention_reads]
+        mlp_reads = [layer.get_submodule(n) for n in family.mlp_reads]
+        write, mlp_write = layer.get_submodule(family.attention_write), layer.get_submodule(family.mlp_write)
+        rows = torch.cat([m.weight.float().square().sum(1) for m in mlp_reads]).view(-1, spec.middle_size).sum(0)
+        scores = (
+            _column_norms(reads) * _gain(layer, family.attention_norms, spec),
+            _row_norms(write),
+            _column_norms(mlp_reads) * _gain(layer, family.mlp_norms or family.attention_norms, spec),
+            (rows + mlp_write.weight.float().square().sum(0)).sqrt(),
+            _row_norms(mlp_write),
+        )
+        layers.append([ranked(s.cpu()) for s in scores])
+    return convert(untied(layers), spec, budget, round_to)
+
+
+def _gain(layer: nn.Module, norms: tuple[str, ...], spec: ModelSpec) -> Tensor:
+    if spec.family.layout in ("output_norm", "post_norm"):  # the block reads the residual stream itself
+        return torch.ones(())
+    weight = getattr(layer.get_submodule(norms[0]), "weight", None)
+    return torch.ones(()) if weight is None else (weight.float() + spec.family.norm_offset).abs()
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What one pass over the calibration windows leaves: norms over all tokens, and each layer's influence.
+
+    `norms[layer]`: five (width,) tensors in the order of LayerGates; `influence[layer]`: mean of 1 - cos(input, output) over tokens.
+    """
+
+    norms: tuple[LayerGates, ...]
+    influence: tuple[float, ...]
+
+
+@torch.no_grad()
+def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tensor]) -> Activations:
+    """Run (B, T) batches of token ids through the dense model; its hooks are removed whatever happens."""
+    family, handles = spec.family, []
+    sums = [[torch.zeros((), dtype=torch.float64)] * 5 for _ in spec.costs]
+    influence = [[0.0, 0] for _ in spec.costs]
+
+    def add(number: int, place: int, tensor: Tensor) -> None:
+        sums[number][place] = sums[number][place] + tensor.flatten(0, -2).double().square().sum(0).cpu()
+
+    def on_input(number: int, place: int):
+        def hook(_module, args, kwargs):
+            add(number, place, kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
+
+        return hook
+
+    def on_output(number: int, place: int):
+        return lambda _module, _args, output: add(number, place, output)
+
+    def on_layer(number: int):
+        def hook(_module, args, output):
+            output = output[0] if isinstance(output, tuple) else output
+            change = 1 - nn.functional.cosine_similarity(args[0].float(), output.float(), dim=-1)
+            influence[number][0] += change.sum().item()
+            influence[number][1] += change.numel()
+
+        return hook
+
+    was_training = model.training
+    try:
+        model.eval()
+        for number, layer in enumerate(decoder_layers(model, family)):
+            handles.append(layer.register_forward_hook(on_layer(number)))
+            for place, module in ((0, family.attention), (2, family.mlp_entry), (3, family.mlp_write)):
+                handles.append(layer.get_submodule(module).register_forward_pre_hook(on_input(number, place), with_kwargs=True))
+            for place, module in ((1, family.attention_write), (4, family.mlp_write)):
+                handles.append(layer.get_submodule(module).register_forward_hook(on_output(number, place)))
+        for batch in batches:
+            model(input_ids=batch.to(model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(was_training)
+    norms = tuple(LayerGates(*(s.sqrt() for s in layer)) for layer in sums)
+    return Activations(norms, tuple(total / count for total, count in influence))
+
+
+@torch.no_grad()
+def wanda_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
+    """Features by weight norm times activation norm where a block reads, by activation norm where it writes."""
+    family, layers = spec.family, []
+    for layer, norms in zip(decoder_layers(model, spec.family), seen.norms, strict=True):
+        reads = _column_norms(layer.get_submodule(n) for n in family.attention_reads).cpu()
+        mlp_reads = _column_norms(layer.get_submodule(n) for n in family.mlp_reads).cpu()
+        mlp_write = _column_norms([layer.get_submodule(family.mlp_write)]).cpu()
+        scores = (
+            norms.attention_input * reads,
+            norms.attention_output,
+            norms.mlp_input * mlp_reads,
+            norms.mlp_middle * mlp_write,
+            norms.mlp_output,
+        )
+        layers.append([ranked(s) for s in scores])
+    return convert(untied(layers), spec, budget, round_to)
+
+
+@torch.no_grad()
+def layerdrop_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
+    """Drop whole layers, least influence first, while the budget asks for it; the rest from the MLP middle of the next.
+
+    Where even that whole MLP is not enough, it goes, and the one after it gives the rest. Middle features go by their Wanda score.
+    """
+    full = LayerPlan(
+        AttentionPlan(IndexSet.full(spec.hidden_size), IndexSet.full(spec.hidden_size)),
+        MLPPlan(IndexSet.full(spec.hidden_size), IndexSet.full(spec.middle_size), IndexSet.full(spec.hidden_size)),
+    )
+    layers = [full] * len(spec.costs)
+    order = sorted(range(len(layers)), key=lambda n: (seen.influence[n], n))
+    excess = spec.parameters_block - budget
+
+    def drop(number: int, planned: LayerPlan) -> int:
+        saved = spec.costs[number].of(layers[number]) - spec.costs[number].of(planned)
+        layers[number] = planned
+        return saved
+
+    nothing = LayerPlan(None, None)
+    while excess > 0 and len(order) > 1 and spec.costs[order[0]].of(full) - spec.costs[order[0]].of(nothing) <= excess:
+        excess -= drop(order.pop(0), nothing)
+    for number in order:
+        if excess <= 0:
+            break
+        cost, width = spec.costs[number], spec.middle_size
+        per_feature = cost.mlp_input_middle * spec.hidden_size + cost.mlp_middle + spec.hidden_size
+        away = -(-excess // per_feature)  # rounded up
+        keep = (width - away) // round_to * round_to
+        if keep <= 0:
+            excess -= drop(number, LayerPlan(full.attention, None))
+            continue
+        mlp_write = decoder_layers(model, spec.family)[number].get_submodule(spec.family.mlp_write)
+        best = (seen.norms[number].mlp_middle * _column_norms([mlp_write]).cpu()).sort(descending=True, stable=True).indices[:keep]
+        middle = IndexSet(best.sort().values.to(torch.int32), width)
+        excess -= drop(number, LayerPlan(full.attention, MLPPlan(full.mlp.input, middle, full.mlp.output)))
+    if excess > 0:
+        raise ValueError("dropping layers and MLPs cannot reach this keep ratio; choose a larger one, or another method.")
+    return PruningPlan(spec.family.model_type, spec.hidden_size, spec.middle_size, tuple(layers), spec.digest)

@@ -1,0 +1,82 @@
+"""The hypernetwork of DISP-LLM: fixed random inputs -> bidirectional GRU -> one head a mask -> the logits of every gate.
+
+Source: https://arxiv.org/abs/2410.11988, section 4.2 and Table 5: 32 inputs, 2 x 64 hidden units, LayerNorm, GELU, one
+Linear(128, width) a mask. That head has 128 weights for each feature, as many as a small model itself; below
+SMALL_MODEL_PARAMETERS all masks share a projection to LOW_RANK units, and each has its Linear(LOW_RANK, width).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.gates import Gates, LayerGates
+from pydisp.ops import reinmax
+from pydisp.spec import ModelSpec
+
+INPUT_SIZE, HIDDEN_SIZE = 32, 64
+LOW_RANK = 16
+SMALL_MODEL_PARAMETERS = 50_000_000
+KEPT_BIAS = 3.0  # c in the paper: at the start a gate is open with probability 0.95
+TEMPERATURE = 1.0
+
+
+class HyperNetwork(nn.Module):
+    """Logits of all gates of a model, the bias c included.
+
+    Args:
+        spec: the dense model's.
+        generator: decides the inputs z and the initial weights.
+        tied: one mask of the residual stream for all blocks of all layers (the `constrained` baseline), each MLP middle its own.
+    """
+
+    def __init__(self, spec: ModelSpec, generator: torch.Generator, *, tied: bool = False):
+        super().__init__()
+        self.tied = tied
+        self.layers = len(spec.costs)
+        hidden, middle = spec.hidden_size, spec.middle_size
+        widths = [hidden] + [middle] * self.layers if tied else [hidden, hidden, hidden, middle, hidden] * self.layers
+        features = 2 * HIDDEN_SIZE
+        low_rank = spec.parameters_total < SMALL_MODEL_PARAMETERS
+        self.register_buffer("z", torch.randn(len(widths), 1, INPUT_SIZE, generator=generator))
+        self.gru = nn.GRU(INPUT_SIZE, HIDDEN_SIZE, bidirectional=True)
+        self.norm = nn.LayerNorm(features)
+        self.project = nn.Linear(features, LOW_RANK) if low_rank else nn.Identity()
+        self.heads = nn.ModuleList(nn.Linear(LOW_RANK if low_rank else features, width) for width in widths)
+        self._initialise(generator)
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        for parameter in (*self.gru.parameters(), *self.project.parameters()):
+            bound = parameter.shape[-1] ** -0.5
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) * 2 * bound - bound)
+        for parameter in self.heads.parameters():
+            parameter.zero_()  # every gate starts at the same logit, c
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        return list(self.heads.parameters())
+
+    def body_parameters(self) -> list[nn.Parameter]:
+        return [*self.gru.parameters(), *self.norm.parameters(), *self.project.parameters()]
+
+    def forward(self) -> list[LayerGates]:
+        """Logits a layer, float32."""
+        hidden, _ = self.gru(self.z)
+        features = self.project(nn.functional.gelu(self.norm(hidden[:, 0])))
+        logits = [head(row) + KEPT_BIAS for head, row in zip(self.heads, features, strict=True)]
+        if self.tied:
+            residual, *middles = logits
+            return [LayerGates(residual, residual, residual, middle, residual) for middle in middles]
+        return [LayerGates(*logits[i : i + 5]) for i in range(0, len(logits), 5)]
+
+
+def draw_gates(logits: list[LayerGates], spec: ModelSpec, generator: torch.Generator) -> Gates:
+    """One draw of all gates: Bernoulli(sigmoid(logits)) forward, ReinMax backward. A logit shared by gates is drawn once."""
+    drawn: dict[int, Tensor] = {}
+
+    def draw(x: Tensor) -> Tensor:
+        if id(x) not in drawn:
+            # Drawn on the CPU, so that one seed gives the same gates on every device.
+            uniform = torch.rand(x.shape, generator=generator).to(x.device)
+            drawn[id(x)] = reinmax(x, (uniform < torch.sigmoid(x.detach())).to(x.dtype), TEMPERATURE)
+        return drawn[id(x)]
+
+    return Gates(tuple(LayerGates(*(draw(x) for x in layer)) for layer in logits), spec)

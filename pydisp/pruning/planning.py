@@ -1,0 +1,103 @@
+"""make_plan: every method behind one interface, from a model and calibration windows to a plan at the exact budget."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.gates import Gates, LayerGates
+from pydisp.plan import PruningPlan
+from pydisp.pruning import baselines
+from pydisp.pruning.search import Search, SearchProgress
+from pydisp.pruning.settings import SEARCHED, PruneSettings
+from pydisp.spec import ModelSpec
+from pydisp.surgery import gated
+from pydisp.token_nll import token_nll
+
+ACTIVATION_WINDOWS = 64  # for wanda and layerdrop, drawn at random
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan and what it took; `progress` counts forwards, backwards, tokens and seconds, and has the curve of a search."""
+
+    plan: PruningPlan
+    progress: SearchProgress
+
+
+def make_plan(
+    model: nn.Module,
+    spec: ModelSpec,
+    windows: Tensor,
+    settings: PruneSettings,
+    *,
+    after_step: Callable[[Search], None] = lambda _search: None,
+    state: dict | None = None,
+) -> Planned:
+    """A plan for `model` by `settings.method`; the model is left as it was.
+
+    Args:
+        windows: (N, T) int64 calibration windows on the CPU.
+        settings: resolved (no None).
+        after_step, state: for a search: see `Search.run`; the state to go on from.
+    Raises: ValueError for too little text or a budget out of reach; SearchDiverged.
+    """
+    if settings.method in SEARCHED:
+        search = Search(model, spec, windows, settings)
+        if state is not None:
+            search.load_state_dict(state)
+        return Planned(search.run(after_step), search.progress)
+    start, progress = time.perf_counter(), SearchProgress()
+    budget, round_to = spec.block_budget(settings.keep_ratio, settings.ratio_of), settings.round_to
+    if settings.method == "random":
+        plan = baselines.random_plan(spec, budget, round_to, torch.Generator().manual_seed(settings.seed))
+    elif settings.method == "magnitude":
+        plan = baselines.magnitude_plan(model, spec, budget, round_to)
+    else:
+        generator = torch.Generator().manual_seed(settings.seed)
+        chosen = windows[torch.randperm(len(windows), generator=generator)[:ACTIVATION_WINDOWS]]
+        batches = chosen.split(settings.batch_size)
+        seen = baselines.record_activations(model, spec, batches)
+        progress.forwards, progress.tokens = len(batches), chosen.numel()
+        method = baselines.wanda_plan if settings.method == "wanda" else baselines.layerdrop_plan
+        plan = method(model, spec, seen, budget, round_to)
+    progress.seconds = time.perf_counter() - start
+    return Planned(plan, progress)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a search will take, from one forward and backward of one window."""
+
+    seconds: float
+    peak_mib: float
+
+
+def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Estimate:
+    """Time one window through the gated model, once to warm up and once to measure; scale to the whole search.
+
+    Memory is reckoned, not measured: weights, hypernetwork with its optimizer, and the activations that a backward keeps.
+    """
+    search = Search(model, spec, windows, settings)
+    gates_bytes = sum(p.numel() for p in search.network.parameters()) * 4 * 4  # value, gradient, two moments
+    with gated(model, spec) as use_gates:
+        for _ in range(2):
+            start = time.perf_counter()
+            ones = (LayerGates(*(torch.ones_like(x).requires_grad_() for x in layer)) for layer in search.network())
+            use_gates(Gates(tuple(ones), spec))
+            token_nll(model, windows[:1].to(model.device)).mean().backward()
+            if model.device.type == "cuda":
+                torch.cuda.synchronize(model.device)
+            seconds = time.perf_counter() - start
+    s = settings
+    total_windows = s.steps * s.batch_size * s.accumulate
+    element = next(model.parameters()).element_size()
+    heads = getattr(model.config, "num_attention_heads", 1)
+    per_token = len(spec.costs) * (12 * spec.hidden_size + 6 * spec.middle_size + 2 * heads)
+    activations = s.batch_size * s.context_tokens * per_token * element
+    logits = min(1024, s.batch_size * s.context_tokens) * model.config.vocab_size * 8
+    weights = spec.parameters_total * element
+    return Estimate(seconds * total_windows, math.ceil((weights + gates_bytes + activations + logits) / 2**20))

@@ -1,0 +1,77 @@
+"""PruneSettings: what decides a pruning run, checked before anything long starts, with defaults by the size of the model."""
+
+from dataclasses import asdict, dataclass, replace
+
+from pydisp.pruning.hypernetwork import SMALL_MODEL_PARAMETERS
+from pydisp.spec import ModelSpec
+
+METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
+SEARCHED = ("disp", "constrained")
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """Settings of one run; None means the default for the model's size (`resolved`).
+
+    Attributes:
+        keep_ratio: share of the parameters to keep, in (0, 1).
+        ratio_of: of `total` (tied weights once, indices not counted) or of `block` (decoder layers) parameters.
+        method: one of METHODS; `plan` stands for a plan that was given.
+        steps, batch_size, context_tokens, accumulate: the search; a step draws the gates once for accumulate x batch_size windows.
+        learning_rate: of the hypernetwork's heads; its body learns at a tenth.
+        regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters.
+        seed: decides the hypernetwork, the order of the windows and every draw.
+        round_to: widths are multiples of it.
+    """
+
+    keep_ratio: float
+    ratio_of: str = "total"
+    method: str = "disp"
+    steps: int | None = None
+    batch_size: int | None = None
+    context_tokens: int | None = None
+    accumulate: int = 1
+    learning_rate: float | None = None
+    weight_decay: float = 0.05
+    regularization: float = 6.0
+    seed: int = 0
+    round_to: int | None = None
+
+    # Read by pydantic where settings come from a file: no unknown key, no text for a number.
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    def __post_init__(self):
+        if not 0 < self.keep_ratio < 1:
+            raise ValueError(f"the keep ratio is {self.keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
+        if self.ratio_of not in ("total", "block"):
+            raise ValueError(f"the keep ratio is of {self.ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
+        if self.method not in (*METHODS, "plan"):
+            raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
+        for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("accumulate", 1), ("round_to", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}.")
+
+    def resolved(self, spec: ModelSpec, positions: int | None) -> "PruneSettings":
+        """Every None replaced; `positions` is the longest context of the model, if it has one.
+
+        Small models (under 50 M parameters): 600 steps of 4 x 256 tokens at a learning rate of 0.02, widths in multiples of 8.
+        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's), widths in multiples of 64.
+        Raises: ValueError for a context longer than the model's, or a ratio that what is never pruned exceeds alone.
+        """
+        small = spec.parameters_total < SMALL_MODEL_PARAMETERS
+        defaults = (
+            dict(steps=600, batch_size=4, context_tokens=256, learning_rate=0.02, round_to=8)
+            if small
+            else dict(steps=10_000, batch_size=1, context_tokens=2048, learning_rate=1e-3, round_to=64)
+        )
+        if positions is not None:
+            defaults["context_tokens"] = min(defaults["context_tokens"], positions)
+            if self.context_tokens is not None and self.context_tokens > positions:
+                raise ValueError(f"the context is {self.context_tokens} tokens, the model has {positions} positions; choose a shorter one.")
+        spec.block_budget(self.keep_ratio, self.ratio_of)
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+    def as_dict(self) -> dict:
+        """Plain values for JSON and YAML."""
+        return asdict(self)

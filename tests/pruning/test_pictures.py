@@ -1,0 +1,109 @@
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from pydisp.pruning.pictures import MASKS, STREAM_MASKS, kept_features, perplexities, search_curve, widths
+from pydisp.report import Picture
+
+HIDDEN, MIDDLE = 64, 128
+FULL = {m: MIDDLE if m == "mlp_middle" else HIDDEN for m in MASKS}
+
+
+def masks(layers, size=HIDDEN):
+    generator = np.random.default_rng(0)
+    found = [{m: generator.random(size) < generator.uniform(0.1, 0.9) for m in STREAM_MASKS} for _ in range(layers)]
+    if layers > 3:
+        found[1].update(attention_input=None, attention_output=None)
+        found[2].update(mlp_input=None, mlp_output=None)
+    return found
+
+
+def plan_widths(layers):
+    found = [{m: None if v is None else int(v.sum()) for m, v in layer.items()} for layer in masks(layers)]
+    return [{**layer, "mlp_middle": None if layer["mlp_input"] is None else 32} for layer in found]
+
+
+def history(steps):
+    return [{"step": i, "loss": 3 + 1 / i, "kept": 0.5 + 0.4 / i} for i in range(1, steps + 1)]
+
+
+DRAWINGS = {
+    **{f"widths of {n} layers": lambda n=n: widths(plan_widths(n), FULL) for n in (1, 6, 80)},
+    **{f"features of {n} layers": lambda n=n: kept_features(masks(n)) for n in (1, 6, 80)},
+    **{f"search of {n} steps": lambda n=n: search_curve(history(n), target=0.5) for n in (1, 29, 3000)},
+    "search without a target": lambda: search_curve(history(40)),
+    "perplexities": lambda: perplexities([("calibration", 20.1, 24.3), ("held-out <a>", 26.5, 3320.2)]),
+}
+
+
+def texts(svg):
+    return ["".join(e.itertext()).strip() for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("text")]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawing_is_svg_that_stands_alone_and_repeats_byte_for_byte(name):
+    svg = DRAWINGS[name]()
+    assert svg == DRAWINGS[name]()
+    Picture(name, name, svg)
+    assert svg.startswith("<svg ") and "prefers-color-scheme: dark" in svg
+    assert not re.search(r"<dc:date|\d{4}-\d\d-\d\dT", svg)
+
+
+def test_widths_are_written_in_the_cells_and_removed_blocks_say_so():
+    layer = dict.fromkeys(MASKS, 16)
+    svg = widths([layer, {**layer, "attention_input": None, "attention_output": None}], FULL)
+    found = texts(svg)
+    assert found.count("removed") == 1
+    assert found.count("25") == 4 + 2 + 2  # 16 of 64: the first layer, the second, the mean
+    assert found.count("12") == 1 + 1 + 3  # 16 of 128; in the mean also attention, whose removed block counts as 0
+    assert "mean" in found and "attention" in found
+
+
+def test_every_layer_of_a_deep_model_has_its_row():
+    assert set(map(str, range(80))) <= set(texts(widths(plan_widths(80), FULL)))
+
+
+def test_perplexities_are_written_beside_the_bars():
+    found = texts(perplexities([("calibration", 20, 25), ("other", 10, 1846.2)]))
+    assert {"calibration", "other", "20.00", "10.00"} <= set(found)
+    assert any("25.00" in t and "1.25 × dense" in t for t in found) and any("1,846" in t and "184.6 × dense" in t for t in found)
+
+
+def test_target_is_named():
+    assert "target 50 %" in texts(search_curve(history(50), target=0.5))
+
+
+def test_features_of_a_large_model_stay_under_200_kb():
+    assert len(kept_features(masks(40, 4096))) < 200_000  # 40 layers x 4 masks: 160 rows
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="the history of the search is empty"):
+        search_curve([])
+    with pytest.raises(ValueError, match="there is no perplexity to draw"):
+        perplexities([])
+    mixed = [*masks(1, 8), *masks(1, 9)]
+    with pytest.raises(ValueError, match=r"spaces of sizes \[8, 9\]; a picture needs exactly one residual stream"):
+        kept_features(mixed)
+
+
+def test_no_global_state_of_matplotlib_is_changed():
+    code = """
+import sys
+import pydisp.pruning.pictures as pictures
+assert "matplotlib" not in sys.modules
+import matplotlib
+before = matplotlib.rcParams.copy()
+pictures.perplexities([("a", 1, 2)])
+assert before == matplotlib.rcParams.copy()
+matplotlib.rcParams["xtick.labelsize"] = 30
+after = pictures.perplexities([("a", 1, 2)])
+matplotlib.rcParams["xtick.labelsize"] = "medium"
+assert after == pictures.perplexities([("a", 1, 2)])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,170 @@
+"""The search: gradients of the budget, one draw for both terms, accumulation, seeds, stopping and going on."""
+
+import copy
+
+import pytest
+import torch
+from tiny_text import TEXT, tiny_llama, tiny_tokenizer
+
+from pydisp.gates import Gates
+from pydisp.pruning.hypernetwork import HyperNetwork, draw_gates
+from pydisp.pruning.search import Search, SearchDiverged
+from pydisp.pruning.settings import PruneSettings
+from pydisp.spec import ModelSpec
+from pydisp.surgery import gated, prune_model
+from pydisp.text import Text, tokenize
+from pydisp.token_nll import token_nll
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return tokenize(Text("text", (TEXT,)), tiny_tokenizer()).windows(32)
+
+
+def settings(**changes):
+    values = dict(keep_ratio=0.5, ratio_of="block", steps=6, batch_size=2, context_tokens=32, learning_rate=0.05, round_to=4)
+    return PruneSettings(**{**values, **changes})
+
+
+def search(windows, model=None, **changes):
+    model = model or tiny_llama()
+    return Search(model, ModelSpec.from_model(model), windows, settings(**changes))
+
+
+def states_equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(states_equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(states_equal, a, b))
+    return a == b
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_does_not(windows):
+    plans = [search(windows, seed=seed).run() for seed in (3, 3, 4)]
+    assert plans[0] == plans[1] and plans[0] != plans[2]
+
+
+@pytest.mark.parametrize("method", ["disp", "constrained"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_stopped_search_goes_on_to_the_same_result(windows, tmp_path, method, accumulate):
+    kwargs = dict(steps=14, method=method, accumulate=accumulate)
+    whole = search(windows, **kwargs)
+    plan = whole.run()
+
+    def stop_at_5(s):
+        if s.progress.step == 5:
+            torch.save(s.state_dict(), tmp_path / "state")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(windows, **kwargs).run(stop_at_5)
+    resumed = search(windows, **kwargs)
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert resumed.progress.step == 5
+    assert resumed.run() == plan
+    assert states_equal(resumed.network.state_dict(), whole.network.state_dict())
+    assert resumed.progress.history == whole.progress.history
+    assert resumed.progress.tokens == whole.progress.tokens == 14 * accumulate * 2 * 32
+    assert resumed.progress.forwards == whole.progress.backwards == 14 * accumulate
+
+
+def test_accumulated_gradients_are_those_of_one_batch(windows):
+    model = tiny_llama()
+    networks = []
+    for batch_size, accumulate in ((4, 1), (1, 4), (2, 2)):
+        one = search(windows, model, batch_size=batch_size, accumulate=accumulate, steps=1)
+        one.run()
+        networks.append(torch.cat([p.grad.flatten() for p in one.network.parameters()]))
+    assert networks[0].abs().sum() > 0
+    assert all(torch.allclose(networks[0], other, atol=1e-6, rtol=1e-3) for other in networks[1:])
+
+
+def test_loss_and_budget_see_one_draw(windows, monkeypatch):
+    made, counted = [], []
+    post_init, kept_block = Gates.__post_init__, Gates.kept_block
+    monkeypatch.setattr(Gates, "__post_init__", lambda gates: (post_init(gates), made.append(gates))[0])
+    monkeypatch.setattr(Gates, "kept_block", lambda gates: (counted.append(gates), kept_block(gates))[1])
+    one = search(windows, steps=1)
+    before = one.draws.get_state()
+    one.run()
+    drawn, in_loss = made  # the draw, and the same values cut off the hypernetwork for the loss
+    assert counted == [drawn]
+    for a, b in zip(drawn.layers, in_loss.layers, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    replayed = torch.Generator()
+    replayed.set_state(before)
+    draw_gates(HyperNetwork(one.spec, torch.Generator().manual_seed(0))(), one.spec, replayed)
+    assert torch.equal(replayed.get_state(), one.draws.get_state())
+
+
+def test_the_kept_share_moves_towards_the_budget(windows):
+    run = search(windows, steps=80, learning_rate=0.1)
+    plan = run.run()
+    first, last = run.progress.history[0]["kept"], run.progress.history[-1]["kept"]
+    assert first > 0.8 and abs(last - 0.5) < 0.1
+    assert 0.48 < ModelSpec.from_model(run.model).kept_shares(plan)["block"] <= 0.5
+
+
+def test_every_gate_gets_a_gradient(windows):
+    model = tiny_llama()
+    spec = ModelSpec.from_model(model)
+    network = HyperNetwork(spec, torch.Generator().manual_seed(0))
+    logits = network()
+    for layer in logits:
+        for x in layer:
+            x.retain_grad()
+    with gated(model, spec) as use:
+        use(draw_gates(logits, spec, torch.Generator().manual_seed(1)))
+        token_nll(model, windows[:2]).mean().backward()
+    assert all((x.grad != 0).float().mean() > 0.9 for layer in logits for x in layer)
+
+
+def test_the_model_is_left_as_it_was(windows):
+    model = tiny_llama()
+    before = copy.deepcopy(model.state_dict())
+    search(windows, model).run()
+    assert states_equal(before, model.state_dict())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_the_gated_loss_is_that_of_the_pruned_model(windows):
+    model = tiny_llama(dtype=torch.float64)
+    spec = ModelSpec.from_model(model)
+    plan = search(windows, model).run()
+    with gated(model, spec) as use, torch.no_grad():
+        use(Gates.from_plan(plan, spec, torch.float64))
+        want = token_nll(model, windows[:3])
+    with torch.no_grad():
+        got = token_nll(prune_model(model, plan, spec), windows[:3])
+    assert (want - got).abs().max() < 1e-5
+
+
+def test_nan_stops_and_names_the_step(windows):
+    model = tiny_llama()
+    run = search(windows, model)
+
+    def poison(s):
+        if s.progress.step == 2:
+            model.model.norm.weight.data.fill_(float("nan"))
+
+    with pytest.raises(SearchDiverged, match="the loss is nan at step 3"):
+        run.run(poison)
+    assert run.progress.step == 2 and not any(m._forward_hooks for m in model.modules())
+
+
+def test_too_little_text_is_refused(windows):
+    with pytest.raises(ValueError, match="has 3 windows of 32 tokens, a step needs 4"):
+        search(windows[:3], batch_size=2, accumulate=2)
+
+
+def test_small_models_share_a_low_rank_head_and_tied_masks_are_drawn_once():
+    spec = ModelSpec.from_model(tiny_llama())
+    network = HyperNetwork(spec, torch.Generator().manual_seed(0))
+    assert {head.in_features for head in network.heads} == {16} and len(network.heads) == 15
+    tied = HyperNetwork(spec, torch.Generator().manual_seed(0), tied=True)
+    gates = draw_gates(tied(), spec, torch.Generator().manual_seed(1))
+    first = gates.layers[0].attention_input
+    assert all(x is first for g in gates.layers for name, x in g._asdict().items() if name != "mlp_middle")

@@ -1,0 +1,396 @@
+"""The commands as users type them: results on standard output, one sentence for what is wrong, folders whole or not at all."""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_text import TEXT, write_model, write_text
+
+from pydisp import cli
+from pydisp.plan import PruningPlan
+from pydisp.pruning import journey
+from pydisp.text import Text
+
+FAST = ["--steps", "6", "--context", "32", "--batch-size", "2", "--round-to", "4"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("texts") / "notes.txt")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_other_text():
+    """The help topics of Python are 380,000 tokens for a tokenizer of bytes; the journeys here need not wait for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+        yield
+
+
+def call(*args):
+    """Status, standard output and standard error of a command, run in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["pydisp", *map(str, args)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def run():
+    return call
+
+
+@pytest.fixture
+def prune(run, model, text):
+    """`pydisp prune` of the tiny model, by default to 60 % of its block parameters."""
+
+    def prune(out, *args, ratio="0.6", name=None, source=None):
+        return run(
+            "prune", name or model, "--keep-ratio", ratio, "--ratio-of", "block", "--text", source or text, "--out", out, *FAST, *args
+        )
+
+    return prune
+
+
+def digests(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def one_sentence(err):
+    lines = [line for line in err.splitlines() if line.startswith("pydisp: ")]
+    assert len(lines) == 1 and "Traceback" not in err, err
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def pruned(model, text, tmp_path_factory):
+    """A pruned folder and the JSON of the command that made it."""
+    out = tmp_path_factory.mktemp("out") / "pruned"
+    status, printed, err = call("prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, *FAST, "--json")
+    assert status == 0, err
+    return out, json.loads(printed), err
+
+
+def test_json_is_one_object_with_plain_numbers(pruned):
+    out, result, _ = pruned
+    for key in ("out", "method", "seed", "seconds", "steps", "tokens", "forwards", "backwards", "context_tokens"):
+        assert key in result
+    for key, names in {
+        "kept": ("total", "block"),
+        "params": ("dense", "pruned"),
+        "perplexity": ("dense", "pruned"),
+        "perplexity_other": ("dense", "pruned"),
+    }.items():
+        assert all(isinstance(result[key][name], int | float) for name in names)
+    assert result["method"] == "disp" and result["steps"] == result["forwards"] == result["backwards"] == 6
+    assert result["tokens"] == 6 * 2 * 32 and result["context_tokens"] == 32
+    assert 0.58 < result["kept"]["block"] <= 0.6
+
+
+def test_the_folder_is_whole_and_names_no_path(pruned, model):
+    out, result, _ = pruned
+    names = {p.name for p in out.iterdir()}
+    wanted = "config.json model.safetensors modeling_pydisp.py plan.safetensors tokenizer.json README.md report.json report.md report.html pydisp.yaml"
+    assert names >= set(wanted.split())
+    assert not out.with_name("pruned.partial").exists()
+    for path in out.iterdir():
+        assert str(out.parent).encode() not in path.read_bytes(), path.name
+        assert str(model.parent).encode() not in path.read_bytes(), path.name
+    assert "pydisp prune tiny --out DIR --keep-ratio 0.6" in (out / "README.md").read_text()
+    assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
+    assert PruningPlan.load(out / "plan.safetensors").digest() == result["plan_digest"]
+
+
+def test_defaults_and_an_estimate_are_told_before_the_start(pruned):
+    _, _, err = pruned
+    assert err.index("settings: keep_ratio 0.6") < err.index("estimate: about") < err.index("step ")
+    assert re.search(r"step 6 of 6: loss \d+\.\d+, kept 0\.\d+", err)
+
+
+def test_perplexities_are_those_of_the_folder(pruned, text, run, tmp_path):
+    from pydisp.text import read_text, split_heldout
+
+    out, result, _ = pruned
+    held = tmp_path / "held.txt"
+    held.write_text(split_heldout(read_text([str(text)]))[1].joined)
+    status, printed, _ = run("eval", out, "--text", held, "--context", "32", "--json")
+    found = json.loads(printed)
+    assert status == 0 and found["perplexity"] == pytest.approx(result["perplexity"]["pruned"], rel=1e-6)
+    assert {"nats_per_token", "perplexity", "bits_per_byte", "tokens", "context_tokens"} <= found.keys()
+
+
+def test_one_seed_gives_the_same_bytes_also_after_a_kill(pruned, prune, model, text, tmp_path, monkeypatch):
+    out, _, _ = pruned
+    assert prune(tmp_path / "again")[0] == 0
+    assert digests(tmp_path / "again") == digests(out)
+    # Killed hard in the middle of the search, then resumed.
+    code = (
+        "import os, signal, sys\nfrom pydisp import cli\nfrom pydisp.pruning import journey, search\n"
+        "journey.prune_to_folder.__kwdefaults__['checkpoint_seconds'] = 0.0\nstep = search.Search._step\n"
+        "def stop(self, use):\n    if self.progress.step == 4: os.kill(os.getpid(), signal.SIGKILL)\n    step(self, use)\n"
+        "search.Search._step = stop\ncli.main()"
+    )
+    target = tmp_path / "killed"
+    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", target, *FAST]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL and not target.exists() and (tmp_path / "killed.partial/search.pt").is_file()
+    status, _, err = prune(target, "--seed", "1", "--resume")
+    assert status == 1 and "had seed 0, this command has 1" in one_sentence(err)
+    status, _, err = prune(target, "--resume")
+    assert status == 0 and "resuming after step 4 of 6" in err
+    assert digests(target) == digests(out)
+
+
+def test_another_seed_gives_another_model(pruned, prune, tmp_path):
+    assert prune(tmp_path / "other", "--seed", "1")[0] == 0
+    assert digests(tmp_path / "other")["model.safetensors"] != digests(pruned[0])["model.safetensors"]
+
+
+def test_resume_refuses_another_text_or_step_count(prune, tmp_path, monkeypatch):
+    def stop(*_args):
+        raise journey.Interrupted("stopped")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(journey, "_write_model", stop)
+    assert prune(out)[0] == 130
+    monkeypatch.undo()
+    other = tmp_path / "other.txt"
+    other.write_text((("A line of another text, long enough for a window. ") * 40 + "\n") * 12)
+    for args, kwargs, message in (
+        (["--steps", "7"], {}, "had steps 6, this command has 7"),
+        ([], {"source": other}, "had text "),
+    ):
+        status, stdout, err = prune(out, *args, "--resume", **kwargs)
+        assert status == 1 and stdout == "" and message in one_sentence(err)
+    assert prune(tmp_path / "fresh", "--resume")[0] == 1
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(pruned, model, text, tmp_path):
+    out = tmp_path / "out"
+    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, *FAST, "--steps", "400"]
+    process = subprocess.Popen([sys.executable, "-m", "pydisp", *map(str, args)], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("step "):
+            process.send_signal(signal.SIGINT)
+            break
+    err = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "repeat the command with --resume" in one_sentence(err)
+    assert not out.exists() and (tmp_path / "out.partial/search.pt").is_file()
+
+
+def test_a_fresh_run_replaces_what_a_stopped_one_left(prune, tmp_path):
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    (partial / "search.pt").write_text("old")
+    assert prune(tmp_path / "out")[0] == 0
+    assert not partial.exists()
+
+
+BAD_RATIOS = {"0": "between 0 and 1", "1": "between 0 and 1", "-0.5": "between 0 and 1", "nan": "between 0 and 1"}
+
+
+@pytest.mark.parametrize("ratio", BAD_RATIOS)
+def test_a_ratio_outside_0_and_1(prune, tmp_path, ratio):
+    status, out, err = prune(tmp_path / "out", "--json", ratio=ratio)
+    assert (status, out) == (1, "") and BAD_RATIOS[ratio] in one_sentence(err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune, model, text, tmp_path):
+    empty, binary, short = (tmp_path / n for n in ("empty.txt", "binary.txt", "short.txt"))
+    empty.write_text("")
+    binary.write_bytes(b"abc\0def" * 100)
+    short.write_text("a few words only")
+    config_only = tmp_path / "mamba"
+    config_only.mkdir()
+    (config_only / "config.json").write_text(json.dumps({"model_type": "mamba"}))
+    before = sorted(p.name for p in tmp_path.iterdir())
+    out = tmp_path / "out"
+    common = ["--text", text, "--out", out, *FAST]
+    cases = [
+        (["prune", model, "--keep-ratio", "0.1", *common], "embeddings and head alone are"),
+        (["prune", model, *common], "no --keep-ratio was given"),
+        (["prune", model, "--keep-ratio", "0.5", "--method", "magic", *common], "unknown method 'magic'; known: disp"),
+        (["prune", model, "--keep-ratio", "0.5", "--ratio-of", "heads", *common], "choose 'total'"),
+        (["prune", tmp_path / "none", "--keep-ratio", "0.5", *common], "there is no model folder at"),
+        (["prune", config_only, "--keep-ratio", "0.5", *common], "unknown model family 'mamba'"),
+        (["prune", model, "--keep-ratio", "0.5", "--out", out, "--text", empty], "is empty"),
+        (["prune", model, "--keep-ratio", "0.5", "--out", out, "--text", binary], "is a binary file"),
+        (["prune", model, "--keep-ratio", "0.5", "--out", out, "--text", short, "--context", "32"], "needs 32; give more text"),
+        (["prune", model, "--keep-ratio", "0.5", "--out", out, "--text", tmp_path / "nowhere"], "does not exist"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--context", "4096"], "the model has 128 positions"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--device", "cuda:7"], "cannot be used here"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--dtype", "int8"], "unknown dtype 'int8'"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--resume"], "there is nothing to resume"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--steps", "0"], "steps is 0"),
+        (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no plan at"),
+        (["prune", model, "--plan", "x", "--keep-ratio", "0.5", "--out", out], "--plan and --keep-ratio exclude each other"),
+        (["eval", model], "nothing to evaluate on"),
+        (["eval", model, "--text", empty], "is empty"),
+        (["eval", model, "--text", text, "--context", "1"], "must be at least 2"),
+        (["info", model], "is not pruned"),
+        (["info", tmp_path / "none"], "there is no folder"),
+        (["export", model, "--dense", "--out", out], "is not pruned"),
+        (["export", model, "--out", out], "add --dense"),
+    ]
+    for args, message in cases:
+        status, printed, err = run(*args, "--json")
+        assert (status, printed) == (1, ""), (args, status, printed, err)
+        assert message in one_sentence(err), (args, err)
+        assert sorted(p.name for p in tmp_path.iterdir()) == before, args
+
+
+def test_an_existing_folder_is_refused_without_overwrite(pruned, prune, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious.txt").write_text("mine")
+    assert "exists; choose another --out" in one_sentence(prune(out)[2])
+    status, _, err = prune(out, "--overwrite")
+    assert status == 1 and "not the output of an earlier prune" in one_sentence(err)
+    assert (out / "precious.txt").read_text() == "mine"
+    (out / "precious.txt").unlink()
+    out.rmdir()
+    assert prune(out, "--seed", "1")[0] == 0
+    assert prune(out)[0] == 1
+    assert prune(out, "--overwrite")[0] == 0
+    assert digests(out) == digests(pruned[0])
+
+
+def test_nan_weights_stop_the_search_and_name_the_step(run, text, tmp_path):
+    folder = write_model(tmp_path / "broken", dtype=torch.float32)
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    status, out, err = run(
+        "prune", folder, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", tmp_path / "out", *FAST, "--json"
+    )
+    assert (status, out) == (1, "") and "the loss is nan at step 1" in one_sentence(err)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_a_full_disk_leaves_the_search_and_no_folder(prune, pruned, tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PruningPlan, "save", full)
+    status, _, err = prune(tmp_path / "out")
+    assert status == 1 and "the disk is full" in one_sentence(err)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.partial"]
+    assert sorted(p.name for p in (tmp_path / "out.partial").iterdir()) == ["search.pt", "settings.json"]
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", [])
+    status, _, _ = prune(tmp_path / "out", "--resume")
+    assert status == 0 and digests(tmp_path / "out") == digests(pruned[0])
+
+
+def test_a_model_without_memory_for_it_is_refused(prune, tmp_path, monkeypatch):
+    monkeypatch.setattr("pydisp.loading._free_bytes", lambda _device: 1000)
+    status, _, err = prune(tmp_path / "out")
+    assert status == 1 and "there is no memory for" in one_sentence(err) and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_model_is_refused(run, text, tmp_path):
+    folder = write_model(tmp_path / "cut")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    status, _, err = run("eval", folder, "--text", text, "--context", "32")
+    assert status == 1 and "cannot load the model" in one_sentence(err)
+
+
+def test_a_plan_can_be_applied_and_is_refused_for_another_model(pruned, run, model, text, tmp_path):
+    plan = pruned[0] / "plan.safetensors"
+    args = ["--plan", plan, "--text", text, "--context", "32"]
+    status, out, _ = run("prune", model, *args, "--out", tmp_path / "out", "--json")
+    result = json.loads(out)
+    assert status == 0 and result["method"] == "plan" and result["steps"] == 0
+    assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
+    status, _, err = run("prune", write_model(tmp_path / "other", seed=1), *args, "--out", tmp_path / "no")
+    assert status == 1 and "the plan was made for llama" in one_sentence(err) and not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "random", "layerdrop", "constrained"])
+def test_every_method_makes_a_folder(prune, tmp_path, method):
+    status, out, _ = prune(tmp_path / "out", "--method", method, "--json")
+    result = json.loads(out)
+    assert status == 0 and result["method"] == method and 0.55 < result["kept"]["block"] <= 0.6
+    assert result["steps"] == (6 if method == "constrained" else 0)
+
+
+def test_config_file(prune, run, model, text, pruned, tmp_path):
+    status, _, _ = run("prune", model, "--config", pruned[0] / "pydisp.yaml", "--text", text, "--out", tmp_path / "out")
+    assert status == 0 and digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
+    for content, message in (
+        ("keep: 0.5", "unknown setting 'keep'"),
+        ("steps: many", "steps is 'many'"),
+        ("- 1", "holds no settings"),
+        ("a: [", "is not YAML"),
+    ):
+        (tmp_path / "c.yaml").write_text(content)
+        status, _, err = run("prune", model, "--config", tmp_path / "c.yaml", "--out", tmp_path / "no", "--text", text)
+        assert status == 1 and message in one_sentence(err)
+    (tmp_path / "c.yaml").write_text("keep_ratio: 0.9\nratio_of: block\nmethod: random\nround_to: 4\ncontext_tokens: 32")
+    status, out, _ = run(
+        "prune", model, "--config", tmp_path / "c.yaml", "--keep-ratio", "0.5", "--text", text, "--out", tmp_path / "o2", "--json"
+    )
+    assert status == 0 and json.loads(out)["keep_ratio"] == 0.5
+
+
+def test_info(pruned, run):
+    out, result, _ = pruned
+    status, printed, _ = run("info", out, "--json")
+    found = json.loads(printed)
+    assert status == 0 and found["indices_valid"] and found["kept"] == result["kept"] and found["params"] == result["params"]
+    assert len(found["layers"]) == 3 and set(found["layers"][0]) == {
+        "attention_input",
+        "attention_output",
+        "mlp_input",
+        "mlp_middle",
+        "mlp_output",
+    }
+    status, printed, _ = run("info", out)
+    assert status == 0 and "kept: " in printed
+
+
+def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
+    out = tmp_path / "dense"
+    status, printed, _ = run("export", pruned[0], "--dense", "--out", out, "--json")
+    assert status == 0 and json.loads(printed)["model_type"] == "llama"
+    figures = [json.loads(run("eval", f, "--text", text, "--context", "32", "--json")[1])["nats_per_token"] for f in (out, pruned[0])]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-5)
+    assert run("export", pruned[0], "--dense", "--out", out)[0] == 1
+    assert run("export", pruned[0], "--dense", "--out", out, "--overwrite")[0] == 0
+
+
+def test_env_names_versions_and_implementations(run):
+    status, printed, _ = run("env", "--json")
+    found = json.loads(printed)
+    assert status == 0 and found["versions"]["torch"] == torch.__version__
+    assert found["ops"]["norm_select"]["cpu"] in ("c++", "torch") and found["cpu"]["threads"] >= 1
+    assert "norm_select" in run("env")[1]
+
+
+def test_wrong_options_have_status_2(run):
+    assert run("prune")[0] == 2
+    assert run("prune", "demo", "--no-such-option")[0] == 2
+    assert run("--version") == (0, "pydisp 0.1.0\n", "")
