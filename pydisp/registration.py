@@ -2,6 +2,7 @@
 
 `import pydisp` must stay light, so nothing of transformers is imported here: when transformers' own auto module is imported
 (before or after pydisp), a stand-in config is registered for every family, and the first checkpoint makes the real classes.
+In the same way peft learns which modules LoRA adapts by default.
 """
 
 import importlib.abc
@@ -40,28 +41,43 @@ def _register(auto) -> None:
         auto.AutoConfig.register(f"pydisp_{name}", _stand_in(f"pydisp_{name}"), exist_ok=True)
 
 
-class _AfterAutoModule(importlib.abc.MetaPathFinder):
-    """Lets the usual finders find transformers' auto module, and registers once it has run."""
+def _copy_lora_targets(constants) -> None:
+    """peft finds default target modules by model type; the pruned families have those of the stock ones."""
+    for name, table in vars(constants).items():
+        if name.endswith("_TARGET_MODULES_MAPPING") and isinstance(table, dict):
+            table.update({f"pydisp_{family}": table[family] for family in FAMILY_NAMES if family in table})
+
+
+_AFTER_IMPORT = {AUTO_MODULE: _register, "peft.utils.constants": _copy_lora_targets}
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Lets the usual finders find a module, and calls a function with it once it has run; waits for one module, once."""
+
+    def __init__(self, name: str):
+        self.name = name
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != AUTO_MODULE:
+        if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
-            def run_and_register(module):
+            def run_and_call(module):
                 run(module)
-                _register(module)
+                _AFTER_IMPORT[fullname](module)
 
-            spec.loader.exec_module = run_and_register
+            spec.loader.exec_module = run_and_call
         return spec
 
 
 def install() -> None:
-    """Register now if transformers' auto module is loaded, else as soon as it is."""
-    if AUTO_MODULE in sys.modules:
-        _register(sys.modules[AUTO_MODULE])
-    elif not any(isinstance(finder, _AfterAutoModule) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterAutoModule())
+    """For each module that matters: act now if it is loaded, else as soon as it is."""
+    waiting = {finder.name for finder in sys.meta_path if isinstance(finder, _AfterImport)}
+    for name, act in _AFTER_IMPORT.items():
+        if name in sys.modules:
+            act(sys.modules[name])
+        elif name not in waiting:
+            sys.meta_path.insert(0, _AfterImport(name))

@@ -259,6 +259,7 @@ def test_training_reaches_every_weight_and_checkpointing_changes_nothing():
 def test_lora_on_all_linears_trains_saves_and_merges(tmp_path):
     peft = pytest.importorskip("peft")
     model = pruned_model("llama", torch.float32)
+    assert peft.get_peft_model(pruned_model("llama"), peft.LoraConfig(r=2)).peft_config["default"].target_modules == {"q_proj", "v_proj"}
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules="all-linear", r=2, task_type="CAUSAL_LM"))
     optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.5)
     losses = []

@@ -236,8 +236,10 @@ def prune_to_folder(
         )
         _write_words(outcome, workspace.output)
         workspace.finish()
-    except BaseException:
+    except BaseException as error:
         workspace.abandon()
+        if isinstance(error, KeyboardInterrupt) and workspace.has_state:
+            raise Interrupted("stopped; repeat the command with --resume to go on from the last state of the search.") from None
         raise
     return {"out": str(request.out), **outcome.as_dict()}
 

@@ -139,7 +139,7 @@ class Search:
         per_epoch = len(self.windows) // count
         epoch, place = divmod(self.progress.step, per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
+            generator = torch.Generator().manual_seed((self.settings.seed * 1_000_003 + epoch) % 2**63)
             self._epoch = (epoch, torch.randperm(len(self.windows), generator=generator))
         return self.windows[self._epoch[1][place * count : (place + 1) * count]]
 

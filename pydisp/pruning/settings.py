@@ -51,6 +51,12 @@ class PruneSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}.")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed is {self.seed}; it must be below 2**63.")
+        for name in ("learning_rate", "weight_decay", "regularization"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; it must be a finite number of at least 0.")
 
     def resolved(self, spec: ModelSpec, positions: int | None) -> "PruneSettings":
         """Every None replaced; `positions` is the longest context of the model, if it has one.

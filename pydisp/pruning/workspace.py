@@ -4,6 +4,7 @@ It holds the last state of the search, which only `--resume` reads, and the outp
 whole or not at all.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -69,7 +70,11 @@ class Workspace:
     def save_state(self, state: dict) -> None:
         """Write a search's state by a temporary name, so that a stop in between leaves the last one whole."""
         partial = self.folder / (_STATE + ".writing")
-        torch.save(state, partial)
+        try:
+            torch.save(state, partial)
+        except RuntimeError as error:  # torch's writer does not say why the file system refused
+            partial.unlink(missing_ok=True)
+            raise OSError(errno.ENOSPC, f"cannot write {partial.name}: {str(error).splitlines()[0]}") from None
         partial.replace(self.folder / _STATE)
 
     def load_state(self) -> dict:
