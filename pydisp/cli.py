@@ -69,8 +69,10 @@ def _main(
 
 def _quiet_libraries() -> None:
     """transformers draws its own bars and warnings; here one voice speaks."""
+    import huggingface_hub
     import transformers
 
+    huggingface_hub.logging.set_verbosity_error()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
@@ -241,6 +243,7 @@ def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
     """Widths a layer, kept shares and whether the indices of a pruned folder are valid; exit status 1 if they are not."""
     from pydisp.pruning.folder import describe
 
+    _quiet_libraries()
     found = describe(folder)
     if as_json:
         _print_json(found)
@@ -250,7 +253,7 @@ def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
 
     table = Table(title=f"{found['model_type']}: {found['params']['pruned']:,} parameters")
     for column in ("layer", *found["layers"][0]):
-        table.add_column(column, justify="right")
+        table.add_column(column.replace("_", "\n"), justify="right")
     for number, layer in enumerate(found["layers"]):
         table.add_row(str(number), *("removed" if width is None else str(width) for width in layer.values()))
     console = Console()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pydisp.gates import Gates
 from pydisp.indices import IndexSet
-from pydisp.modeling import INDEX_NAMES, classes_of, middle_size, pruned_config
+from pydisp.modeling import classes_of, middle_size, pruned_config
+from pydisp.modeling.layers import INDEX_NAMES
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
 

@@ -10,7 +10,8 @@ from families import MODELS, random_plan, tiny_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, StaticCache
 
-from pydisp.modeling import FeatureIndex, cache_slots, classes_of, kept_layer_types
+from pydisp.modeling import cache_slots, classes_of, kept_layer_types
+from pydisp.modeling.layers import FeatureIndex
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 

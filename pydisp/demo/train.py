@@ -15,6 +15,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -106,21 +107,64 @@ def mean_nll(model: nn.Module, batch: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
 
 
-@torch.no_grad()
-def heldout_figures(model: nn.Module, tokenizer, text: str, context_tokens: int) -> dict:
-    """Perplexity and bits per byte over windows that do not overlap, the end token in front of the text."""
-    ids = torch.tensor([0, *tokenizer.encode(text).ids])
-    count = (len(ids) - 1) // context_tokens
-    rows = torch.stack([ids[i * context_tokens : (i + 1) * context_tokens + 1] for i in range(count)])
-    nats = sum(mean_nll(model, b).item() * len(b) for b in rows.split(16)) / count
-    tokens_per_byte = (len(ids) - 1) / len(text.encode())
+def heldout_figures(folder: Path, texts: dict[str, str]) -> dict[str, list[dict]]:
+    """Loss on each text at each context, of the model as saved (bfloat16 weights), computed in float32."""
+    from pydisp.evaluate import evaluate_text
+    from pydisp.loading import load_model, load_tokenizer
+    from pydisp.text import Text, tokenize
+
+    model = load_model(str(folder), device=torch.device("cpu"), dtype=torch.float32)
+    tokens = {name: tokenize(Text(name, (text,)), load_tokenizer(str(folder))) for name, text in texts.items()}
     return {
-        "context_tokens": context_tokens,
-        "tokens": count * context_tokens,
-        "nats_per_token": nats,
-        "perplexity": math.exp(nats),
-        "bits_per_byte": nats * tokens_per_byte / math.log(2),
+        name: [{**asdict(loss), "perplexity": loss.perplexity} for loss in (evaluate_text(model, found, c) for c in CONTEXTS)]
+        for name, found in tokens.items()
     }
+
+
+def new_model() -> nn.Module:
+    """Random weights from torch's global seed, writes of the blocks scaled down by the depth."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    ids = dict(vocab_size=VOCAB_SIZE, bos_token_id=0, eos_token_id=0)
+    model = LlamaForCausalLM(LlamaConfig(**MODEL, **ids, attn_implementation="sdpa"))
+    for name, parameter in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter.data.mul_(1 / math.sqrt(2 * MODEL["num_hidden_layers"]))
+    return model
+
+
+def fit(model: nn.Module, ids: Tensor, steps: int, generator: torch.Generator) -> list[dict]:
+    """Train in place; returns the smoothed loss every 100 steps."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    muon = Muon(matrices)
+    adamw = torch.optim.AdamW(others, lr=ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.0)
+    streams = {c: windows(ids, c, generator) for c in CONTEXTS}
+    curve, smooth, start = [], None, time.time()
+    for step in range(steps):
+        context = CONTEXTS[step % len(CONTEXTS)]
+        loss = mean_nll(model, torch.stack([next(streams[context]) for _ in range(TOKENS_PER_STEP // context)]))
+        loss.backward()
+        if not math.isfinite(loss.item()):
+            sys.exit(f"the loss is {loss.item()} at step {step + 1}; lower MUON_LR or ADAMW_LR.")
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        share = lr_share(step, steps)
+        adamw.param_groups[0]["lr"] = ADAMW_LR * share
+        adamw.step()
+        muon.step(MUON_LR * share)
+        adamw.zero_grad(set_to_none=True)
+        smooth = loss.item() if smooth is None else 0.97 * smooth + 0.03 * loss.item()
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            curve.append(
+                {
+                    "step": step + 1,
+                    "tokens": (step + 1) * TOKENS_PER_STEP,
+                    "train_nats_per_token": smooth,
+                    "seconds": round(time.time() - start),
+                }
+            )
+            print(json.dumps(curve[-1]), flush=True)
+    return curve
 
 
 def main() -> None:
@@ -136,7 +180,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
 
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     peps = read(args.peps)
     modules = [d.text for d in documents("docstrings", "train")]
@@ -149,17 +193,7 @@ def main() -> None:
         "peps heldout": read(args.peps_heldout),
     }
 
-    ids = dict(vocab_size=VOCAB_SIZE, bos_token_id=0, eos_token_id=0)
-    model = LlamaForCausalLM(LlamaConfig(**MODEL, **ids, attn_implementation="sdpa"))
-    for name, parameter in model.named_parameters():
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
-            parameter.data.mul_(1 / math.sqrt(2 * MODEL["num_hidden_layers"]))
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon = Muon(matrices)
-    adamw = torch.optim.AdamW(others, lr=ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.0)
-    streams = {c: windows(train_ids, c, generator) for c in CONTEXTS}
-
+    model = new_model()
     header = {
         "command": f"python -m pydisp.demo.train --steps {args.steps} --seed {args.seed} --threads {args.threads}",
         "python": python_version(),
@@ -172,38 +206,13 @@ def main() -> None:
         },
     }
     print(json.dumps(header), flush=True)
-    curve, smooth, start = [], None, time.time()
-    for step in range(args.steps):
-        context = CONTEXTS[step % len(CONTEXTS)]
-        loss = mean_nll(model, torch.stack([next(streams[context]) for _ in range(TOKENS_PER_STEP // context)]))
-        loss.backward()
-        if not math.isfinite(loss.item()):
-            sys.exit(f"the loss is {loss.item()} at step {step + 1}; lower MUON_LR or ADAMW_LR.")
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        share = lr_share(step, args.steps)
-        adamw.param_groups[0]["lr"] = ADAMW_LR * share
-        adamw.step()
-        muon.step(MUON_LR * share)
-        adamw.zero_grad(set_to_none=True)
-        smooth = loss.item() if smooth is None else 0.97 * smooth + 0.03 * loss.item()
-        if (step + 1) % 100 == 0 or step + 1 == args.steps:
-            curve.append(
-                {
-                    "step": step + 1,
-                    "tokens": (step + 1) * TOKENS_PER_STEP,
-                    "train_nats_per_token": smooth,
-                    "seconds": round(time.time() - start),
-                }
-            )
-            print(json.dumps(curve[-1]), flush=True)
-
+    curve = fit(model, train_ids, args.steps, generator)
     out = Path(args.out)
     model.to(torch.bfloat16).save_pretrained(out)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=MODEL["max_position_embeddings"]
     ).save_pretrained(out)
-    model.float()  # figures of what was saved: weights rounded to bfloat16, computed in float32
-    figures = {k: [heldout_figures(model, tokenizer, v, c) for c in CONTEXTS] for k, v in heldout.items()}
+    figures = heldout_figures(out, heldout)
     (out / "training.json").write_text(json.dumps({**header, "curve": curve, "heldout": figures}, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from pydisp.loading import LoadingError, choose_dtype, load_config, load_model, load_tokenizer, stored_dtype
-from pydisp.modeling import INDEX_NAMES, check_widths
+from pydisp.modeling import check_widths
+from pydisp.modeling.layers import INDEX_NAMES
 from pydisp.plan import SETS
 from pydisp.surgery import to_dense
 

@@ -13,228 +13,16 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 
-from pydisp import ops
 from pydisp.indices import check_indices
+from pydisp.modeling.layers import FeatureIndex, narrow_
 from pydisp.plan import PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
 
 FORMAT_VERSION = 1
 SHIM_FILE = "modeling_pydisp.py"
-INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
-
-
-class FeatureIndex(nn.Module):
-    """Holds one index list; a module, because some loaders accept tensors of modules only, never bare buffers.
-
-    `index`: (K,) int32, sorted, unique.
-    """
-
-    def __init__(self, width: int, device=None):
-        super().__init__()
-        self.register_buffer("index", torch.arange(width, dtype=torch.int32, device=device))
-
-    def load_weights(self, weights):
-        """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM)."""
-        loaded = set()
-        for name, tensor in weights:
-            self.index.copy_(tensor.to(self.index.dtype))
-            loaded.add(name)
-        return loaded
-
-
-def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool]:
-    center = isinstance(norm, nn.LayerNorm)
-    eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-    return norm.weight, getattr(norm, "bias", None), eps, center
-
-
-def _is_absent(norm: nn.Module) -> bool:
-    """Whether the weights are elsewhere until the module itself is called (offloading puts them on meta)."""
-    return norm.weight is not None and norm.weight.is_meta
-
-
-class _Layer:
-    """What the layer forwards share. D hidden; a removed block is None."""
-
-    norm_offset: float
-    family: Family
-
-    def _norm_select(self, norm: nn.Module, x: Tensor, index: Tensor) -> Tensor:
-        if _is_absent(norm):
-            return norm(x).index_select(-1, index)
-        weight, bias, eps, center = _norm_arguments(norm)
-        return ops.norm_select(x, weight, bias, index, eps, weight_offset=self.norm_offset, center=center)
-
-    def _add_norm_select(self, x: Tensor, update: Tensor, add: Tensor, norm: nn.Module, select: Tensor) -> tuple[Tensor, Tensor]:
-        if _is_absent(norm):
-            x = ops.index_add(x, update, add)
-            return x, norm(x).index_select(-1, select)
-        weight, bias, eps, center = _norm_arguments(norm)
-        return ops.add_norm_select(x, update, add, weight, bias, select, eps, weight_offset=self.norm_offset, center=center)
-
-    def _attend(self, selected: Tensor, **kwargs) -> Tensor:
-        update, _ = self.self_attn(hidden_states=selected, **kwargs)
-        return self._dropped(update, "resid_attn_dropout", "resid_dropout")
-
-    def _feed_forward(self, selected: Tensor) -> Tensor:
-        if self.family.mlp is None:
-            return self._dropped(self.fc2(self.activation_fn(self.fc1(selected))))
-        return self._dropped(self.mlp(selected), "resid_mlp_dropout", "resid_dropout")
-
-    def _dropped(self, update: Tensor, *modules: str) -> Tensor:
-        if not self.training:
-            return update
-        for name in modules:
-            if hasattr(self, name):
-                return getattr(self, name)(update)
-        # OPT keeps the rate in the layer; families without residual dropout have neither.
-        return nn.functional.dropout(update, p=getattr(self, "dropout", 0.0))
-
-    @property
-    def _has_attention(self) -> bool:
-        return self.self_attn is not None
-
-    @property
-    def _has_mlp(self) -> bool:
-        return self.mlp_input is not None
-
-
-class _Sequential(_Layer):
-    """Norm, attention, add, norm, MLP, add: the junction between the blocks is one op."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        attention_norm, mlp_norm = (getattr(self, names[0]) for names in (self.family.attention_norms, self.family.mlp_norms))
-        x = hidden_states
-        if self._has_attention:
-            selected = self._norm_select(attention_norm, x, self.attention_input.index)
-            update = self._attend(selected, **kwargs)
-            if not self._has_mlp:
-                return ops.index_add(x, update, self.attention_output.index)
-            x, selected = self._add_norm_select(x, update, self.attention_output.index, mlp_norm, self.mlp_input.index)
-        elif self._has_mlp:
-            selected = self._norm_select(mlp_norm, x, self.mlp_input.index)
-        else:
-            return x
-        return ops.index_add(x, self._feed_forward(selected), self.mlp_output.index)
-
-
-class _Parallel(_Layer):
-    """One norm, attention and MLP side by side (phi): the norm is taken once at full width, each block selects from it."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if not (self._has_attention or self._has_mlp):
-            return x
-        normed = self.input_layernorm(x)
-        if self._has_attention:
-            update = self._attend(normed.index_select(-1, self.attention_input.index), **kwargs)
-            x = ops.index_add(x, update, self.attention_output.index)
-        if self._has_mlp:
-            update = self._feed_forward(normed.index_select(-1, self.mlp_input.index))
-            x = ops.index_add(x, update, self.mlp_output.index)
-        return x
-
-
-def _scattered(update: Tensor, index: Tensor, like: Tensor) -> Tensor:
-    return ops.index_add(torch.zeros_like(like), update, index)
-
-
-class _Sandwich(_Layer):
-    """A second norm over each block's full-width output (gemma2, gemma3); the norm of a removed block's zeros is zero."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            update = self._attend(self._norm_select(self.input_layernorm, x, self.attention_input.index), **kwargs)
-            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output.index, x))
-        if self._has_mlp:
-            update = self._feed_forward(self._norm_select(self.pre_feedforward_layernorm, x, self.mlp_input.index))
-            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output.index, x))
-        return x
-
-
-class _OutputNorm(_Layer):
-    """A norm over each block's full-width output and none before it (olmo2)."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            update = self._attend(x.index_select(-1, self.attention_input.index), **kwargs)
-            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output.index, x))
-        if self._has_mlp:
-            update = self._feed_forward(x.index_select(-1, self.mlp_input.index))
-            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output.index, x))
-        return x
-
-
-class _PostNorm(_Layer):
-    """A norm over the residual sum (the 350m style of OPT); it stays when its block is removed."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            update = self._attend(x.index_select(-1, self.attention_input.index), **kwargs)
-            x = ops.index_add(x, update, self.attention_output.index)
-        x = self.self_attn_layer_norm(x)
-        if self._has_mlp:
-            update = self._feed_forward(x.index_select(-1, self.mlp_input.index))
-            x = ops.index_add(x, update, self.mlp_output.index)
-        return self.final_layer_norm(x)
-
-
-_LAYOUTS = {"sequential": _Sequential, "parallel": _Parallel, "sandwich": _Sandwich, "output_norm": _OutputNorm, "post_norm": _PostNorm}
-
-
-@cache
-def _layer_class(family: Family, stock: type) -> type:
-    name = f"Pydisp{stock.__name__}"
-    attributes = {"__module__": __name__, "__doc__": stock.__doc__, "family": family, "norm_offset": family.norm_offset}
-    made = type(name, (_LAYOUTS[family.layout], stock), attributes)
-    globals()[name] = made  # so that pickle finds it
-    return made
-
-
-def _replace_linear(layer: nn.Module, name: str, columns: int | None = None, rows: int | None = None) -> None:
-    old = layer.get_submodule(name)
-    new = nn.Linear(
-        columns or old.in_features, rows or old.out_features, bias=old.bias is not None, device=old.weight.device, dtype=old.weight.dtype
-    )
-    layer.set_submodule(name, new)
-
-
-def _narrow(layer: nn.Module, family: Family, widths: dict) -> None:
-    """Change one stock decoder layer to the widths of `config.pydisp["layers"]`: shapes only, and its class."""
-    device = next(layer.parameters()).device
-    attention, mlp = widths["attention"], widths["mlp"]
-    layer.attention_input = layer.attention_output = layer.mlp_input = layer.mlp_output = None
-    norms_leave = family.layout not in ("post_norm", "parallel")
-    if attention:
-        for name in family.attention_reads:
-            _replace_linear(layer, name, columns=attention["input"])
-        _replace_linear(layer, family.attention_write, rows=attention["output"])
-        layer.attention_input = FeatureIndex(attention["input"], device)
-        layer.attention_output = FeatureIndex(attention["output"], device)
-    else:
-        for name in (family.attention, *(family.attention_norms if norms_leave else ())):
-            setattr(layer, name, None)
-    if mlp:
-        for name in family.mlp_reads:
-            _replace_linear(layer, name, columns=mlp["input"], rows=mlp["middle"] * family.middle_copies)
-        _replace_linear(layer, family.mlp_write, columns=mlp["middle"], rows=mlp["output"])
-        layer.mlp_input = FeatureIndex(mlp["input"], device)
-        layer.mlp_output = FeatureIndex(mlp["output"], device)
-    else:
-        blocks = (family.mlp,) if family.mlp else (*family.mlp_reads, family.mlp_write)
-        for name in (*blocks, *(family.mlp_norms if norms_leave else ())):
-            setattr(layer, name, None)
-    if family.layout == "parallel" and not attention and not mlp:
-        for name in family.attention_norms:
-            setattr(layer, name, None)
-    layer.__class__ = _layer_class(family, type(layer))
 
 
 def kept_layer_types(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[str] | None:
@@ -267,7 +55,7 @@ def _narrow_layers(config, family: Family, layers: nn.ModuleList) -> None:
     has_attention = [w["attention"] is not None for w in widths]
     slots = cache_slots(getattr(config, "layer_types", None), has_attention)
     for layer, layer_widths, slot in zip(layers, widths, slots, strict=True):
-        _narrow(layer, family, layer_widths)
+        narrow_(layer, family, layer_widths)
         if slot is not None:
             layer.self_attn.layer_idx = slot
 
