@@ -3,7 +3,7 @@
     python bench/masks.py                      # the demo model, as `make demo` runs it
     python bench/masks.py --model M --text T --keep-ratio 0.5 --ratio-of block --out build/masks
 
-Each row is a `pydisp prune` of its own (a folder that is there already is read, not made again); all have the same budget.
+Each row is a `pydisp prune` of its own; all have the same budget. `--learned` and `--reuse` read folders that are there already.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+
+import torch
 
 METHODS = {
     "disp": "learned masks",
@@ -24,11 +26,13 @@ METHODS = {
 }
 
 
-def result_of(folder: Path, arguments: list[str]) -> dict:
-    """The result in a folder's report, made first if the folder is not there."""
-    if not (folder / "report.json").is_file():
+def result_of(folder: Path, arguments: list[str], reuse: bool) -> dict:
+    """The facts in a folder's report; the folder is made first, unless it is there and may be reused."""
+    if not (reuse and (folder / "report.json").is_file()):
         print(f"{folder.name}: pydisp {' '.join(arguments)}", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "pydisp", *arguments, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "pydisp", *arguments, "--out", str(folder), "--overwrite"], check=True, stdout=subprocess.DEVNULL
+        )
     return json.loads((folder / "report.json").read_text())["facts"]
 
 
@@ -50,6 +54,14 @@ def table(rows: dict[str, dict], context_tokens: int) -> str:
     return "\n".join(lines)
 
 
+def given(args: argparse.Namespace) -> list[str]:
+    """The options that decide the figures, with base names for paths."""
+    words = [] if args.model == "demo" else ["--model", Path(args.model).name]
+    for text in args.text:
+        words += ["--text", Path(text).name]
+    return words + ["--keep-ratio", args.keep_ratio, "--ratio-of", args.ratio_of]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="demo")
@@ -58,22 +70,23 @@ def main() -> None:
     parser.add_argument("--ratio-of", default="total")
     parser.add_argument("--out", type=Path, default=Path("build/masks"))
     parser.add_argument("--learned", type=Path, help="a folder that the method disp has already made")
+    parser.add_argument("--reuse", action="store_true", help="read every folder that is there already")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     common = ["--keep-ratio", args.keep_ratio, "--ratio-of", args.ratio_of, *(x for t in args.text for x in ("--text", t))]
     rows, facts = {}, {}
     for method in METHODS:
-        folder = args.learned if method == "disp" and args.learned else args.out / method
-        facts = result_of(folder, ["prune", args.model, *common, "--method", method])
+        is_made = method == "disp" and args.learned is not None
+        folder = args.learned if is_made else args.out / method
+        facts = result_of(folder, ["prune", args.model, *common, "--method", method], reuse=is_made or args.reuse)
         rows[method] = facts["result"]
     text = table(rows, rows["disp"]["context_tokens"])
     print(text)
-    command = "python bench/masks.py" + "".join(
-        f" {a}" for a in sys.argv[1:] if not a.startswith(("/", "build")) and a not in ("--out", "--learned")
-    )
+    # What decides the figures, without the folders of this machine.
+    command = " ".join(["python bench/masks.py", *given(args)])
     record = {
         "command": command,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
         "threads": facts["threads"],
         "versions": facts["versions"],
         "texts": facts["texts"],
