@@ -60,9 +60,10 @@ def norm_select(
     if rows.stride(1) != 1:
         rows = rows.contiguous()
     weight, bias, index = (one if one is None else one.contiguous() for one in (weight, bias, index))
-    _norm_select_fwd_kernel[(rows.shape[0],)](
-        rows, weight, bias, index, out, width, kept, rows.stride(0), eps, weight_offset,
-        HAS_WEIGHT=weight is not None, HAS_BIAS=bias is not None, CENTER=center,
-        BLOCK_D=min(4096, triton.next_power_of_2(width)), BLOCK_K=min(2048, triton.next_power_of_2(kept)), num_warps=8,
-    )  # fmt: skip
+    with torch.cuda.device_of(x):  # Triton launches on the current device, which need not be the tensors'
+        _norm_select_fwd_kernel[(rows.shape[0],)](
+            rows, weight, bias, index, out, width, kept, rows.stride(0), eps, weight_offset,
+            HAS_WEIGHT=weight is not None, HAS_BIAS=bias is not None, CENTER=center,
+            BLOCK_D=min(4096, triton.next_power_of_2(width)), BLOCK_K=min(2048, triton.next_power_of_2(kept)), num_warps=8,
+        )  # fmt: skip
     return out

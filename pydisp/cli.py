@@ -109,7 +109,11 @@ def prune(
     given = {name: value for name, value in given.items() if value is not None}
     if plan and (clash := given.keys() - {"context_tokens", "batch_size"}):
         raise ValueError(f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: a plan says what is kept; leave one out.")
+    if plan and config:
+        raise ValueError("--plan and --config exclude each other: a plan says what is kept; leave one out.")
     settings = {} if plan else {**(_read_config(config) if config else {}), **given}
+    if settings.get("method") == "plan":
+        raise ValueError("the method 'plan' needs a plan; give it with --plan FILE.")
     if not plan and "keep_ratio" not in settings:
         raise ValueError("no --keep-ratio was given; name the share of the parameters to keep, such as --keep-ratio 0.5, or a --plan.")
 
@@ -120,6 +124,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
+        context_tokens=context, batch_size=batch_size,
     )  # fmt: skip
     result = prune_to_folder(request, say=_say)
     if as_json:
@@ -194,7 +199,7 @@ def evaluate(
 
         _quiet_libraries()
         results = evaluate_tasks(
-            model, tasks.split(","), include_path=include_path, limit=limit, batch_size=batch_size or 1, device=device, dtype=dtype,
+            model, [name.strip() for name in tasks.split(",")], include_path=include_path, limit=limit, batch_size=batch_size or 1, device=device, dtype=dtype,
             revision=revision, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         _print_json(results) if as_json else typer.echo(_task_table(results))
@@ -298,20 +303,26 @@ def env(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run a command; what a user can cause ends in one sentence on standard error and a non-zero status."""
+    import signal
+    import threading
+
+    handler = None
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.signal(signal.SIGINT, _stop)
     try:
         app()
+    except _Stopped:
+        _say_error("stopped; nothing was written.")
+        sys.exit(130)
     except (ValueError, TypeError, ImportError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         _fail(error)
     except OSError as error:
         import errno
 
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            _fail(error)
         _say_error("the disk is full; make room, then repeat the command (a search goes on with --resume).")
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say_error("stopped; nothing was written.")
-        sys.exit(130)
     except Exception as error:
         if type(error).__name__ == "Interrupted":
             _say_error(str(error))
@@ -323,6 +334,17 @@ def main() -> None:
             _say_error("the memory is used up; choose a smaller --batch-size or --context, another --device, or --dtype bfloat16.")
             sys.exit(1)
         raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C; typer would turn a KeyboardInterrupt into a silent exit."""
+
+
+def _stop(_number, _frame):
+    raise _Stopped
 
 
 def _fail(error: Exception) -> None:

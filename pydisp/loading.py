@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pydisp.spec import REFUSED
+
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -42,6 +44,8 @@ def choose_device(name: str | None) -> torch.device:
 
     Raises: ValueError for a device that torch does not know or that is not there.
     """
+    if name == "meta":
+        raise ValueError("device 'meta' holds no values; `pydisp env` lists the devices.")
     if name is None:
         return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     try:
@@ -69,8 +73,13 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
 
     Raises: LoadingError.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
+    folder = Path(resolved_name(name))
+    if folder.is_dir():  # before AutoConfig asks for leave to run the model's own code
+        model_type = PreTrainedConfig.get_config_dict(str(folder))[0].get("model_type")
+        if model_type in REFUSED:
+            raise LoadingError(REFUSED[model_type])
     return _load(AutoConfig, "configuration", name, revision=revision, trust_remote_code=trust_remote_code)
 
 
@@ -157,8 +166,8 @@ def _stored_values(path: Path) -> int:
         except ValueError:
             return 0  # damaged: loading says so
     count = 0
-    for name, entry in header.items():
-        if name != "__metadata__":
+    for name, entry in header.items() if isinstance(header, dict) else ():
+        if name != "__metadata__" and isinstance(entry, dict) and isinstance(entry.get("shape"), list):
             size = 1
             for n in entry["shape"]:
                 size *= n

@@ -106,7 +106,7 @@ def _layer_prefix(model: nn.Module, family: Family, number: int) -> str:
 def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = None) -> nn.Module:
     """A new pruned model with the plan's slices of the dense one's weights, in evaluation mode; `model` is not changed.
 
-    Weights outside the decoder layers are shared with `model`, not copied; dtype and device are the dense model's.
+    Dtype and devices are the dense model's.
 
     Raises: ValueError if the plan is of another model.
     """
@@ -116,7 +116,8 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
     config = pruned_config(model.config, plan, spec)
     with torch.device("meta"):
         pruned = classes_of(config.model_type)[2](config)
-    weights = dict(model.state_dict())
+    source = model.state_dict()
+    weights = dict(source)
     for number, layer in enumerate(plan.layers):
         prefix = _layer_prefix(model, family, number)
         for name, (rows, columns) in _slices(family, layer).items():
@@ -128,12 +129,14 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
                     if kind == "weight" and columns is not None:
                         tensor = tensor.index_select(1, columns.to(tensor.device))
                     weights[key] = tensor.contiguous()
-        device = next(model.parameters()).device
+        device = weights[f"{prefix}{family.attention_write}.weight"].device
         for name, kept in _index_sets(layer).items():
             weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # equal sets may be one tensor
     expected = pruned.state_dict().keys()
     # assign: the meta tensors become the slices; strict over what the pruned model has, dropping removed blocks.
-    pruned.load_state_dict({name: weights[name].detach() for name in expected}, strict=True, assign=True)
+    # Cloned where nothing was sliced: training one model must not change the other.
+    whole = {name: weights[name].clone() if weights[name] is source.get(name) else weights[name] for name in expected}
+    pruned.load_state_dict(whole, strict=True, assign=True)
     for name, buffer in model.named_buffers():
         if name not in weights and _has_buffer(pruned, name):  # rotary frequencies and embedding scales are in no state dict
             parent, _, leaf = name.rpartition(".")
@@ -206,9 +209,8 @@ def to_dense(model: nn.Module) -> nn.Module:
     if "dense_layer_types" in described:
         values["layer_types"] = described["dense_layer_types"]
     family = family_of(model.config, stock_type)
-    config_name, _, lm_name = FAMILIES[stock_type].class_names
-    config = getattr(transformers, config_name)(**values)
-    dense = getattr(transformers, lm_name)(config).to(dtype=model.dtype, device=model.device).eval()
+    config = getattr(transformers, FAMILIES[stock_type].class_names[0])(**values)
+    dense = transformers.AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device).eval()
     source, target = model.state_dict(), dense.state_dict()
     for number, layer in enumerate(decoder_layers(model, family)):
         prefix = _layer_prefix(model, family, number)

@@ -5,10 +5,13 @@ import errno
 import hashlib
 import io
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -223,6 +226,9 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
     config_only = tmp_path / "mamba"
     config_only.mkdir()
     (config_only / "config.json").write_text(json.dumps({"model_type": "mamba"}))
+    openelm = tmp_path / "openelm"
+    openelm.mkdir()
+    (openelm / "config.json").write_text(json.dumps({"model_type": "openelm", "auto_map": {"AutoConfig": "configuration_openelm.C"}}))
     before = sorted(p.name for p in tmp_path.iterdir())
     out = tmp_path / "out"
     common = ["--text", text, "--out", out, *FAST]
@@ -244,6 +250,13 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
         (["prune", model, "--keep-ratio", "0.5", *common, "--steps", "0"], "steps is 0"),
         (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no plan at"),
         (["prune", model, "--plan", "x", "--keep-ratio", "0.5", "--out", out], "--plan and --keep-ratio exclude each other"),
+        (["prune", model, "--plan", "x", "--config", "y", "--out", out], "--plan and --config exclude each other"),
+        (["prune", model, "--keep-ratio", "0.5", "--method", "plan", *common], "give it with --plan FILE"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--round-to", "64"], "choose a smaller --round-to"),
+        (["prune", model, "--keep-ratio", "0.01", "--ratio-of", "block", *common], "one narrow attention block takes"),
+        (["prune", openelm, "--keep-ratio", "0.5", *common], "OpenELM is not part of transformers"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--device", "meta"], "holds no values"),
+        (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", tmp_path / ("x" * 300)], "File name too long"),
         (["eval", model], "nothing to evaluate on"),
         (["eval", model, "--text", empty], "is empty"),
         (["eval", model, "--text", text, "--context", "1"], "must be at least 2"),
@@ -273,6 +286,48 @@ def test_an_existing_folder_is_refused_without_overwrite(pruned, prune, tmp_path
     assert prune(out)[0] == 1
     assert prune(out, "--overwrite")[0] == 0
     assert digests(out) == digests(pruned[0])
+
+
+def test_a_failure_while_replacing_keeps_the_old_folder(pruned, prune, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert prune(out, "--method", "random")[0] == 0
+    before = digests(out)
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == "output":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    status, _, err = prune(out, "--method", "magnitude", "--overwrite")
+    assert status == 1 and "Input/output error" in one_sentence(err) and digests(out) == before
+    monkeypatch.undo()
+    assert prune(out, "--method", "magnitude", "--overwrite")[0] == 0 and digests(out) != before
+
+
+def test_ctrl_c_outside_a_search_writes_nothing(prune, tmp_path, monkeypatch):
+    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: os.kill(os.getpid(), signal.SIGINT))
+    status, _, err = prune(tmp_path / "out", "--method", "wanda")
+    assert status == 130 and "stopped; nothing was written" in one_sentence(err) and not list(tmp_path.iterdir())
+
+
+def test_info_refuses_damaged_indices(pruned, run, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(pruned[0], folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp_input.index"][0] = weights["model.layers.1.mlp_input.index"][1]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    status, printed, err = run("info", folder, "--json")
+    assert (status, printed) == (1, "") and "is repeated" in one_sentence(err)
+
+
+def test_settings_without_an_option_are_in_the_command(prune, tmp_path):
+    (tmp_path / "c.yaml").write_text("learning_rate: 0.5")
+    assert prune(tmp_path / "out", "--config", tmp_path / "c.yaml")[0] == 0
+    assert "--out DIR --config pydisp.yaml" in (tmp_path / "out/README.md").read_text()
 
 
 def test_nan_weights_stop_the_search_and_name_the_step(run, text, tmp_path):
@@ -323,7 +378,7 @@ def test_a_plan_can_be_applied_and_is_refused_for_another_model(pruned, run, mod
     args = ["--plan", plan, "--text", text, "--context", "32"]
     status, out, _ = run("prune", model, *args, "--out", tmp_path / "out", "--json")
     result = json.loads(out)
-    assert status == 0 and result["method"] == "plan" and result["steps"] == 0
+    assert status == 0 and result["method"] == "plan" and result["steps"] == 0 and result["context_tokens"] == 32
     assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
     status, _, err = run("prune", write_model(tmp_path / "other", seed=1), *args, "--out", tmp_path / "no")
     assert status == 1 and "the plan was made for llama" in one_sentence(err) and not (tmp_path / "no").exists()

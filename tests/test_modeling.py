@@ -243,6 +243,18 @@ def test_loading_in_a_fresh_process(tmp_path, imports, kwargs, works):
         assert "trust_remote_code" in done.stderr
 
 
+def test_a_model_that_came_through_the_shim_saves_a_folder_that_loads(tmp_path):
+    pruned_model("llama").save_pretrained(tmp_path / "first")
+    again = (
+        "import sys\nfrom transformers import AutoModelForCausalLM\n"
+        "AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True).save_pretrained(sys.argv[2])"
+    )
+    for source, target in (("first", "second"), ("second", "third")):
+        subprocess.run([sys.executable, "-c", again, str(tmp_path / source), str(tmp_path / target)], check=True, capture_output=True)
+    names = [{p.name for p in (tmp_path / folder).iterdir()} for folder in ("first", "third")]
+    assert names[0] == names[1]
+
+
 def test_training_reaches_every_weight_and_checkpointing_changes_nothing():
     model = pruned_model("llama")
     grads = []

@@ -116,6 +116,15 @@ def test_pruning_leaves_the_model_as_it_was(dense):
     assert all(torch.equal(before[n], t) for n, t in dense.state_dict().items())
 
 
+def test_training_the_pruned_model_leaves_the_dense_one_alone(dense):
+    before = {n: t.clone() for n, t in dense.state_dict().items()}
+    pruned = prune_model(dense, random_plan(ModelSpec.from_model(dense), 7))
+    pruned(input_ids=IDS, labels=IDS).loss.backward()
+    torch.optim.SGD(pruned.parameters(), lr=1.0).step()
+    assert all(torch.equal(before[n], t) for n, t in dense.state_dict().items())
+    assert all(p.grad is None for p in dense.parameters())
+
+
 def test_plan_of_another_model_is_refused():
     spec = ModelSpec.from_model(tiny_model("llama"))
     plan = random_plan(spec)

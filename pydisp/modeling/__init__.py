@@ -68,6 +68,8 @@ def check_widths(config) -> None:
     described = config.pydisp
     if described is None:
         return
+    if not isinstance(described, dict) or not isinstance(described.get("layers"), list):
+        raise ValueError("config.json has a 'pydisp' entry that is not a description of layers; copy the whole folder again.")
     if described.get("version") != FORMAT_VERSION:
         raise ValueError(
             f"this folder's pydisp format is version {described.get('version')}, this pydisp reads {FORMAT_VERSION}; install the pydisp that wrote it."
@@ -150,11 +152,18 @@ class _Pretrained:
             "AutoModel": f"{stem}.{model_class.__name__}",
             "AutoModelForCausalLM": f"{stem}.{lm_class.__name__}",
         }
-        super().save_pretrained(save_directory, *args, **kwargs)
         shim = _SHIM.format(
             config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, model_type=self.config.model_type
         )
-        Path(save_directory, SHIM_FILE).write_text(shim)
+        if kwargs.get("is_main_process", True) and not Path(save_directory).is_file():
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+            Path(save_directory, SHIM_FILE).write_text(shim)  # first, so that push_to_hub uploads it
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+@classmethod
+def _stay_in_package(cls, *_args, **_kwargs) -> None:
+    """transformers marks classes that came through a shim, and would then copy this file into every folder saved; the shim is enough."""
 
 
 @cache
@@ -171,7 +180,13 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
     config_class = type(
         f"Pydisp{stock_config.__name__}",
         (stock_config,),
-        {"__module__": __name__, "__annotations__": {"pydisp": dict | None}, "pydisp": None, "model_type": f"pydisp_{stock_type}"},
+        {
+            "__module__": __name__,
+            "__annotations__": {"pydisp": dict | None},
+            "pydisp": None,
+            "model_type": f"pydisp_{stock_type}",
+            "register_for_auto_class": _stay_in_package,
+        },
     )
 
     def model_init(self, config, *args, **kwargs):
@@ -189,7 +204,13 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
 
     # Device placement must not cut a layer in two; the layers have other class names than the stock ones.
     whole = [f"Pydisp{name}" for name in stock_model._no_split_modules or ()]
-    common = {"__module__": __name__, "config_class": config_class, "_no_split_modules": whole, "_supports_attention_backend": True}
+    common = {
+        "__module__": __name__,
+        "config_class": config_class,
+        "_no_split_modules": whole,
+        "_supports_attention_backend": True,
+        "register_for_auto_class": _stay_in_package,
+    }
     model_class = type(f"Pydisp{stock_model.__name__}", (_Pretrained, stock_model), {**common, "__init__": model_init})
     lm_class = type(f"Pydisp{stock_lm.__name__}", (_Pretrained, stock_lm), {**common, "__init__": lm_init})
     transformers.AutoModel.register(config_class, model_class)

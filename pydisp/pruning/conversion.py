@@ -100,7 +100,14 @@ class _Allocation:
         return size if count == size else min(size, (count + self.round_to // 2) // self.round_to * self.round_to)
 
     def widths(self, threshold: float) -> list[int]:
-        return [self.rounded(int((scores > threshold).sum()), len(scores)) for scores in self.descending]
+        """Widths above a threshold; the best attention block keeps a group of each mask when none else would stay."""
+        widths = [self.rounded(int((scores > threshold).sum()), len(scores)) for scores in self.descending]
+        places = [[self.where[number, name] for name in _ATTENTION] for number in range(len(self.spec.costs))]
+        if not any(all(widths[i] for i in place) for place in places):
+            best = max(places, key=lambda place: sum(self.descending[i][0].item() for i in place))
+            for i in best:
+                widths[i] = max(widths[i], min(self.round_to, len(self.descending[i])))
+        return widths
 
     def below_threshold(self, budget: int) -> list[int]:
         """Widths at the lowest threshold that keeps at most the budget; the kept parameters fall as the threshold rises."""

@@ -33,6 +33,8 @@ def describe(folder: str | os.PathLike) -> dict:
     folder = Path(folder)
     config = _pruned_config(folder)
     check_widths(config)
+    if not isinstance(config.pydisp.get("dense_parameters"), dict):
+        raise ValueError(f"the config.json of {folder} does not say how large the dense model was; copy the whole folder again.")
     model = load_model(str(folder), device=torch.device("cpu"), dtype=stored_dtype(config))
     dense = config.pydisp["dense_parameters"]
     total = sum(p.numel() for p in model.parameters())
@@ -68,7 +70,7 @@ def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite
     cpu = torch.device("cpu")
     dense = to_dense(load_model(str(folder), device=cpu, dtype=choose_dtype(None, torch.device("meta"), stored_dtype(config))))
     tokenizer = load_tokenizer(str(folder))
-    partial = out.with_name(out.name + ".partial")
+    partial, old = (out.with_name(f"{out.name}.{state}") for state in ("exporting", "replaced"))
     shutil.rmtree(partial, ignore_errors=True)
     try:
         dense.save_pretrained(partial)
@@ -76,8 +78,10 @@ def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"]}
         (partial / EXPORT_FILE).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
         if out.exists():
-            shutil.rmtree(out)
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
         partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {"out": str(out), "model_type": dense.config.model_type, "params": sum(p.numel() for p in dense.parameters())}

@@ -39,6 +39,7 @@ logger = logging.getLogger("pydisp")
 
 CHECKPOINT_SECONDS = 20.0
 SETTINGS_FILE = "pydisp.yaml"
+_USUAL = PruneSettings(keep_ratio=0.5)
 
 
 class Interrupted(Exception):
@@ -70,7 +71,9 @@ class Corpora:
     def losses(self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None]) -> dict[str, Losses]:
         """Both models on all three texts; of the calibration text as many windows as the held-out text has."""
         count = len(self.heldout.windows(context_tokens)) * context_tokens
-        part = replace(self.calibration, ids=self.calibration.ids[:count])
+        ids = self.calibration.ids[:count]
+        # Bytes in proportion: where the windows end in the text is not known, and its own rate of tokens would be no nearer.
+        part = replace(self.calibration, ids=ids, text_bytes=round(self.calibration.text_bytes * len(ids) / len(self.calibration)))
         found = {}
         for kind, tokens in ((HELDOUT, self.heldout), (OTHER, self.other), (CALIBRATION, part)):
             say(f"evaluating on {kind} text: {tokens.name}, {len(tokens):,} tokens")
@@ -83,7 +86,7 @@ def prune(
     tokenizer,
     *,
     text: Sequence[str] | str | None = None,
-    keep_ratio: float,
+    keep_ratio: float | None = None,
     ratio_of: str = "total",
     method: str = "disp",
     plan: PruningPlan | None = None,
@@ -95,16 +98,22 @@ def prune(
         model: a model of `pydisp.spec.FAMILIES`, on the device to work on. On a CPU, half precision is searched in float32.
         tokenizer: its tokenizer.
         text: files, folders, JSONL or `hub:NAME` to learn from; the documentation of the running Python without it.
-        keep_ratio, ratio_of, method, **settings: see `PruneSettings`.
+        keep_ratio, ratio_of, method, **settings: see `PruneSettings`; needed unless there is a plan.
         plan: a plan for this model, instead of making one.
     Returns: the pruned model, in the model's dtype, and the Report of what it cost.
     Raises: ValueError, FileNotFoundError for what cannot be done, before the search starts; SearchDiverged.
     """
-    request = PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method="plan" if plan else method, **settings)
+    if keep_ratio is None and plan is None:
+        raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
     family_of(model.config)
-    corpora = Corpora.read([text] if isinstance(text, str) else text, tokenizer)
+    sources = [text] if isinstance(text, str) else text
+    request = None if plan else PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method=method, **settings)
     working = _working_copy(model)
     spec = ModelSpec.from_model(working)
+    if plan:
+        spec.refuse_other(plan)
+        request = PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", **settings)
+    corpora = Corpora.read(sources, tokenizer)
     request = request.resolved(spec, _positions(model.config))
     corpora.check(request.context_tokens)
     planned = (
@@ -115,7 +124,9 @@ def prune(
     pruned = prune_model(model, planned.plan, spec)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
     losses = corpora.losses(working, comparable, request.context_tokens, logger.info)
-    arguments = {k: v for k, v in request.as_dict().items() if k != "keep_ratio"}
+    arguments = {k: v for k, v in request.as_dict().items() if k not in ("keep_ratio", "method" if plan else "plan")}
+    arguments |= {"text": [_without_folder(source) for source in sources]} if sources else {}
+    arguments |= {"plan": "PruningPlan.load(…)"} if plan else {}
     command = f"pydisp.prune(model, tokenizer, keep_ratio={request.keep_ratio}, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     facts = _facts(corpora, working)
@@ -150,7 +161,7 @@ def _facts(corpora: Corpora, model: nn.Module) -> dict:
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """What `prune_to_folder` is asked for; `settings` is None where a plan file is given."""
+    """What `prune_to_folder` is asked for; `settings` is None where a plan file is given, which the last two then go with."""
 
     model: str
     out: str | os.PathLike
@@ -163,10 +174,16 @@ class FolderRequest:
     trust_remote_code: bool = False
     resume: bool = False
     overwrite: bool = False
+    context_tokens: int | None = None
+    batch_size: int | None = None
 
-    def command(self, settings: PruneSettings) -> str:
-        """The command line that makes the same folder, without a machine's paths."""
+    def command(self, settings: PruneSettings, *, is_usual: bool) -> str:
+        """The command line that makes the same folder, without a machine's paths.
+
+        Where a setting that has no option is not the usual one, the command names the configuration that the folder holds.
+        """
         parts = ["pydisp", "prune", displayed_name(self.model), "--out", "DIR"]
+        parts += [] if is_usual else ["--config", SETTINGS_FILE]
         if self.plan_file:
             parts += ["--plan", Path(self.plan_file).name]
         else:
@@ -177,10 +194,16 @@ class FolderRequest:
                 parts += [option, str(value)] if value != default else []
         parts += ["--batch-size", str(settings.batch_size), "--context", str(settings.context_tokens)]
         for source in self.text or ():
-            parts += ["--text", Path(source).name if Path(source).exists() else source]
-        for option, value in (("--dtype", self.dtype), ("--revision", self.revision)):
+            parts += ["--text", _without_folder(source)]
+        for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):
             parts += [option, value] if value else []
         return shlex.join(parts + (["--trust-remote-code"] if self.trust_remote_code else []))
+
+
+def _without_folder(source: str) -> str:
+    """A source of text without the folders above it; `pythondoc` and `hub:` names as they are."""
+    path, mark, field = source.partition("#")
+    return Path(path).resolve().name + mark + field if Path(path).exists() else source
 
 
 def prune_to_folder(
@@ -209,7 +232,8 @@ def prune_to_folder(
     spec = ModelSpec.from_model(model)
     if plan:
         spec.refuse_other(plan)
-        settings = PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan")
+        of_plan = dict(context_tokens=request.context_tokens, batch_size=request.batch_size)
+        settings = PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", **of_plan)
     else:
         settings = request.settings
     settings = settings.resolved(spec, _positions(config))
@@ -227,7 +251,8 @@ def prune_to_folder(
             planned = Planned(plan, SearchProgress())
         else:
             planned = _search_with_checkpoints(model, spec, windows, settings, workspace, request, say, checkpoint_seconds)
-        command = request.command(settings)
+        usual = replace(settings, learning_rate=None, weight_decay=_USUAL.weight_decay, regularization=_USUAL.regularization)
+        command = request.command(settings, is_usual=usual.resolved(spec, _positions(config)) == settings)
         _write_model(prune_model(model, planned.plan, spec), tokenizer, planned.plan, stored, workspace.output)
         pruned = load_model(str(workspace.output), device=device, dtype=dtype)
         losses = corpora.losses(model, pruned, settings.context_tokens, say)
@@ -235,12 +260,12 @@ def prune_to_folder(
             displayed_name(request.model), settings, spec, planned.plan, planned.progress, losses, command, _facts(corpora, model)
         )
         _write_words(outcome, workspace.output)
-        workspace.finish()
     except BaseException as error:
         workspace.abandon()
-        if isinstance(error, KeyboardInterrupt) and workspace.has_state:
+        if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C
             raise Interrupted("stopped; repeat the command with --resume to go on from the last state of the search.") from None
         raise
+    workspace.finish()
     return {"out": str(request.out), **outcome.as_dict()}
 
 
@@ -317,22 +342,26 @@ def _search_with_checkpoints(model, spec, windows, settings, workspace, request,
         say(f"resuming after step {done} of {settings.steps}")
     bar = Bar(settings, say, done)
     saved_at = time.monotonic()
+    if settings.method not in SEARCHED:
+        return make_plan(model, spec, windows, settings)
     with _stop_requests() as stop_requested:
 
         def after_step(search: Search) -> None:
             nonlocal saved_at
             bar(search)
             last = search.progress.step == settings.steps
-            stop = stop_requested() and not last
-            if settings.method in SEARCHED and (stop or last or time.monotonic() - saved_at >= checkpoint_seconds):
+            if stop_requested() or last or time.monotonic() - saved_at >= checkpoint_seconds:
                 workspace.save_state(search.state_dict())
                 saved_at = time.monotonic()
-            if stop:
+            if stop_requested():
                 raise Interrupted(
                     f"stopped after step {search.progress.step} of {settings.steps}; repeat the command with --resume to go on from there."
                 )
 
-        return make_plan(model, spec, windows, settings, after_step=after_step, state=state)
+        planned = make_plan(model, spec, windows, settings, after_step=after_step, state=state)
+        if stop_requested():
+            raise Interrupted("stopped after the search; repeat the command with --resume to go on from there.")
+        return planned
 
 
 def _write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path) -> None:
@@ -347,8 +376,9 @@ def _write_words(outcome: Outcome, folder: Path) -> None:
     import yaml
 
     settings = {"model": outcome.model_name, **outcome.settings.as_dict()}
-    (folder / SETTINGS_FILE).write_text(
-        "# The settings of this run; usable with `pydisp prune --config`.\n" + yaml.safe_dump(settings, sort_keys=True)
-    )
+    if outcome.settings.method != "plan":  # a plan says everything itself
+        (folder / SETTINGS_FILE).write_text(
+            "# The settings of this run; usable with `pydisp prune --config`.\n" + yaml.safe_dump(settings, sort_keys=True)
+        )
     (folder / "README.md").write_text(outcome.card())
     outcome.report().write(folder)

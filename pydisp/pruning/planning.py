@@ -12,7 +12,7 @@ from pydisp.gates import Gates, LayerGates
 from pydisp.plan import PruningPlan
 from pydisp.pruning import baselines
 from pydisp.pruning.search import Search, SearchProgress
-from pydisp.pruning.settings import SEARCHED, PruneSettings
+from pydisp.pruning.settings import METHODS, SEARCHED, PruneSettings
 from pydisp.spec import ModelSpec
 from pydisp.surgery import gated
 from pydisp.token_nll import token_nll
@@ -56,6 +56,8 @@ def make_plan(
         plan = baselines.random_plan(spec, budget, round_to, torch.Generator().manual_seed(settings.seed))
     elif settings.method == "magnitude":
         plan = baselines.magnitude_plan(model, spec, budget, round_to)
+    elif settings.method not in ("wanda", "layerdrop"):
+        raise ValueError(f"the method {settings.method!r} makes no plan; choose one of {', '.join(METHODS)}.")
     else:
         generator = torch.Generator().manual_seed(settings.seed)
         chosen = windows[torch.randperm(len(windows), generator=generator)[:ACTIVATION_WINDOWS]]

@@ -23,6 +23,7 @@ from pydisp.surgery import gated
 from pydisp.token_nll import token_nll
 
 BODY_LEARNING_RATE_SHARE = 0.1
+_REMEDY = "lower the learning_rate (in a --config file), or run in float32 if the model runs in half precision."
 WARMUP_STEPS, LAST_LEARNING_RATE_SHARE = 10, 0.05
 
 
@@ -100,12 +101,13 @@ class Search:
         ratio = (kept + outside) / (self.wanted + outside)
         regularizer = s.regularization * ratio.log().abs()
         if not (math.isfinite(loss) and math.isfinite(regularizer.item())):
-            raise SearchDiverged(
-                f"the loss is {loss} at step {done + 1}; lower the learning rate, or run in float32 if the model runs in half precision."
-            )
+            raise SearchDiverged(f"the loss is {loss + regularizer.item()} at step {done + 1}; {_REMEDY}")
         leaves, gradients = zip(*gate_gradients, strict=True)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward([regularizer, *leaves], [None, *gradients])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if not torch.isfinite(norm):
+            raise SearchDiverged(f"the gradient is {norm.item()} at step {done + 1}; {_REMEDY}")
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * self._rate_share(done)
         self.optimizer.step()
@@ -158,7 +160,12 @@ class Search:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.draws.set_state(state["draws"])
-        self.progress = SearchProgress(**state["progress"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.draws.set_state(state["draws"])
+            self.progress = SearchProgress(**state["progress"])
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"the saved search is not of this version or model ({type(error).__name__}); start anew without --resume."
+            ) from None

@@ -41,11 +41,12 @@ class PruneSettings:
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     def __post_init__(self):
-        if not 0 < self.keep_ratio < 1:
+        is_plan = self.method == "plan"  # which may keep everything
+        if not (0 < self.keep_ratio < 1 or (is_plan and self.keep_ratio == 1)):
             raise ValueError(f"the keep ratio is {self.keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
         if self.ratio_of not in ("total", "block"):
             raise ValueError(f"the keep ratio is of {self.ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
-        if self.method not in (*METHODS, "plan"):
+        if self.method not in METHODS and not is_plan:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
         for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("accumulate", 1), ("round_to", 1), ("seed", 0)):
             value = getattr(self, name)
@@ -62,7 +63,8 @@ class PruneSettings:
         """Every None replaced; `positions` is the longest context of the model, if it has one.
 
         Small models (under 50 M parameters): 600 steps of 4 x 256 tokens at a learning rate of 0.02, widths in multiples of 8.
-        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's), widths in multiples of 64.
+        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's numbers), widths in multiples of 64. Unlike in the paper the rate
+        warms up and falls by a cosine to a twentieth.
         Raises: ValueError for a context longer than the model's, or a ratio that what is never pruned exceeds alone.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
@@ -75,8 +77,27 @@ class PruneSettings:
             defaults["context_tokens"] = min(defaults["context_tokens"], positions)
             if self.context_tokens is not None and self.context_tokens > positions:
                 raise ValueError(f"the context is {self.context_tokens} tokens, the model has {positions} positions; choose a shorter one.")
-        spec.block_budget(self.keep_ratio, self.ratio_of)
-        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+        settings = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+        if self.method != "plan":
+            settings._check_reach(spec)
+        return settings
+
+    def _check_reach(self, spec: ModelSpec) -> None:
+        """Refuse, before a search, a budget or a rounding under which no attention block could stay."""
+        narrowest = min(spec.hidden_size, spec.middle_size)
+        if self.round_to > narrowest:
+            raise ValueError(
+                f"widths were to be rounded to multiples of {self.round_to}, the model has {narrowest}; choose a smaller --round-to."
+            )
+        budget = spec.block_budget(self.keep_ratio, self.ratio_of)
+        least = min(c.attention(self.round_to, self.round_to) + c.either_fixed for c in spec.costs) + sum(
+            c.always_fixed for c in spec.costs
+        )
+        if budget < least:
+            raise ValueError(
+                f"the keep ratio {self.keep_ratio} leaves {budget:,} parameters for the blocks, one narrow attention block takes {least:,}; "
+                "choose a larger ratio."
+            )
 
     def as_dict(self) -> dict:
         """Plain values for JSON and YAML."""

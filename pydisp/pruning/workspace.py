@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 PLAN_FILE = "plan.safetensors"
-_STATE, _SETTINGS, _OUTPUT = "search.pt", "settings.json", "output"
+_STATE, _SETTINGS, _OUTPUT, _REPLACED = "search.pt", "settings.json", "output", "replaced"
 
 
 class Workspace:
@@ -25,7 +25,7 @@ class Workspace:
         self.output = self.folder / _OUTPUT
 
     def check(self, *, overwrite: bool, resume: bool) -> None:
-        """Refuse an output that exists, a parent that does not, or a resume without a start; writes nothing.
+        """Refuse an output that exists, a parent that is a file, or a resume without a start; writes nothing.
 
         Raises: FileExistsError, FileNotFoundError.
         """
@@ -42,6 +42,9 @@ class Workspace:
             raise FileExistsError(f"{self.out.parent} is a file, so {self.out.name} cannot be made in it; choose another --out.")
         if self.folder.exists() and not self.folder.is_dir():
             raise FileExistsError(f"{self.folder} is a file, and the run needs a folder of that name; remove it or choose another --out.")
+        is_ours = (self.folder / _SETTINGS).is_file() or (self.folder / _STATE).is_file()
+        if self.folder.exists() and any(self.folder.iterdir()) and not is_ours:
+            raise FileExistsError(f"{self.folder} exists and was not made by a run; move it away or choose another --out.")
         if resume and not (self.folder / _STATE).is_file():
             raise FileNotFoundError(f"there is nothing to resume in {self.folder}; run the command without --resume.")
 
@@ -52,8 +55,14 @@ class Workspace:
             identity: plain values that decide the result (settings, digests of model and text).
         Raises: ValueError naming the value that differs.
         """
+        replaced = self.folder / _REPLACED
+        if replaced.is_dir() and not self.out.exists():
+            replaced.rename(self.out)  # a run was killed between its last two renames
         if resume:
-            was = json.loads((self.folder / _SETTINGS).read_text())
+            try:
+                was = json.loads((self.folder / _SETTINGS).read_text())
+            except ValueError:
+                raise ValueError(f"{self.folder / _SETTINGS} is damaged; start anew without --resume.") from None
             for key in sorted(was.keys() | identity.keys()):
                 if was.get(key) != identity.get(key):
                     raise ValueError(
@@ -89,11 +98,17 @@ class Workspace:
 
     def finish(self) -> None:
         """Rename the output to DIR, replacing what --overwrite allows, and remove the workspace."""
-        old = self.folder / "replaced"
+        old = self.folder / _REPLACED
+        shutil.rmtree(old, ignore_errors=True)
         if self.out.exists():
             self.out.rename(old)
-        self.output.rename(self.out)
-        shutil.rmtree(self.folder)
+        try:
+            self.output.rename(self.out)
+        except BaseException:
+            if not self.out.exists():
+                old.rename(self.out)
+            raise
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def abandon(self) -> None:
         """After a failure: keep the state of a search, if there is one, and nothing else."""
