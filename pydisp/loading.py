@@ -175,11 +175,19 @@ def _stored_values(path: Path) -> int:
     return count
 
 
-def _free_bytes(device: torch.device) -> int | None:
+def _free_bytes(device: torch.device) -> float | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu" and os.path.exists("/proc/meminfo"):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+                return min(int(line.split()[1]) * 1024, _free_in_container())
     return None
+
+
+def _free_in_container() -> float:
+    """What the memory limit of a container (cgroup v2) leaves; infinite without one."""
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
+        return float("inf")
+    return int(limit.read_text()) - int(used.read_text())

@@ -56,16 +56,22 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
     def __init__(self, name: str):
         self.name = name
+        self.is_asking = False
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != self.name:
+        if fullname != self.name or self.is_asking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self.is_asking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.is_asking = False
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
-            def run_and_call(module):
+            def run_and_call(module):  # not before: somebody may only be asking whether the module is there
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
                 run(module)
                 _AFTER_IMPORT[fullname](module)
 
