@@ -9,7 +9,7 @@ check: .venv/stamp
 	.venv/bin/ruff check .
 
 test: .venv/stamp
-	$(THREADS) .venv/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile
 
 bench: .venv/stamp
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -q bench
