@@ -270,7 +270,7 @@ def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder to make; it appears whole or not at all.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all. [default: DIR-dense]")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Write the stock model with zeros in the place of what was removed.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
@@ -281,7 +281,7 @@ def export(
     from pydisp.pruning.folder import export_dense
 
     _quiet_libraries()
-    written = export_dense(folder, out, overwrite=overwrite)
+    written = export_dense(folder, out or folder.with_name(f"{folder.resolve().name}-dense"), overwrite=overwrite)
     _print_json(written) if as_json else typer.echo(f"{written['out']}: {written['model_type']}, {written['params']:,} parameters")
 
 

@@ -434,6 +434,8 @@ def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     figures = [json.loads(run("eval", f, "--text", text, "--context", "32", "--json")[1])["nats_per_token"] for f in (out, pruned[0])]
     assert figures[0] == pytest.approx(figures[1], abs=1e-5)
     assert run("export", pruned[0], "--dense", "--out", out)[0] == 1
+    status, printed, _ = run("export", pruned[0], "--dense", "--json")
+    assert status == 0 and digests(Path(json.loads(printed)["out"])) == digests(out)
     assert run("export", pruned[0], "--dense", "--out", out, "--overwrite")[0] == 0
 
 
