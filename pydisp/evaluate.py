@@ -68,7 +68,7 @@ def evaluate_text(
     if batch_size is None:
         batch_size = max(1, _MOST_LOGITS // (context_tokens * vocabulary))
     shown = progress and sys.stderr.isatty()
-    with _evaluating(model), tqdm(total=len(windows), desc="evaluate", unit="window", disable=not shown, leave=False) as bar:
+    with evaluating(model), tqdm(total=len(windows), desc="evaluate", unit="window", disable=not shown, leave=False) as bar:
         means = torch.empty(len(windows), dtype=torch.float64)
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
@@ -123,7 +123,8 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; every module gets its own mode back, whatever happens."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

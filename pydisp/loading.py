@@ -36,7 +36,7 @@ def resolved_name(name: str) -> str:
 
 def displayed_name(name: str) -> str:
     """The name without a machine's path."""
-    return Path(name).resolve().name if Path(name).is_dir() else name
+    return Path(name).resolve().name if Path(name).is_dir() or Path(name).is_absolute() else name
 
 
 def choose_device(name: str | None) -> torch.device:

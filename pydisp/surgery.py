@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pydisp.evaluate import evaluating
 from pydisp.gates import Gates
 from pydisp.indices import IndexSet
 from pydisp.modeling import classes_of, middle_size, pruned_config
@@ -50,10 +51,8 @@ def gated(model: nn.Module, spec: ModelSpec):
         return lambda _module, _args, output: multiply(output, number, name)
 
     family = spec.family
-    was_training = model.training
     needed_grad = [p for p in model.parameters() if p.requires_grad]
     try:
-        model.eval()
         for parameter in needed_grad:
             parameter.requires_grad_(False)
         for number, layer in enumerate(decoder_layers(model, family)):
@@ -70,13 +69,13 @@ def gated(model: nn.Module, spec: ModelSpec):
         def use(gates: Gates | None) -> None:
             slot.gates = gates
 
-        yield use
+        with evaluating(model):
+            yield use
     finally:
         for handle in handles:
             handle.remove()
         for parameter in needed_grad:
             parameter.requires_grad_(True)
-        model.train(was_training)
 
 
 def _index_of(kept, copies: int = 1) -> Tensor:

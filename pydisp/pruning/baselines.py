@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pydisp.evaluate import evaluating
 from pydisp.gates import LayerGates
 from pydisp.indices import IndexSet
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
@@ -100,21 +101,19 @@ def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tens
 
         return hook
 
-    was_training = model.training
     try:
-        model.eval()
         for number, layer in enumerate(decoder_layers(model, family)):
             handles.append(layer.register_forward_hook(on_layer(number)))
             for place, module in ((0, family.attention), (2, family.mlp_entry), (3, family.mlp_write)):
                 handles.append(layer.get_submodule(module).register_forward_pre_hook(on_input(number, place), with_kwargs=True))
             for place, module in ((1, family.attention_write), (4, family.mlp_write)):
                 handles.append(layer.get_submodule(module).register_forward_hook(on_output(number, place)))
-        for batch in batches:
-            model(input_ids=batch.to(model.device), use_cache=False)
+        with evaluating(model):
+            for batch in batches:
+                model(input_ids=batch.to(model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-        model.train(was_training)
     norms = tuple(LayerGates(*(s.sqrt() for s in layer)) for layer in sums)
     return Activations(norms, tuple(total / count for total, count in influence))
 

@@ -119,7 +119,7 @@ def prune(
     planned = (
         Planned(plan, SearchProgress())
         if plan
-        else make_plan(working, spec, corpora.calibration.windows(request.context_tokens), request, after_step=Bar(request, logger.info))
+        else make_plan(working, spec, corpora.calibration.windows(request.context_tokens), request, after_step=_bar_for(request))
     )
     pruned = prune_model(model, planned.plan, spec)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
@@ -314,6 +314,11 @@ class Bar:
             self.bar.close()
 
 
+def _bar_for(settings: PruneSettings) -> Callable[[Search], None]:
+    """A bar for a search; what other methods are given is never called, and shows nothing."""
+    return Bar(settings, logger.info) if settings.method in SEARCHED else lambda _search: None
+
+
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM are kept until the step under way is done; a second Ctrl-C stops at once."""
@@ -336,14 +341,14 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 def _search_with_checkpoints(model, spec, windows, settings, workspace, request, say, checkpoint_seconds) -> Planned:
+    if settings.method not in SEARCHED:
+        return make_plan(model, spec, windows, settings)
     state = workspace.load_state() if request.resume else None
     done = len(state["progress"]["history"]) if state else 0
     if state:
         say(f"resuming after step {done} of {settings.steps}")
     bar = Bar(settings, say, done)
     saved_at = time.monotonic()
-    if settings.method not in SEARCHED:
-        return make_plan(model, spec, windows, settings)
     with _stop_requests() as stop_requested:
 
         def after_step(search: Search) -> None:
