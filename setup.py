@@ -7,11 +7,14 @@ makes that an error.
 """
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import setup
@@ -21,8 +24,13 @@ from setuptools.command.build_py import build_py
 NATIVE = Path("pydisp", "_native.so")
 STABLE_HEADER = Path("include", "torch", "csrc", "stable", "library.h")
 # The two of math change no result: without them the float16 conversions stay scalar (2 times slower).
-COMPILER_FLAGS = ["-O3", "-std=c++20", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-shared", "-fvisibility=hidden"]
+COMPILER_FLAGS = ["-O3", "-std=c++20", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-fvisibility=hidden"]
 COMPILER_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]  # torch 2.10, the oldest that serves
+# Each csrc/*_isa.cpp is compiled once for every set of its processor family; csrc/dispatch.cpp picks one at run time.
+ISA_FLAGS = {"generic": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
+    ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "vbmi2")), "-mprefer-vector-width=512"]
 
 
 class NotBuilt(Exception):
@@ -43,7 +51,10 @@ def torch_dir() -> Path:
 
 
 def compile_native(out: Path) -> None:
-    """Compile csrc/ into `out`; NotBuilt says why not."""
+    """Compile csrc/ into `out`; NotBuilt says why not.
+
+    Objects lie in a temporary folder, or in PYDISP_BUILD_DIR: one that is newer than its source and every header is then used again.
+    """
     if sys.platform == "win32":
         raise NotBuilt("csrc/ is not built on Windows yet")
     torch = torch_dir()
@@ -51,12 +62,29 @@ def compile_native(out: Path) -> None:
     if shutil.which(compiler[0]) is None:
         raise NotBuilt(f"there is no C++ compiler {compiler[0]!r} (CXX names another)")
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = [*compiler, *COMPILER_FLAGS, "-isystem", f"{torch}/include", "csrc/ops.cpp", "-o", str(out), f"-L{torch}/lib", "-ltorch_cpu"]
+    command = [*compiler, *COMPILER_FLAGS, "-isystem", f"{torch}/include"]
+    with tempfile.TemporaryDirectory() as temporary:
+        build = Path(os.environ.get("PYDISP_BUILD_DIR") or temporary)
+        build.mkdir(parents=True, exist_ok=True)
+        newest_header = max(path.stat().st_mtime for path in [*Path("csrc").glob("*.h"), Path(__file__)])
+        objects, stale = [], []
+        for source in sorted(Path("csrc").glob("*.cpp")):
+            for isa, flags in ISA_FLAGS.items() if source.stem.endswith("_isa") else [("generic", [])]:
+                made = build / f"{source.stem}.{isa}.o"
+                objects.append(str(made))
+                if not made.is_file() or made.stat().st_mtime < max(newest_header, source.stat().st_mtime):
+                    stale.append([*command, *flags, f"-DPYDISP_ISA={isa}", "-c", str(source), "-o", str(made)])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(_run, stale))
+        _run([*compiler, "-shared", *objects, "-o", str(out), f"-L{torch}/lib", "-ltorch_cpu"])
+
+
+def _run(command: list[str]) -> None:
     print(shlex.join(command), flush=True)
     run = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if run.returncode:
         print(run.stderr, file=sys.stderr)
-        raise NotBuilt(f"{shlex.join(compiler)} failed with exit status {run.returncode}")
+        raise NotBuilt(f"{command[0]} failed with exit status {run.returncode}")
 
 
 class BuildPy(build_py):

@@ -11,7 +11,10 @@ SEED = int(os.environ.get("PYDISP_TEST_SEED") or random.randrange(2**31))
 
 
 def pytest_report_header(config):
-    return f"PYDISP_TEST_SEED={SEED}"
+    from pydisp.ops import native
+
+    sets = native.instruction_sets()
+    return [f"PYDISP_TEST_SEED={SEED}", f"C++ instruction sets: {', '.join(sets) or 'none'}; in use: {native.instruction_set() or 'plain torch'}"]
 
 
 @pytest.fixture(autouse=True)

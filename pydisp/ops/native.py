@@ -1,8 +1,11 @@
 """Loads the C++ ops (csrc/, built by setup.py into pydisp/_native.so) and says once which implementation serves on the CPU.
 
 `PYDISP_REQUIRE_NATIVE=1` turns a missing or broken library into an ImportError instead of a fall-back to plain torch.
+`PYDISP_CPU_ISA=generic|avx2|avx512` chooses among the instruction sets that were compiled and that the processor has; unset, avx2 or
+generic serves (avx512 only where it is asked for: no test of ours has run on such a processor yet).
 """
 
+import ctypes
 import logging
 import os
 from functools import cache
@@ -34,6 +37,41 @@ def is_loaded() -> bool:
     return load() is None
 
 
+def instruction_sets() -> list[str]:
+    """The sets that were compiled and that this processor has, the plainest first; empty without the library."""
+    return [name for number, name in _compiled() if _library().pydisp_isa_supported(number)] if is_loaded() else []
+
+
+def instruction_set() -> str | None:
+    """The set in use; None without the library."""
+    return dict(_compiled())[_library().pydisp_isa_in_use()] if is_loaded() else None
+
+
+def use_instruction_set(name: str) -> None:
+    """Run the C++ ops with another set from now on, in all threads (for tests and measurements).
+
+    Raises: ValueError for a set that was not compiled or that this processor lacks.
+    """
+    if name not in instruction_sets():
+        raise ValueError(f"instruction set {name!r} cannot run here; choose among: {', '.join(instruction_sets()) or 'none (no C++ ops)'}.")
+    _library().pydisp_use_isa(next(number for number, known in _compiled() if known == name))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(LIBRARY_FILE))
+    library.pydisp_isa_name.restype = ctypes.c_char_p
+    return library
+
+
+@cache
+def _compiled() -> list[tuple[int, str]]:
+    found = []
+    while (name := _library().pydisp_isa_name(len(found))) is not None:
+        found.append((len(found), name.decode()))
+    return found
+
+
 def _why_not_loaded(file: Path) -> str | None:
     if not file.is_file():
         return "this installation was built without csrc/ (torch or a C++ compiler was missing)"
@@ -41,5 +79,8 @@ def _why_not_loaded(file: Path) -> str | None:
         torch.ops.load_library(file)
     except OSError as error:
         return f"{file.name} does not load with torch {torch.__version__} ({error})"
+    wanted = os.environ.get("PYDISP_CPU_ISA")
+    if wanted and wanted != dict(_compiled())[_library().pydisp_isa_in_use()]:
+        logger.warning("pydisp: PYDISP_CPU_ISA=%s is not a set that this processor has; %s serves.", wanted, dict(_compiled())[_library().pydisp_isa_in_use()])
     # A misspelt namespace in C++ registers nothing and says nothing.
     return None if has_kernel("norm_select", "CPU") else f"{file.name} registered no op"

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pydisp.ops import native
+
 # Beyond the reference's own error: some roundings of the largest values, because sums may run in another order.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 
@@ -52,3 +54,15 @@ def assert_as_good() -> Callable[[Tensor, Tensor, Tensor], None]:
         assert (found.double() - gold).abs().amax().item() <= own + TOLERANCE[found.dtype] * scale
 
     return check
+
+
+@pytest.fixture(params=native.instruction_sets() or ["torch"])
+def isa(request) -> str:
+    """Runs the test once for every instruction set that was compiled and that this processor has; "torch" without the C++ ops."""
+    if request.param == "torch":
+        yield request.param
+        return
+    before = native.instruction_set()
+    native.use_instruction_set(request.param)
+    yield request.param
+    native.use_instruction_set(before)

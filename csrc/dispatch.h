@@ -1,0 +1,27 @@
+#pragma once
+// Which of the instruction sets compiled into this library serves. A binding takes its kernels as PYDISP_PICK(<op>_kernels): the table
+// of that name exists in the namespace of each set (<op>_isa.cpp).
+
+#include <cstdint>
+
+namespace pydisp {
+
+enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2 };
+
+Isa isa();  // the set in use
+
+}  // namespace pydisp
+
+#if defined(__x86_64__)
+#define PYDISP_DECLARE(Type, name) \
+  namespace pydisp::generic { extern const Type name; } \
+  namespace pydisp::avx2 { extern const Type name; } \
+  namespace pydisp::avx512 { extern const Type name; }
+#define PYDISP_PICK(name) \
+  (::pydisp::isa() == ::pydisp::Isa::avx512 ? ::pydisp::avx512::name \
+                                            : (::pydisp::isa() == ::pydisp::Isa::avx2 ? ::pydisp::avx2::name : ::pydisp::generic::name))
+#else
+#define PYDISP_DECLARE(Type, name) \
+  namespace pydisp::generic { extern const Type name; }
+#define PYDISP_PICK(name) ::pydisp::generic::name
+#endif

@@ -1,0 +1,143 @@
+#pragma once
+// Vectors of floats for one instruction set. setup.py compiles each *_isa.cpp once per set, with the compiler's flags for it and
+// PYDISP_ISA naming the namespace (generic, avx2, avx512), so that the same kernel exists side by side for each.
+// generic is 128 bits wide in the compiler's own vectors: SSE2 on x86-64, NEON on 64-bit ARM.
+
+#include <cmath>
+#include <limits>
+
+#include "element.h"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace pydisp::PYDISP_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * kWidth)));
+typedef int32_t Ints __attribute__((vector_size(4 * kWidth)));
+typedef uint32_t Bits __attribute__((vector_size(4 * kWidth)));
+typedef uint16_t Shorts __attribute__((vector_size(2 * kWidth)));
+
+PYDISP_INLINE Floats splat(float value) { return value - Floats{}; }  // -, not +: x + 0 turns -0 into 0
+PYDISP_INLINE Floats zeros() { return Floats{}; }
+
+PYDISP_INLINE Floats fma(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return Floats(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+#elif defined(__AVX2__)
+  return Floats(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+#else
+  return a * b + c;  // one instruction where the set has it (NEON)
+#endif
+}
+// Where an operand is NaN the second one comes out, as with the instructions.
+PYDISP_INLINE Floats vmax(Floats a, Floats b) { return a > b ? a : b; }
+PYDISP_INLINE Floats vmin(Floats a, Floats b) { return a < b ? a : b; }
+
+template <class V> PYDISP_INLINE V load_as(const void* from) { V v; std::memcpy(&v, from, sizeof(V)); return v; }
+template <class V> PYDISP_INLINE void store_as(void* to, V v) { std::memcpy(to, &v, sizeof(V)); }
+
+PYDISP_INLINE Floats load(const float* from) { return load_as<Floats>(from); }
+PYDISP_INLINE Floats load(const BFloat16* from) {
+  return Floats(__builtin_convertvector(load_as<Shorts>(from), Bits) << 16);
+}
+PYDISP_INLINE Floats load(const Half* from) {
+#if defined(__AVX512F__)
+  return Floats(_mm512_cvtph_ps(load_as<__m256i>(from)));
+#elif defined(__F16C__)
+  return Floats(_mm256_cvtph_ps(load_as<__m128i>(from)));
+#else
+  Floats out;
+  for (int i = 0; i < kWidth; ++i) out[i] = load_one(from[i]);
+  return out;
+#endif
+}
+
+// Float bits rounded to bfloat16, to nearest with ties to even, in the low half of each lane.
+PYDISP_INLINE Bits rounded_to_bfloat16(Floats value) {
+  const Bits bits = Bits(value);
+  const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return Ints(bits & 0x7fffffffu) > 0x7f800000 ? Bits{} + 0x7fc0u : rounded;
+}
+PYDISP_INLINE void store(float* to, Floats value) { store_as(to, value); }
+PYDISP_INLINE void store(BFloat16* to, Floats value) {
+  const Bits bits = rounded_to_bfloat16(value);
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256i wide = __m256i(bits);
+  store_as(to, _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
+#else
+  store_as(to, __builtin_convertvector(bits, Shorts));
+#endif
+}
+PYDISP_INLINE void store(Half* to, Floats value) {
+#if defined(__AVX512F__)
+  store_as(to, _mm512_cvtps_ph(__m512(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(__F16C__)
+  store_as(to, _mm256_cvtps_ph(__m256(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+  for (int i = 0; i < kWidth; ++i) store_one(to[i], value[i]);
+#endif
+}
+
+// The first n < kWidth lanes; what lies behind them in memory is neither read nor written, the other lanes are 0.
+template <class T> PYDISP_INLINE Floats load_part(const T* from, int64_t n) {
+  T room[kWidth] = {};
+  std::memcpy(room, from, n * sizeof(T));
+  return load(room);
+}
+template <class T> PYDISP_INLINE void store_part(T* to, Floats value, int64_t n) {
+  T room[kWidth];
+  store(room, value);
+  std::memcpy(to, room, n * sizeof(T));
+}
+
+PYDISP_INLINE float reduce_add(Floats value) {  // in halves: one fixed order
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(__m512(value));
+#elif defined(__AVX2__)
+  __m128 low = _mm_add_ps(_mm256_castps256_ps128(__m256(value)), _mm256_extractf128_ps(__m256(value), 1));
+  low = _mm_add_ps(low, _mm_movehl_ps(low, low));
+  return _mm_cvtss_f32(_mm_add_ss(low, _mm_shuffle_ps(low, low, 1)));
+#else
+  return (value[0] + value[2]) + (value[1] + value[3]);
+#endif
+}
+PYDISP_INLINE float reduce_max(Floats value) {
+  float highest = value[0];
+  for (int i = 1; i < kWidth; ++i) highest = value[i] > highest ? value[i] : highest;
+  return highest;
+}
+
+// e^x, at most 2 units in the last place off; 0 below -87.3 (subnormal results are not kept), infinity above 88.7, NaN for NaN.
+PYDISP_INLINE Floats vexp(Floats x) {
+  const Floats log2e = splat(1.44269504088896341f), magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to a whole number
+  Floats clamped = x < splat(-87.33654f) ? splat(-87.33654f) : x;
+  clamped = clamped > splat(88.72283f) ? splat(88.72283f) : clamped;
+  const Floats shifted = fma(clamped, log2e, magic);
+  const Floats n = shifted - magic;
+  Floats r = fma(n, splat(-0.693359375f), clamped);  // ln 2 in two parts: the first has few bits, so n times it is exact
+  r = fma(n, splat(2.12194440e-4f), r);
+  Floats p = splat(1.9875691500e-4f);
+  p = fma(p, r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  p = fma(p, r * r, r) + splat(1.f);
+  // 2^n in two factors: n reaches 128, whose power of two alone is infinite
+  const Ints whole = Ints(shifted) - 0x4b400000, half = whole >> 1;
+  const Floats result = p * Floats((half + 127) << 23) * Floats((whole - half + 127) << 23);
+  Floats out = x < splat(-87.33654f) ? zeros() : result;
+  out = x > splat(88.72283f) ? splat(std::numeric_limits<float>::infinity()) : out;
+  return x != x ? x : out;
+}
+
+}  // namespace pydisp::PYDISP_ISA
