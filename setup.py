@@ -30,7 +30,7 @@ COMPILER_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]  # torch 2.10, t
 ISA_FLAGS = {"generic": []}
 if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
-    ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "vbmi2")), "-mprefer-vector-width=512"]
+    ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq")), "-mprefer-vector-width=512"]
 
 
 class NotBuilt(Exception):

@@ -18,7 +18,7 @@ bool has(int isa) {
   if (isa == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   if (isa == 2)
     return has(1) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2");
+           __builtin_cpu_supports("avx512dq");
 #endif
   return isa == 0;
 }

@@ -7,15 +7,24 @@
 #include <limits>
 
 #include "element.h"
-#if defined(__AVX2__)
+// The tests run the AVX-512 kernels on processors without it: SIMDe spells its instructions out. The vectors are the compiler's own.
+#if defined(PYDISP_SIMULATE_AVX512)
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#elif defined(__AVX2__)
 #include <immintrin.h>
+#endif
+#if defined(__AVX512F__) || defined(PYDISP_SIMULATE_AVX512)
+#define PYDISP_AVX512 1
+#elif defined(__AVX2__)
+#define PYDISP_AVX2 1
 #endif
 
 namespace pydisp::PYDISP_ISA {
 
-#if defined(__AVX512F__)
+#if defined(PYDISP_AVX512)
 constexpr int kWidth = 16;
-#elif defined(__AVX2__)
+#elif defined(PYDISP_AVX2)
 constexpr int kWidth = 8;
 #else
 constexpr int kWidth = 4;
@@ -30,13 +39,7 @@ PYDISP_INLINE Floats splat(float value) { return value - Floats{}; }  // -, not 
 PYDISP_INLINE Floats zeros() { return Floats{}; }
 
 PYDISP_INLINE Floats fma(Floats a, Floats b, Floats c) {
-#if defined(__AVX512F__)
-  return Floats(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
-#elif defined(__AVX2__)
-  return Floats(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
-#else
-  return a * b + c;  // one instruction where the set has it (NEON)
-#endif
+  return a * b + c;  // one instruction where the set has it (AVX2, AVX-512, NEON): the compiler contracts it
 }
 // Where an operand is NaN the second one comes out, as with the instructions.
 PYDISP_INLINE Floats vmax(Floats a, Floats b) { return a > b ? a : b; }
@@ -50,9 +53,14 @@ PYDISP_INLINE Floats load(const BFloat16* from) {
   return Floats(__builtin_convertvector(load_as<Shorts>(from), Bits) << 16);
 }
 PYDISP_INLINE Floats load(const Half* from) {
-#if defined(__AVX512F__)
-  return Floats(_mm512_cvtph_ps(load_as<__m256i>(from)));
-#elif defined(__F16C__)
+#if defined(PYDISP_AVX512)
+  Floats out;
+  for (int i = 0; i < 2; ++i) {
+    const __m256 half = _mm256_cvtph_ps(load_as<__m128i>(from + 8 * i));
+    std::memcpy(reinterpret_cast<float*>(&out) + 8 * i, &half, sizeof(half));
+  }
+  return out;
+#elif defined(PYDISP_AVX2)
   return Floats(_mm256_cvtph_ps(load_as<__m128i>(from)));
 #else
   Floats out;
@@ -70,7 +78,7 @@ PYDISP_INLINE Bits rounded_to_bfloat16(Floats value) {
 PYDISP_INLINE void store(float* to, Floats value) { store_as(to, value); }
 PYDISP_INLINE void store(BFloat16* to, Floats value) {
   const Bits bits = rounded_to_bfloat16(value);
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(PYDISP_AVX2)
   const __m256i wide = __m256i(bits);
   store_as(to, _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
 #else
@@ -78,9 +86,12 @@ PYDISP_INLINE void store(BFloat16* to, Floats value) {
 #endif
 }
 PYDISP_INLINE void store(Half* to, Floats value) {
-#if defined(__AVX512F__)
-  store_as(to, _mm512_cvtps_ph(__m512(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#elif defined(__F16C__)
+#if defined(PYDISP_AVX512)
+  for (int i = 0; i < 2; ++i) {
+    const __m256 half = load_as<__m256>(reinterpret_cast<const float*>(&value) + 8 * i);
+    store_as(to + 8 * i, _mm256_cvtps_ph(half, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+#elif defined(PYDISP_AVX2)
   store_as(to, _mm256_cvtps_ph(__m256(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #else
   for (int i = 0; i < kWidth; ++i) store_one(to[i], value[i]);
@@ -100,15 +111,11 @@ template <class T> PYDISP_INLINE void store_part(T* to, Floats value, int64_t n)
 }
 
 PYDISP_INLINE float reduce_add(Floats value) {  // in halves: one fixed order
-#if defined(__AVX512F__)
-  return _mm512_reduce_add_ps(__m512(value));
-#elif defined(__AVX2__)
-  __m128 low = _mm_add_ps(_mm256_castps256_ps128(__m256(value)), _mm256_extractf128_ps(__m256(value), 1));
-  low = _mm_add_ps(low, _mm_movehl_ps(low, low));
-  return _mm_cvtss_f32(_mm_add_ss(low, _mm_shuffle_ps(low, low, 1)));
-#else
-  return (value[0] + value[2]) + (value[1] + value[3]);
-#endif
+  float lanes[kWidth];
+  store(lanes, value);
+  for (int width = kWidth / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
 }
 PYDISP_INLINE float reduce_max(Floats value) {
   float highest = value[0];

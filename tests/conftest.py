@@ -14,7 +14,10 @@ def pytest_report_header(config):
     from pydisp.ops import native
 
     sets = native.instruction_sets()
-    return [f"PYDISP_TEST_SEED={SEED}", f"C++ instruction sets: {', '.join(sets) or 'none'}; in use: {native.instruction_set() or 'plain torch'}"]
+    return [
+        f"PYDISP_TEST_SEED={SEED}",
+        f"C++ instruction sets: {', '.join(sets) or 'none'}; in use: {native.instruction_set() or 'plain torch'}",
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,10 @@ def _why_not_loaded(file: Path) -> str | None:
         return f"{file.name} does not load with torch {torch.__version__} ({error})"
     wanted = os.environ.get("PYDISP_CPU_ISA")
     if wanted and wanted != dict(_compiled())[_library().pydisp_isa_in_use()]:
-        logger.warning("pydisp: PYDISP_CPU_ISA=%s is not a set that this processor has; %s serves.", wanted, dict(_compiled())[_library().pydisp_isa_in_use()])
+        logger.warning(
+            "pydisp: PYDISP_CPU_ISA=%s is not a set that this processor has; %s serves.",
+            wanted,
+            dict(_compiled())[_library().pydisp_isa_in_use()],
+        )
     # A misspelt namespace in C++ registers nothing and says nothing.
     return None if has_kernel("norm_select", "CPU") else f"{file.name} registered no op"
