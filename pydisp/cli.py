@@ -141,6 +141,7 @@ def prune(
         table.add_row(name, f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}")
     console = Console()
     console.print(table)
+    console.print(f"speed: {_speed_words(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
     console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -283,6 +284,74 @@ def export(
     _quiet_libraries()
     written = export_dense(folder, out or folder.with_name(f"{folder.resolve().name}-dense"), overwrite=overwrite)
     _print_json(written) if as_json else typer.echo(f"{written['out']}: {written['model_type']}, {written['params']:,} parameters")
+
+
+@app.command()
+def speed(
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")] = None,
+    against: Annotated[str | None, typer.Option(help="Model to compare with. [default: the stock shapes of the pruned one]")] = None,
+    shape: Annotated[str | None, typer.Option(help="Instead of DIR: random weights of llama-3.2-1b, llama-2-7b or qwen2.5-0.5b.")] = None,
+    keep_ratio: Annotated[float | None, typer.Option(help="With --shape: share of the block parameters to keep. [default: 0.5]")] = None,
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 256,
+    decode_tokens: Annotated[int, typer.Option(help="Tokens decoded one by one after it.")] = 16,
+    rounds: Annotated[int, typer.Option(help="Measurements of each model, in turns.")] = 7,
+    threads: Annotated[int | None, typer.Option(help="Threads on a CPU. [default: torch's]")] = None,
+    memory: Annotated[bool, typer.Option(help="Also measure peak memory, each model in a process of its own.")] = True,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Time and memory of a pruned model against the unpruned one and a dense model of the same smaller shapes."""
+    if threads is not None and threads < 1:
+        raise ValueError(f"--threads is {threads}; it must be at least 1.")
+    if folder is not None and keep_ratio is not None:
+        raise ValueError("--keep-ratio goes with --shape; a folder is already pruned.")
+    import torch
+
+    from pydisp.speed import Source, Workload, compare
+
+    ratio = {} if keep_ratio is None else {"keep_ratio": keep_ratio}
+    source = Source(folder=None if folder is None else str(folder), against=against, shape=shape, dtype=dtype, device=device, **ratio)
+    workload = Workload(prompt_tokens, decode_tokens, rounds)
+    _quiet_libraries()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    found = compare(source, workload, memory=memory, say=_say)
+    if as_json:
+        _print_json(found)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{found['source']}: {found['kept_block']:.2%} of block parameters kept, against {found['against']}")
+    columns = (
+        "",
+        "prompt\ntokens/s",
+        "decode\ntokens/s",
+        "MiB read\na token",
+        "10^9 products\na prompt",
+        *(["peak\nMiB"] if memory else []),
+    )
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    for name, values in found["models"].items():
+        shown = (values["prefill_tokens_per_second"], values["decode_tokens_per_second"])
+        work = (values["bytes_per_token"] / 2**20, values["products_per_prompt"] / 1e9, *([values["peak_mib"]] if memory else []))
+        table.add_row(name, *(f"{v:.2f}" if v < 100 else f"{v:,.0f}" for v in (*shown, *work)))
+    console = Console()
+    console.print(table)
+    for name in found["times"]:
+        console.print(_speed_words(found, name), highlight=False, soft_wrap=True)
+
+
+def _speed_words(found: dict, name: str) -> str:
+    """One sentence on the pruned model's times against one of the others'."""
+    times = found["times"][name]
+    rounds = f"{found['rounds']} rounds on {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}"
+    return (
+        f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (products: {times['products_per_prompt']:.3f}), "
+        f"{times['decode']:.3f} for a decoded token (bytes: {times['bytes_per_token']:.3f}); medians of {rounds}"
+    )
 
 
 @app.command()

@@ -32,6 +32,17 @@ def environment() -> dict[str, dict]:
             "instruction_sets": _instruction_sets(),
         },
         "ops": ops.implementations(),
+        "linear": _linears(),
+    }
+
+
+def _linears() -> dict[str, str]:
+    """By 16-bit dtype, the linear that pruned models run on this CPU, and why."""
+    from pydisp.ops.upcast_linear import DECISIONS
+
+    return {
+        str(dtype).removeprefix("torch."): f"{'upcast_linear' if is_faster else 'torch'}: {why}"
+        for dtype, (is_faster, why) in DECISIONS.items()
     }
 
 

@@ -150,7 +150,7 @@ def _no_memory(name: str, device: torch.device, found: str) -> str:
 def _check_memory(name: str, device: torch.device, dtype: torch.dtype) -> None:
     """Refuse a model folder whose weights would not fit, before reading them."""
     folder = Path(resolved_name(name))
-    free = _free_bytes(device)
+    free = free_bytes(device)
     if not folder.is_dir() or free is None:
         return
     needed = sum(_stored_values(path) for path in folder.glob("*.safetensors")) * dtype.itemsize
@@ -175,7 +175,8 @@ def _stored_values(path: Path) -> int:
     return count
 
 
-def _free_bytes(device: torch.device) -> float | None:
+def free_bytes(device: torch.device) -> float | None:
+    """Memory that a new tensor could have on a device, within the limit of a container; None where nobody says."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu" and os.path.exists("/proc/meminfo"):

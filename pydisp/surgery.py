@@ -188,6 +188,24 @@ def mask_dense_(model: nn.Module, plan: PruningPlan) -> nn.Module:
     return model
 
 
+def stock_config(config):
+    """The config of the dense model that a pruned one came from.
+
+    Raises: ValueError if `config` is not a pruned model's.
+    """
+    import transformers
+
+    if not getattr(config, "pydisp", None):
+        raise ValueError(f"this model is a {config.model_type}, not a pruned model; give a folder that `pydisp prune` wrote.")
+    values = config.to_dict()
+    described = values.pop("pydisp")
+    for name in ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path"):
+        values.pop(name, None)
+    if "dense_layer_types" in described:
+        values["layer_types"] = described["dense_layer_types"]
+    return getattr(transformers, FAMILIES[config.model_type.removeprefix("pydisp_")].class_names[0])(**values)
+
+
 @torch.no_grad()
 def to_dense(model: nn.Module) -> nn.Module:
     """The stock model of a pruned one, its removed weights filled with zeros: the same function anywhere, without the speed-up.
@@ -198,17 +216,8 @@ def to_dense(model: nn.Module) -> nn.Module:
     """
     import transformers
 
-    if not getattr(model.config, "pydisp", None):
-        raise ValueError(f"this model is a {model.config.model_type}, not a pruned model; give a folder that `pydisp prune` wrote.")
-    stock_type = model.config.model_type.removeprefix("pydisp_")
-    values = model.config.to_dict()
-    described = values.pop("pydisp")
-    for name in ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path"):
-        values.pop(name, None)
-    if "dense_layer_types" in described:
-        values["layer_types"] = described["dense_layer_types"]
-    family = family_of(model.config, stock_type)
-    config = getattr(transformers, FAMILIES[stock_type].class_names[0])(**values)
+    config = stock_config(model.config)
+    family = family_of(config)
     dense = transformers.AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device).eval()
     source, target = model.state_dict(), dense.state_dict()
     for number, layer in enumerate(decoder_layers(model, family)):

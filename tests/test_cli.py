@@ -360,7 +360,7 @@ def test_a_full_disk_leaves_the_search_and_no_folder(prune, pruned, tmp_path, mo
 
 
 def test_a_model_without_memory_for_it_is_refused(prune, tmp_path, monkeypatch):
-    monkeypatch.setattr("pydisp.loading._free_bytes", lambda _device: 1000)
+    monkeypatch.setattr("pydisp.loading.free_bytes", lambda _device: 1000)
     status, _, err = prune(tmp_path / "out")
     assert status == 1 and "there is no memory for" in one_sentence(err) and not list(tmp_path.iterdir())
 

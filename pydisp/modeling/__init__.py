@@ -18,6 +18,7 @@ from torch import nn
 
 from pydisp.indices import check_indices
 from pydisp.modeling.layers import FeatureIndex, narrow_
+from pydisp.modeling.linear import use_upcast_
 from pydisp.plan import PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
 
@@ -193,6 +194,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         check_widths(config)
         stock_model.__init__(self, config, *args, **kwargs)
         _narrow_layers(config, family_of(config, stock_type), self.get_submodule(FAMILIES[stock_type].layers_path))
+        use_upcast_(self)
         self.post_init()  # initialises the narrower projections, which the stock constructor has not seen
 
     def lm_init(self, config, *args, **kwargs):
@@ -200,6 +202,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         stock_lm.__init__(self, config, *args, **kwargs)
         self.get_submodule(self.base_model_prefix).__class__ = model_class
         _narrow_layers(config, family_of(config, stock_type), decoder_layers(self, FAMILIES[stock_type]))
+        use_upcast_(self)
         self.post_init()
 
     # Device placement must not cut a layer in two; the layers have other class names than the stock ones.

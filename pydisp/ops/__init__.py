@@ -10,9 +10,10 @@ from pydisp.ops.library import has_kernel
 from pydisp.ops.linear_cross_entropy import linear_cross_entropy
 from pydisp.ops.norm_select import norm_select
 from pydisp.ops.reinmax import reinmax
+from pydisp.ops.upcast_linear import upcast_linear
 
-__all__ = ["add_norm_select", "implementations", "index_add", "linear_cross_entropy", "native", "norm_select", "reinmax"]
-OPS = ("norm_select", "add_norm_select", "index_add", "reinmax", "linear_cross_entropy")
+__all__ = ["add_norm_select", "implementations", "index_add", "linear_cross_entropy", "native", "norm_select", "reinmax", "upcast_linear"]
+OPS = ("norm_select", "add_norm_select", "index_add", "reinmax", "linear_cross_entropy", "upcast_linear")
 
 native.load()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pydisp.cost import Cost, cost_of
 from pydisp.evaluate import evaluate_text
 from pydisp.loading import (
     choose_device,
@@ -32,6 +33,7 @@ from pydisp.pruning.settings import SEARCHED, PruneSettings
 from pydisp.pruning.workspace import PLAN_FILE, Workspace
 from pydisp.report import Report
 from pydisp.spec import ModelSpec, family_of
+from pydisp.speed import Workload, quick
 from pydisp.surgery import prune_model
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 
@@ -130,7 +132,8 @@ def prune(
     command = f"pydisp.prune(model, tokenizer, keep_ratio={request.keep_ratio}, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     facts = _facts(corpora, working)
-    outcome = Outcome(name, request, spec, planned.plan, planned.progress, losses, command, facts)
+    costs = _costs(working, comparable, request.context_tokens)
+    outcome = Outcome(name, request, spec, planned.plan, planned.progress, losses, costs, command, facts)
     return pruned, outcome.report()
 
 
@@ -142,6 +145,16 @@ def _working_copy(model: nn.Module) -> nn.Module:
 
 def _positions(config) -> int | None:
     return getattr(config, "max_position_embeddings", None)
+
+
+def _costs(dense: nn.Module, pruned: nn.Module, context_tokens: int) -> dict[str, Cost]:
+    return {name: cost_of(model, context_tokens) for name, model in (("dense", dense), ("pruned", pruned))}
+
+
+def _quick_workload(context_tokens: int, config) -> Workload:
+    """A few rounds of a short prompt: a glimpse at the end of a run, no benchmark."""
+    decode_tokens = 4
+    return Workload(max(1, min(context_tokens, 256, (_positions(config) or 256) - decode_tokens)), decode_tokens, rounds=3)
 
 
 def _facts(corpora: Corpora, model: nn.Module) -> dict:
@@ -257,16 +270,19 @@ def prune_to_folder(
         pruned = load_model(str(workspace.output), device=device, dtype=dtype)
         losses = corpora.losses(model, pruned, settings.context_tokens, say)
         outcome = Outcome(
-            displayed_name(request.model), settings, spec, planned.plan, planned.progress, losses, command, _facts(corpora, model)
-        )
+            displayed_name(request.model), settings, spec, planned.plan, planned.progress, losses,
+            _costs(model, pruned, settings.context_tokens), command, _facts(corpora, model),
+        )  # fmt: skip
         _write_words(outcome, workspace.output)
+        say("measuring speed")
+        speed = quick(model, pruned, _quick_workload(settings.context_tokens, config))
     except BaseException as error:
         workspace.abandon()
         if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C
             raise Interrupted("stopped; repeat the command with --resume to go on from the last state of the search.") from None
         raise
     workspace.finish()
-    return {"out": str(request.out), **outcome.as_dict()}
+    return {"out": str(request.out), **outcome.as_dict(), "speed": speed}
 
 
 def _announce(request, settings, spec, model, windows, corpora, say) -> None:

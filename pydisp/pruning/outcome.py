@@ -1,8 +1,9 @@
 """Outcome: what pruning one model gave, and how it is told: JSON for programs, a Report for people, a card for the folder."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from pydisp.cost import Cost
 from pydisp.evaluate import TextLoss
 from pydisp.plan import SETS, PruningPlan
 from pydisp.pruning.search import SearchProgress
@@ -28,7 +29,8 @@ class Losses:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One pruned model: `losses` under the keys HELDOUT, OTHER and CALIBRATION; `command` reproduces it."""
+    """One pruned model: `losses` under the keys HELDOUT, OTHER and CALIBRATION; `costs` (of a prompt of the context's length) under
+    "dense" and "pruned"; `command` reproduces it."""
 
     model_name: str
     settings: PruneSettings
@@ -36,6 +38,7 @@ class Outcome:
     plan: PruningPlan
     progress: SearchProgress
     losses: dict[str, Losses]
+    costs: dict[str, Cost]
     command: str
     facts: dict
 
@@ -68,6 +71,7 @@ class Outcome:
             "perplexity_calibration": self.losses[CALIBRATION].perplexities,
             "bits_per_byte": {"dense": self.losses[HELDOUT].dense.bits_per_byte, "pruned": self.losses[HELDOUT].pruned.bits_per_byte},
             "context_tokens": self.settings.context_tokens,
+            "cost": {name: asdict(cost) for name, cost in self.costs.items()},
             "plan_digest": self.plan.digest(),
             "model_digest": self.plan.model_digest,
         }
@@ -100,7 +104,7 @@ class Outcome:
             title=f"{self.model_name} pruned to {self.kept['total']:.1%} of its parameters",
             summary=self._summary(),
             metrics=self._metrics(),
-            tables=[self._text_table(), self._width_table(widths)],
+            tables=[self._text_table(), self._cost_table(), self._width_table(widths)],
             pictures=shown,
             facts={
                 "result": {name: value for name, value in self.as_dict().items() if name != "seconds"},
@@ -148,6 +152,16 @@ class Outcome:
         ]
         columns = ("text", "source", "tokens", "perplexity, dense", "perplexity, pruned", "times")
         return Table(f"Perplexity at a context of {self.settings.context_tokens} tokens", columns, rows)
+
+    def _cost_table(self) -> Table:
+        """Counted, not timed: two equal runs must write equal files. `pydisp speed` and `prune --json` have the times."""
+        dense, pruned = self.costs["dense"], self.costs["pruned"]
+        tokens = self.settings.context_tokens
+        rows = [
+            ("MiB of weights read for a decoded token", *(c.bytes_per_token / 2**20 for c in (dense, pruned)), pruned.bytes_per_token / dense.bytes_per_token),
+            (f"10^9 products for a prompt of {tokens} tokens", *(c.products_per_prompt / 1e9 for c in (dense, pruned)), pruned.products_per_prompt / dense.products_per_prompt),
+        ]  # fmt: skip
+        return Table("Work, counted; pydisp speed DIR measures times and memory", ("", "dense", "pruned", "times"), rows)
 
     def _width_table(self, widths: list[dict]) -> Table:
         rows = [(number, *(layer[name] for name in SETS)) for number, layer in enumerate(widths)]

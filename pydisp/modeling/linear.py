@@ -1,0 +1,31 @@
+"""UpcastLinear: the nn.Linear of the pruned classes, which computes 16-bit types on a CPU by the faster of two ways."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pydisp.ops.upcast_linear import FASTER, unchecked
+
+
+class UpcastLinear(nn.Linear):
+    """An nn.Linear in everything but its speed; see `pydisp.ops.upcast_linear`.
+
+    Plain tensors in a dtype of FASTER on a CPU are multiplied by upcast_linear. Everything else goes to torch's linear: other devices and
+    dtypes, and weights that are tensors of their own kind (quantized or distributed ones).
+    """
+
+    faster: frozenset[torch.dtype] = FASTER
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        dtype = x.dtype
+        if dtype in self.faster and weight.dtype is dtype and x.is_cpu and weight.is_cpu and type(weight) in (nn.Parameter, Tensor):
+            return unchecked(x, weight, self.bias)
+        return F.linear(x, weight, self.bias)
+
+
+def use_upcast_(model: nn.Module) -> None:
+    """Turn every plain nn.Linear of a model, in place, into an UpcastLinear: its class, nothing else."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = UpcastLinear

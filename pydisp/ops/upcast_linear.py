@@ -1,0 +1,162 @@
+"""upcast_linear: a linear in bfloat16 or float16 for processors that multiply float32 only.
+
+    upcast_linear(x, linear.weight, linear.bias)    # (..., I), (O, I) -> (..., O)
+
+Where a CPU has no instructions for a 16-bit type, torch multiplies it in a plain loop. Here blocks of the weights are widened to float32
+while they pass through the cache, and one token costs less than in float32, because it reads half the bytes. CPU: csrc/upcast_linear.h,
+else the reference here. `FASTER` holds the dtypes for which this CPU is better off with it than with torch's own linear.
+"""
+
+# M rows (tokens), I inputs, O outputs
+
+import os
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pydisp.ops import native
+from pydisp.ops.library import define, has_kernel, wide
+
+NARROW = (torch.bfloat16, torch.float16)
+_WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
+
+
+def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x weight^T + bias`, products summed in float32 and rounded once.
+
+    Args:
+        x: (..., I) bfloat16 or float16 (float32 and float64 work, as in torch's linear); any strides; not changed.
+        weight: (O, I), bias: (O,) or None, both in x's dtype.
+    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however
+        many threads run. Gradients to x, weight and bias, summed in float32 too.
+    Raises: TypeError or ValueError naming the argument, for other dtypes and shapes.
+    """
+    _check(x, weight, bias)
+    return unchecked(x, weight, bias)
+
+
+def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """upcast_linear for a module whose parameters match one another: what is wrong is a RuntimeError, as in torch's linear."""
+    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+        return _op(x, weight, bias)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
+        return _op(x, weight, bias)
+    # The autograd kernel is Python and takes longer than the linear of a small layer for one token.
+    with torch._C._AutoDispatchBelowAutograd():
+        return _op(x, weight, bias)
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if not x.is_floating_point() or x.element_size() < 2:
+        raise TypeError(f"upcast_linear: x has dtype {x.dtype}; needed is bfloat16, float16, float32 or float64.")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype != x.dtype:
+            raise TypeError(f"upcast_linear: {name} has dtype {tensor.dtype}, x has {x.dtype}; convert one of them.")
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"upcast_linear: {name} is on {tensor.device}, x on {x.device}; move one of them.")
+    if weight.dim() != 2 or x.dim() < 1 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"upcast_linear: x has shape {tuple(x.shape)} and weight {tuple(weight.shape)}; needed are (..., I) and (O, I).")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"upcast_linear: bias has shape {tuple(bias.shape)}; needed is ({weight.shape[0]},), a value for each row of weight."
+        )
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What upcast_linear means, in plain torch; arguments as there."""
+    kind = wide(x.dtype)
+    return F.linear(x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)).to(x.dtype).contiguous()
+
+
+def backward(grad: Tensor, x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool, needs_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of upcast_linear to x, weight and bias in x's dtype, summed in float32 (float64 for float64); unneeded: 0 elements."""
+    kind = wide(x.dtype)
+    rows, wide_grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1]).to(kind)
+    blocks = range(0, len(weight), max(1, _WEIGHTS_A_BLOCK // max(1, weight.shape[1])))
+    grad_x = grad_weight = grad_bias = x.new_empty(0)
+    if needs_x:
+        total = rows.new_zeros(rows.shape, dtype=kind)
+        for block in blocks:
+            part = slice(block, block + blocks.step)
+            total.addmm_(wide_grad[:, part], weight[part].to(kind))
+        grad_x = total.to(x.dtype).view(x.shape)
+    if needs_weight:
+        grad_weight, wide_rows = weight.new_empty(weight.shape), rows.to(kind)
+        for block in blocks:
+            part = slice(block, block + blocks.step)
+            grad_weight[part] = wide_grad[:, part].t() @ wide_rows
+    if needs_bias:
+        grad_bias = wide_grad.sum(0).to(x.dtype)
+    return grad_x, grad_weight, grad_bias if needs_bias else x.new_empty(0)
+
+
+def _fake(x, weight, bias):
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+def _fake_backward(grad, x, weight, needs_x, needs_weight, needs_bias):
+    shapes = ((needs_x, x.shape), (needs_weight, weight.shape), (needs_bias, weight.shape[:1]))
+    return tuple(x.new_empty(shape if needed else 0) for needed, shape in shapes)
+
+
+_backward_op = define(
+    "upcast_linear_backward(Tensor grad, Tensor x, Tensor weight, bool needs_x, bool needs_weight, bool needs_bias) -> (Tensor, Tensor, Tensor)",
+    reference=backward,
+    fake=_fake_backward,
+)
+
+
+def _setup_context(ctx, inputs, output):
+    x, weight, _ = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx, grad):
+    needs = ctx.needs_input_grad
+    found = _backward_op(grad, *ctx.saved_tensors, *needs)
+    return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
+
+
+_op = define(
+    "upcast_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    reference=reference,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_setup_context,
+)
+
+
+def choose(wanted: str | None) -> dict[torch.dtype, tuple[bool, str]]:
+    """Whether this CPU is better off with upcast_linear than with torch's linear, by dtype, and why.
+
+    Args:
+        wanted: "always", "never" or "auto" (or None): the environment variable PYDISP_UPCAST_LINEAR.
+    Raises: ValueError for anything else.
+    """
+    if wanted in ("always", "never"):
+        return dict.fromkeys(NARROW, (wanted == "always", f"PYDISP_UPCAST_LINEAR={wanted}"))
+    if wanted not in (None, "", "auto"):
+        raise ValueError(f"PYDISP_UPCAST_LINEAR is {wanted!r}; set it to always, never or auto.")
+    return {dtype: _judge(dtype) for dtype in NARROW}
+
+
+def _judge(dtype: torch.dtype) -> tuple[bool, str]:
+    name = str(dtype).removeprefix("torch.")
+    if not (native.is_loaded() and has_kernel("upcast_linear", "CPU")):
+        return False, "the C++ ops are not built"
+    if native.instruction_set() == "generic":
+        return False, "only the generic kernels run here, and they were never measured against torch's"
+    # By instructions, not by a measurement: a close race would be won by another side in another run, with other bits.
+    # Where oneDNN takes a dtype (bfloat16: AVX-512 or AMX, float16: AVX512-FP16 or AMX-FP16) torch is fast: 406 GFLOP/s in bfloat16 on one
+    # thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.
+    takes = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
+    is_fast = getattr(torch.ops.mkldnn, takes, None)
+    if is_fast is None or is_fast():
+        return False, f"torch multiplies {name} with instructions of this CPU"
+    return True, f"this CPU has no instructions that torch could multiply {name} with"
+
+
+native.load()
+DECISIONS = choose(os.environ.get("PYDISP_UPCAST_LINEAR"))
+FASTER = frozenset(dtype for dtype, (is_faster, _) in DECISIONS.items() if is_faster)
