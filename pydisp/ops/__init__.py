@@ -13,7 +13,7 @@ from pydisp.ops.reinmax import reinmax
 from pydisp.ops.upcast_linear import upcast_linear
 
 __all__ = ["add_norm_select", "implementations", "index_add", "linear_cross_entropy", "native", "norm_select", "reinmax", "upcast_linear"]
-OPS = ("norm_select", "add_norm_select", "index_add", "reinmax", "linear_cross_entropy", "upcast_linear")
+OPS = ("norm_select", "add_norm_select", "index_add", "reinmax", "token_statistics", "upcast_linear")
 
 native.load()
 

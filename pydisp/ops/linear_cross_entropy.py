@@ -1,19 +1,42 @@
-"""linear_cross_entropy: the loss of every token, a few rows of logits at a time.
+"""linear_cross_entropy: the loss of every token from its hidden state, without the logits of a whole batch in memory.
 
-    linear_cross_entropy(hidden, lm_head.weight, targets)        # (N, D), (V, D), (N,) -> (N,) nats
+    linear_cross_entropy(hidden, lm_head.weight, targets)                            # (B, T, D), (V, D), (B, T) -> (B, T) nats
+    linear_cross_entropy(hidden, lm_head.weight, targets, reduction="mean").backward()
 
-The logits of N tokens over V words are never there at once: forward and backward hold `chunk_tokens` rows and the backward makes them
-again. The logits' matrix product runs in hidden's dtype, all that follows in float32 (float64 for float64).
+It is composed of the op of `pydisp.ops.token_statistics`: log-sum-exp, target logit and what else is asked for, each differentiable where
+it can be; the backward makes the logits again. The result of a token does not depend on the batch it sits in.
 """
 
-# N tokens, D hidden, V vocabulary, C tokens of one chunk
+# N tokens (all dimensions of targets flattened), D hidden, V vocabulary, E appended rows
 
-from collections.abc import Iterator
+import os
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import define, wide
+from pydisp.ops.token_statistics import TokenStatistics, token_statistics
+
+REDUCTIONS = ("none", "sum", "mean", "buckets")
+
+
+class TokenLoss(NamedTuple):
+    """What linear_cross_entropy returns once more than the loss is asked for; None where it was not. Shapes are those of targets."""
+
+    loss: "Tensor | BucketLoss"  # reduced as asked
+    lse: Tensor | None  # log-sum-exp of the logits; differentiable
+    entropy: Tensor | None  # of the whole distribution, nats; no gradient
+    rank: Tensor | None  # int64: words with a larger logit than the target; -1 where the target is ignore_index
+    argmax: Tensor | None  # int64: the first word with the largest logit
+
+
+class BucketLoss(NamedTuple):
+    """Sums over the tokens of each bucket; no gradients."""
+
+    sum: Tensor  # (num_buckets,) float64, nats
+    sum_squares: Tensor  # (num_buckets,) float64
+    count: Tensor  # (num_buckets,) int64
+    correct: Tensor  # (num_buckets,) int64: the most likely word is the target
 
 
 def linear_cross_entropy(
@@ -22,120 +45,184 @@ def linear_cross_entropy(
     targets: Tensor,
     bias: Tensor | None = None,
     *,
+    appended: Tensor | None = None,
     softcap: float | None = None,
+    logit_scale: float = 1.0,
     ignore_index: int = -100,
-    chunk_tokens: int = 1024,
-) -> Tensor:
-    """-log softmax(hidden @ weight.T + bias)[target], token by token, not reduced.
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    vocab_size: int | None = None,
+    reduction: str = "none",
+    buckets: Tensor | None = None,
+    num_buckets: int | None = None,
+    return_lse: bool = False,
+    return_entropy: bool = False,
+    return_rank: bool = False,
+    return_argmax: bool = False,
+) -> Tensor | BucketLoss | TokenLoss:
+    """-log softmax(hidden @ weight.T + bias)[target]; F.cross_entropy of F.linear, token by token unless reduced.
 
     Args:
-        hidden: (N, D) floating; any strides.
-        weight: (V, D) in hidden's dtype; bias: (V,) or None.
-        targets: (N,) integers in [0, V), or ignore_index.
-        softcap: logits become softcap * tanh(logits / softcap) (Gemma 2), or None.
-        chunk_tokens: rows of logits held at a time; memory is about chunk_tokens * V * 4 bytes.
-    Returns: (N,) float32 (float64 for float64), nats; 0 where the target is ignore_index. Gradients to hidden, weight and bias, once.
-    Raises: ValueError for shapes that do not fit; RuntimeError or IndexError for a target outside [0, V).
+        hidden: (..., D) float16, bfloat16, float32 or float64; any strides. Under autocast it and the matrices are cast as F.linear's.
+        weight: (V, D) in hidden's dtype.
+        targets: (...) integers, words or ignore_index.
+        bias: (V,) in hidden's dtype; with appended (vocab_size + E,).
+        appended: (E, D) in hidden's dtype: words vocab_size, vocab_size + 1, ... after those of weight, as tool tokens are (ToolkenGPT,
+            https://arxiv.org/abs/2305.11554, section 3.1). weight and bias then get no gradient.
+        softcap: logits become softcap * tanh(logits / softcap) (Gemma 2, https://arxiv.org/abs/2408.00118, section 2), or None.
+        logit_scale: multiplies the logits, bias included, before the softcap.
+        ignore_index: the target of tokens whose loss is 0 and which no mean, sum or bucket counts.
+        label_smoothing: in [0, 1]: this much of the target's weight is spread over all words, as in F.cross_entropy.
+        z_loss: adds z_loss * lse**2 (PaLM, https://arxiv.org/abs/2204.02311, section 5).
+        vocab_size: rows of weight from here on are padding, no words; all V are words by default.
+        reduction: "none", "sum", "mean" (over the tokens that count; NaN without any) or "buckets".
+        buckets: (...) integers, with "buckets": each token's bucket in [0, num_buckets); negative ones are left out.
+        return_lse, return_entropy, return_rank, return_argmax: also these; the result is then a TokenLoss.
+    Returns: the loss in float32 (float64 for float64), nats, shaped as targets or a scalar; a BucketLoss with "buckets" (float64 sums in
+        the order of the tokens, so twice the same bits). Gradients to hidden, weight, bias and appended.
+    Raises: TypeError and ValueError for arguments that do not fit, on CPUs (and with PYDISP_CHECK=1 everywhere) also for a target that is
+        no word or a bucket from num_buckets on; elsewhere these turn the loss or the sums to NaN.
     """
-    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1] or targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"linear_cross_entropy: hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and targets {tuple(targets.shape)} "
-            "must be (N, D), (V, D) and (N,); flatten batch and tokens first."
+    hidden, weight, bias, appended = _autocast(hidden, weight, bias, appended)
+    vocab_size = weight.shape[0] if vocab_size is None and weight.dim() else vocab_size
+    _check_tensors(hidden, weight, targets, bias, appended, vocab_size)
+    _check_options(softcap, label_smoothing, reduction, targets, buckets, num_buckets)
+    words = vocab_size + (0 if appended is None else appended.shape[0])
+    if appended is not None:
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
+
+    # int64 before anything is compared: uint8 would turn -100 and sizes above 255 into other numbers
+    shape, targets, buckets = targets.shape, targets.reshape(-1).long(), None if buckets is None else buckets.reshape(-1).long()
+    if _reads_values(targets):
+        _check_values(targets, ignore_index, words, buckets, num_buckets)
+    found = TokenStatistics(
+        *token_statistics(
+            hidden.reshape(targets.shape[0], hidden.shape[-1]), weight, appended, bias, targets, softcap, float(logit_scale), vocab_size,
+            ignore_index, label_smoothing > 0, return_entropy, return_rank, return_argmax or reduction == "buckets",
         )
-    if chunk_tokens < 1:
-        raise ValueError(f"linear_cross_entropy: chunk_tokens is {chunk_tokens}; it must be at least 1.")
-    return _op(hidden, weight, targets, bias, softcap, ignore_index, chunk_tokens)
+    )  # fmt: skip
+    counted = targets != ignore_index
+    loss = found.lse - (1 - label_smoothing) * found.target_logit
+    if label_smoothing > 0:
+        loss = loss - label_smoothing * found.mean_logit
+    if z_loss:
+        loss = loss + z_loss * found.lse.square()
+    loss = torch.where(counted, loss, 0)
 
-
-def reference(hidden, weight, targets, bias, softcap, ignore_index, chunk_tokens):
-    """What linear_cross_entropy means, in plain torch; arguments as there."""
-    nll = torch.zeros(hidden.shape[0], dtype=wide(hidden.dtype), device=hidden.device)
-    for rows, target, counted in _chunks(targets, ignore_index, chunk_tokens):
-        logits = _logits(hidden[rows], weight, bias, softcap)
-        at_target = logits.gather(1, target[:, None]).squeeze(1)
-        highest = logits.amax(1, keepdim=True)
-        # in place: a second buffer of C x V would double the memory this op is there to save
-        log_total = logits.sub_(highest).exp_().sum(1).log_() + highest.squeeze(1)
-        nll[rows] = torch.where(counted, log_total - at_target, 0)
-    return nll
-
-
-def backward_reference(grad, hidden, weight, targets, bias, softcap, ignore_index, chunk_tokens, needs_hidden, needs_weight, needs_bias):
-    """Gradients of linear_cross_entropy to hidden, weight and bias; one that is not needed has no elements."""
-    grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format) if needs_hidden else hidden.new_empty(0)
-    accumulator = {"dtype": wide(hidden.dtype), "device": hidden.device}
-    grad_weight = torch.zeros(weight.shape if needs_weight else 0, **accumulator)
-    grad_bias = torch.zeros(weight.shape[0] if needs_bias else 0, **accumulator)
-    for rows, target, counted in _chunks(targets, ignore_index, chunk_tokens):
-        grad_logits = _logits(hidden[rows], weight, bias, softcap)
-        slope = None if softcap is None else 1 - (grad_logits / softcap).square_()
-        grad_logits = grad_logits.sub_(grad_logits.amax(1, keepdim=True)).exp_()
-        grad_logits.div_(grad_logits.sum(1, keepdim=True))
-        grad_logits.scatter_add_(1, target[:, None], grad_logits.new_full((target.shape[0], 1), -1.0))
-        grad_logits.mul_(torch.where(counted, grad[rows], 0)[:, None])
-        if slope is not None:
-            grad_logits.mul_(slope)
-        if needs_bias:
-            grad_bias += grad_logits.sum(0)
-        grad_logits = grad_logits.to(hidden.dtype)
-        if needs_hidden:
-            grad_hidden[rows] = grad_logits @ weight
-        if needs_weight:
-            grad_weight += grad_logits.t() @ hidden[rows]
-    return grad_hidden, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype if bias is None else bias.dtype)
-
-
-def _chunks(targets: Tensor, ignore_index: int, chunk_tokens: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Row slice, int64 targets (0 where ignored) and which tokens count, chunk by chunk."""
-    for start in range(0, targets.shape[0], chunk_tokens):
-        rows = slice(start, start + chunk_tokens)
-        counted = targets[rows] != ignore_index
-        yield rows, torch.where(counted, targets[rows], 0).long(), counted
-
-
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
-    """(C, V) in the wide dtype, a fresh tensor."""
-    logits = (hidden @ weight.t()).to(wide(hidden.dtype))
-    if bias is not None:
-        logits.add_(bias)
-    if softcap is not None:
-        logits.div_(softcap).tanh_().mul_(softcap)
-    return logits
-
-
-def _fake(hidden, weight, targets, bias, softcap, ignore_index, chunk_tokens):
-    return hidden.new_empty(hidden.shape[0], dtype=wide(hidden.dtype))
-
-
-def _backward_fake(grad, hidden, weight, targets, bias, softcap, ignore_index, chunk_tokens, needs_hidden, needs_weight, needs_bias):
-    bias_dtype = weight.dtype if bias is None else bias.dtype
-    return (
-        hidden.new_empty(hidden.shape if needs_hidden else (0,)),
-        weight.new_empty(weight.shape if needs_weight else (0,)),
-        weight.new_empty(weight.shape[0] if needs_bias else 0, dtype=bias_dtype),
+    if reduction == "none":
+        loss = loss.view(shape)
+    elif reduction == "buckets":
+        loss = _by_bucket(loss.detach(), found.argmax == targets, counted, buckets, num_buckets)
+    else:
+        loss = loss.sum() if reduction == "sum" else loss.sum() / counted.sum()
+    if not (return_lse or return_entropy or return_rank or return_argmax):
+        return loss
+    return TokenLoss(
+        loss,
+        found.lse.view(shape) if return_lse else None,
+        found.entropy.view(shape) if return_entropy else None,
+        found.rank.masked_fill(~counted, -1).view(shape) if return_rank else None,
+        found.argmax.view(shape) if return_argmax else None,
     )
 
 
-def _setup_context(ctx, inputs, output):
-    hidden, weight, targets, bias, *ctx.settings = inputs
-    ctx.save_for_backward(hidden, weight, targets, bias)
+def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tensor, num_buckets: int) -> BucketLoss:
+    """Sorted by bucket, those left out behind the last, then summed run by run: the order is the tokens' own, whatever the device."""
+    left_out = ~counted | (buckets < 0)
+    order = buckets.masked_fill(left_out, num_buckets).sort(stable=True)
+    edges = torch.searchsorted(order.values, torch.arange(num_buckets + 1, device=loss.device))
+    lengths = edges.diff()
+    columns = torch.stack([loss.double(), loss.double().square(), is_correct.double()], 1)[order.indices]
+    # what lies behind the last bucket makes one more segment: segment_reduce wants every row in one
+    sums = torch.segment_reduce(columns, "sum", lengths=torch.cat([lengths, loss.shape[0] - edges[-1:]]), unsafe=True)[:-1]
+    total, squares, correct = sums.unbind(1)
+    outside = (~left_out & (buckets >= num_buckets)).any()
+    return BucketLoss(total.masked_fill(outside, torch.nan), squares.masked_fill(outside, torch.nan), lengths, correct.to(torch.int64))
 
 
-def _backward(ctx, grad):
-    hidden, weight, targets, bias = ctx.saved_tensors
-    needs = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
-    found = _backward_op(grad, hidden, weight, targets, bias, *ctx.settings, *needs)
-    grad_hidden, grad_weight, grad_bias = (one if needed else None for one, needed in zip(found, needs, strict=True))
-    return grad_hidden, grad_weight, None, grad_bias, None, None, None
+def _autocast(hidden: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    """As F.linear does it under torch.autocast: bfloat16 hidden states and float32 weights are the rule there."""
+    kind = hidden.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind) or hidden.dtype == torch.float64:
+        return hidden, *others
+    return tuple(tensor if tensor is None else tensor.to(torch.get_autocast_dtype(kind)) for tensor in (hidden, *others))
 
 
-_ARGUMENTS = "Tensor hidden, Tensor weight, Tensor targets, Tensor? bias, float? softcap, int ignore_index, int chunk_tokens"
-_op = define(
-    f"linear_cross_entropy({_ARGUMENTS}) -> Tensor", reference=reference, fake=_fake, backward=_backward, setup_context=_setup_context
-)
-_backward_op = define(
-    f"linear_cross_entropy_backward(Tensor grad, {_ARGUMENTS}, bool needs_hidden, bool needs_weight, bool needs_bias)"
-    " -> (Tensor, Tensor, Tensor)",
-    reference=backward_reference,
-    fake=_backward_fake,
-)
+def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
+    if not hidden.is_floating_point():
+        raise TypeError(f"linear_cross_entropy: hidden is {hidden.dtype}; it must be float16, bfloat16, float32 or float64.")
+    if targets.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+        raise TypeError(f"linear_cross_entropy: targets are {targets.dtype}; they must be integers, words or ignore_index.")
+    if hidden.dim() == 0 or weight.dim() != 2 or hidden.shape[-1] != weight.shape[1] or targets.shape != hidden.shape[:-1]:
+        raise ValueError(
+            f"linear_cross_entropy: hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and targets {tuple(targets.shape)} "
+            "must be (..., D), (V, D) and (...)."
+        )
+    if appended is not None and (appended.dim() != 2 or appended.shape[1] != weight.shape[1]):
+        raise ValueError(
+            f"linear_cross_entropy: appended is {tuple(appended.shape)}; it must be (E, {weight.shape[1]}) beside this weight."
+        )
+    if not 0 <= vocab_size <= weight.shape[0]:
+        raise ValueError(
+            f"linear_cross_entropy: vocab_size is {vocab_size}; it must lie between 0 and the {weight.shape[0]} rows of weight."
+        )
+    words = vocab_size + (0 if appended is None else appended.shape[0])
+    if words == 0:
+        raise ValueError("linear_cross_entropy: there is no word; weight needs at least one row below vocab_size.")
+    sizes = {weight.shape[0], words} if appended is None else {words}
+    if bias is not None and (bias.dim() != 1 or bias.shape[0] not in sizes):
+        raise ValueError(f"linear_cross_entropy: bias is {tuple(bias.shape)}; it must be ({words},), one value a word.")
+    for name, tensor in {"weight": weight, "bias": bias, "appended": appended}.items():
+        if tensor is not None and tensor.dtype != hidden.dtype:
+            raise TypeError(
+                f"linear_cross_entropy: {name} is {tensor.dtype}, hidden {hidden.dtype}; cast one of them, or run under torch.autocast."
+            )
+    for name, tensor in {"weight": weight, "targets": targets, "bias": bias, "appended": appended}.items():
+        if tensor is not None and tensor.device != hidden.device:
+            raise ValueError(f"linear_cross_entropy: {name} is on {tensor.device}, hidden on {hidden.device}; move one of them.")
+
+
+def _check_options(softcap, label_smoothing, reduction, targets, buckets, num_buckets) -> None:
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"linear_cross_entropy: softcap is {softcap}; it must be above 0, or None for no cap.")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"linear_cross_entropy: label_smoothing is {label_smoothing}; it must lie between 0 and 1.")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"linear_cross_entropy: unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}.")
+    if (reduction == "buckets") != (buckets is not None) or (buckets is None) != (num_buckets is None):
+        raise ValueError(
+            f"linear_cross_entropy: reduction={reduction!r} with buckets {'missing' if buckets is None else 'given'} and num_buckets="
+            f"{num_buckets}; give both with reduction='buckets' and neither otherwise."
+        )
+    if buckets is None:
+        return
+    if num_buckets < 1:
+        raise ValueError(f"linear_cross_entropy: num_buckets is {num_buckets}; it must be at least 1.")
+    if buckets.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+        raise TypeError(f"linear_cross_entropy: buckets are {buckets.dtype}; they must be integers.")
+    if buckets.shape != targets.shape or buckets.device != targets.device:
+        raise ValueError(
+            f"linear_cross_entropy: buckets are {tuple(buckets.shape)} on {buckets.device}; they must be {tuple(targets.shape)} on "
+            f"{targets.device}, as targets are."
+        )
+
+
+def _reads_values(targets: Tensor) -> bool:
+    """Whether values may be looked at: not while tracing, and on a GPU only when asked for, because it waits for the device."""
+    if torch.compiler.is_compiling() or type(targets) is not Tensor or targets.is_meta or targets.numel() == 0:
+        return False
+    return targets.device.type == "cpu" or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")
+
+
+def _check_values(targets, ignore_index, words, buckets, num_buckets) -> None:
+    outside = targets[((targets < 0) | (targets >= words)) & (targets != ignore_index)]
+    if outside.numel():
+        raise ValueError(
+            f"linear_cross_entropy: target {outside[0].item()} is no word; targets must lie between 0 and {words - 1} or be "
+            f"ignore_index ({ignore_index})."
+        )
+    if buckets is not None and buckets.max() >= num_buckets:
+        raise ValueError(
+            f"linear_cross_entropy: bucket {buckets.max().item()} is outside num_buckets={num_buckets}; buckets run from 0 to "
+            f"{num_buckets - 1}, negative ones leave the token out."
+        )

@@ -1,129 +1,254 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pydisp import ops
+from pydisp.ops.linear_cross_entropy import BucketLoss, TokenLoss
 
-# N tokens, D hidden, V vocabulary, tokens of a chunk
-SHAPES = [(1, 1, 1, 1), (1, 63, 2, 8), (63, 5, 65, 16), (64, 33, 129, 64), (130, 7, 31, 1000), (0, 4, 9, 4)]
-
-
-def by_torch(hidden, weight, targets, bias, softcap=None, ignore_index=-100, **_):
-    """All logits at once."""
-    logits = F.linear(hidden, weight).to(torch.promote_types(hidden.dtype, torch.float32))
-    logits = logits if bias is None else logits + bias
-    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
-    return F.cross_entropy(logits, targets.long(), ignore_index=ignore_index, reduction="none")
+# What F.cross_entropy knows too.
+OPTIONS = [{}, {"label_smoothing": 0.1}, {"ignore_index": 3}, {"label_smoothing": 1.0, "ignore_index": -1}]
 
 
 @pytest.fixture
 def draw_targets(generator):
-    def choose(tokens: int, vocabulary: int, ignored: float = 0.3) -> torch.Tensor:
-        targets = torch.randint(vocabulary, (tokens,), generator=generator)
-        return torch.where(torch.rand(tokens, generator=generator) < ignored, -100, targets)
+    def choose(*shape: int, vocabulary: int, ignored: float = 0.3, ignore_index: int = -100) -> torch.Tensor:
+        targets = torch.randint(vocabulary, shape, generator=generator)
+        return torch.where(torch.rand(shape, generator=generator) < ignored, ignore_index, targets)
 
     return choose
 
 
-@pytest.mark.parametrize("strided", [False, True])
-@pytest.mark.parametrize(("has_bias", "softcap"), [(False, None), (True, None), (True, 2.0)])
-@pytest.mark.parametrize(("tokens", "width", "vocabulary", "chunk_tokens"), SHAPES)
-def test_forward_and_gradients_equal_the_whole_logits(
-    tokens, width, vocabulary, chunk_tokens, has_bias, softcap, strided, dtype, draw, draw_targets, assert_as_good
-):
-    tensors = [draw(tokens, width, dtype=dtype, strided=strided), draw(vocabulary, width, dtype=dtype, strided=strided)]
-    tensors += [draw(vocabulary, dtype=dtype)] if has_bias else []
-    targets, cotangent = draw_targets(tokens, vocabulary), draw(tokens, dtype=torch.float32)
+def whole_logits(hidden, weight, bias=None, softcap=None, scale=1.0):
+    logits = F.linear(hidden, weight).to(torch.promote_types(hidden.dtype, torch.float32))
+    logits = scale * (logits if bias is None else logits + bias)
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_it_is_cross_entropy_of_linear(options, reduction, dtype, draw, draw_targets, isa, assert_as_good):
+    tensors = [draw(67, 33, dtype=dtype), draw(300, 33, dtype=dtype), draw(300, dtype=dtype)]
+    targets = draw_targets(67, vocabulary=300, ignore_index=options.get("ignore_index", -100))
 
     def run(op, wide=None):
         leaves = [t.detach().to(wide or t.dtype).requires_grad_() for t in tensors]
-        out = op(leaves[0], leaves[1], targets, leaves[2] if has_bias else None, softcap=softcap, chunk_tokens=chunk_tokens)
-        return [out, *torch.autograd.grad(out, leaves, cotangent.to(out.dtype))]
+        loss = op(*leaves)
+        return [loss, *torch.autograd.grad(loss, leaves, torch.arange(1, loss.numel() + 1).view(loss.shape).to(loss.dtype))]
 
-    for found, own, gold in zip(run(ops.linear_cross_entropy), run(by_torch), run(by_torch, torch.float64), strict=True):
+    def by_torch(hidden, weight, bias):
+        return F.cross_entropy(whole_logits(hidden, weight, bias), targets, reduction=reduction, **options)
+
+    def ours(hidden, weight, bias):
+        return ops.linear_cross_entropy(hidden, weight, targets, bias, reduction=reduction, **options)
+
+    for found, own, gold in zip(run(ours), run(by_torch), run(by_torch, torch.float64), strict=True):
         assert_as_good(found, own, gold)
 
 
-def test_chunks_change_nothing_but_rounding(draw, draw_targets):
-    hidden, weight, targets = draw(37, 8), draw(11, 8), draw_targets(37, 11)
-    losses = [ops.linear_cross_entropy(hidden, weight, targets, chunk_tokens=chunk) for chunk in (1, 5, 37, 1024)]
-    for loss in losses[1:]:
-        torch.testing.assert_close(loss, losses[0], rtol=1e-13, atol=1e-13)
-    assert losses[0].dtype == torch.float64 and (losses[0][targets == -100] == 0).all()
+def test_softcap_scale_z_loss_and_padding(draw, draw_targets, isa):
+    hidden, weight, bias = draw(20, 9, requires_grad=True), draw(40, 9, requires_grad=True), draw(40, requires_grad=True)
+    targets = draw_targets(20, vocabulary=33)
+    found = ops.linear_cross_entropy(
+        hidden, weight, targets, bias, softcap=4.0, logit_scale=0.3, z_loss=0.01, vocab_size=33, label_smoothing=0.2
+    )
+    logits = whole_logits(hidden, weight, bias, 4.0, 0.3)[:, :33]
+    gold = F.cross_entropy(logits, targets, reduction="none", label_smoothing=0.2)
+    gold = gold + torch.where(targets == -100, 0, 0.01 * logits.logsumexp(1).square())
+    torch.testing.assert_close(found, gold)
+    for ours, exact in zip(*(torch.autograd.grad(loss.sum(), (hidden, weight, bias)) for loss in (found, gold)), strict=True):
+        torch.testing.assert_close(ours, exact)
 
 
-@pytest.mark.parametrize("softcap", [None, 1.5])
-def test_gradcheck(softcap, draw, draw_targets):
-    targets = draw_targets(5, 7)
-    leaves = draw(5, 3, requires_grad=True), draw(7, 3, requires_grad=True), draw(7, requires_grad=True)
+def test_appended_words_learn_and_the_vocabulary_does_not(draw, draw_targets, isa):
+    hidden, weight, appended, bias = (draw(*shape, requires_grad=True) for shape in ((3, 7, 5), (30, 5), (4, 5), (34,)))
+    targets = draw_targets(3, 7, vocabulary=34)
+    ops.linear_cross_entropy(hidden, weight, targets, bias, appended=appended, reduction="mean").backward()
+    assert weight.grad is None and bias.grad is None
+    found = hidden.grad, appended.grad
+    logits = whole_logits(hidden, torch.cat([weight, appended]), bias)
+    gold = torch.autograd.grad(F.cross_entropy(logits.flatten(0, 1), targets.flatten()), (hidden, appended))
+    for ours, exact in zip(found, gold, strict=True):
+        torch.testing.assert_close(ours, exact)
+
+
+@pytest.mark.parametrize("shape", [(), (11,), (2, 3, 5), (2, 0), (0,)])
+def test_leading_dimensions_are_those_of_targets(shape, draw, draw_targets, isa):
+    hidden, weight, targets = draw(*shape, 4), draw(9, 4), draw_targets(*shape, vocabulary=9)
+    asked = {"return_lse": True, "return_entropy": True, "return_rank": True, "return_argmax": True}
+    found = ops.linear_cross_entropy(hidden, weight, targets, **asked)
+    assert all(part.shape == shape for part in found)
+    gold = F.cross_entropy(whole_logits(hidden, weight).view(-1, 9), targets.view(-1), reduction="none").view(shape)
+    torch.testing.assert_close(found.loss, gold)
+    mean = ops.linear_cross_entropy(hidden, weight, targets, reduction="mean")
+    counts = (targets != -100).sum()
+    assert mean.isnan() if counts == 0 else torch.allclose(mean, gold.sum() / counts)
+
+
+def test_what_else_can_be_returned(draw, draw_targets, isa):
+    hidden, weight, targets = draw(50, 4, requires_grad=True), draw(19, 4), draw_targets(50, vocabulary=19)
+    logits = whole_logits(hidden, weight)
+    assert isinstance(ops.linear_cross_entropy(hidden, weight, targets), torch.Tensor)
+    found = ops.linear_cross_entropy(hidden, weight, targets, return_rank=True, return_argmax=True, reduction="sum")
+    assert isinstance(found, TokenLoss) and found.lse is None and found.entropy is None and found.loss.dim() == 0
+    above = (logits > logits.gather(1, targets.clamp(min=0)[:, None])).sum(1)
+    assert torch.equal(found.rank, torch.where(targets == -100, -1, above)) and torch.equal(found.argmax, logits.argmax(1))
+    found = ops.linear_cross_entropy(hidden, weight, targets, return_lse=True, return_entropy=True)
+    torch.testing.assert_close(found.entropy, torch.distributions.Categorical(logits=logits.detach()).entropy())
+    torch.testing.assert_close(found.lse, logits.logsumexp(1))
+    assert not found.entropy.requires_grad
+    ours, exact = (torch.autograd.grad((lse * targets).sum(), hidden)[0] for lse in (found.lse, logits.logsumexp(1)))
+    torch.testing.assert_close(ours, exact)
+
+
+def test_buckets_are_sums_in_order(draw, draw_targets, generator, isa):
+    hidden, weight, targets = draw(10, 20, 4), draw(19, 4), draw_targets(10, 20, vocabulary=19)
+    buckets = torch.randint(-1, 5, (10, 20), generator=generator, dtype=torch.int32)
+    arguments = {"reduction": "buckets", "buckets": buckets, "num_buckets": 6}
+    found = ops.linear_cross_entropy(hidden, weight, targets, **arguments)
+    per_token = ops.linear_cross_entropy(hidden, weight, targets, return_argmax=True)
+    assert isinstance(found, BucketLoss) and found.sum.dtype == found.sum_squares.dtype == torch.float64
+    assert found.count.dtype == found.correct.dtype == torch.int64
+    for bucket in range(6):  # the last one is empty
+        counted = (buckets == bucket) & (targets != -100)
+        losses = per_token.loss[counted].tolist()
+        assert found.sum[bucket].item() == pytest.approx(sum(losses), rel=1e-14)
+        assert found.sum_squares[bucket].item() == pytest.approx(sum(x * x for x in losses), rel=1e-14)
+        assert found.count[bucket] == len(losses)
+        assert found.correct[bucket] == (per_token.argmax == targets)[counted].sum()
+    again = ops.linear_cross_entropy(hidden, weight, targets, **arguments, return_entropy=True)
+    assert all(torch.equal(a, b) for a, b in zip(found, again.loss, strict=True)) and again.entropy.shape == (10, 20)
+
+
+def test_many_and_empty_buckets(draw, isa):
+    hidden, weight = draw(3, 4), draw(300, 4)
+    targets = torch.tensor([1, 2, 156], dtype=torch.uint8)  # 156 is -100 in a byte; and more words and buckets than a byte counts
+    found = ops.linear_cross_entropy(
+        hidden, weight, targets, reduction="buckets", buckets=torch.tensor([255, 0, 255], dtype=torch.uint8), num_buckets=1000
+    )
+    assert found.count.tolist() == [1] + [0] * 254 + [2] + [0] * 744
+    none = ops.linear_cross_entropy(hidden[:0], weight, targets[:0], reduction="buckets", buckets=targets[:0], num_buckets=2)
+    assert none.sum.tolist() == [0, 0] and none.count.tolist() == [0, 0]
+
+
+def test_losses_of_float32_add_up_in_float64(isa):
+    hidden, weight = torch.zeros(3, 2), torch.zeros(7, 2)
+    found = ops.linear_cross_entropy(
+        hidden, weight, torch.zeros(3, dtype=torch.long), reduction="buckets", buckets=torch.zeros(3, dtype=torch.long), num_buckets=1
+    )
+    loss = ops.linear_cross_entropy(hidden, weight, torch.zeros(3, dtype=torch.long))[0].item()
+    assert found.sum.item() == 3 * loss and found.sum.item() != torch.tensor(3 * loss, dtype=torch.float32).item()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_shape_and_options(data, isa):
+    tokens, width, vocabulary, added = (data.draw(st.integers(*limits)) for limits in ((1, 90), (1, 20), (1, 400), (0, 30)))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    hidden, weight, appended = (torch.randn(n, width, generator=generator) for n in (tokens, vocabulary, added))
+    targets = torch.randint(vocabulary + added, (tokens,), generator=generator)
+    smoothing, softcap = data.draw(st.sampled_from([0.0, 0.3])), data.draw(st.sampled_from([None, 3.0]))
+    hidden.requires_grad_(), appended.requires_grad_()
+    found = ops.linear_cross_entropy(
+        hidden, weight, targets, appended=appended, softcap=softcap, label_smoothing=smoothing, reduction="mean"
+    )
+    logits = whole_logits(hidden.double(), torch.cat([weight, appended]).double(), None, softcap)
+    gold = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(found.double(), gold, rtol=1e-5, atol=1e-5)
+    for ours, exact in zip(*(torch.autograd.grad(loss, (hidden, appended)) for loss in (found, gold)), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_gradcheck(draw, draw_targets, isa):
+    leaves = [draw(*shape, requires_grad=True) for shape in ((5, 3), (7, 3), (7,))]
+    targets = draw_targets(5, vocabulary=7)
 
     def run(hidden, weight, bias):
-        return ops.linear_cross_entropy(hidden, weight, targets, bias, softcap=softcap, chunk_tokens=2)
+        return ops.linear_cross_entropy(
+            hidden, weight, targets, bias, softcap=2.0, logit_scale=0.7, label_smoothing=0.1, z_loss=0.01, return_lse=True
+        )[:2]
 
     assert torch.autograd.gradcheck(run, leaves)
 
 
-@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True), (True, False, True)])
-def test_only_needed_gradients_come(wanted, draw, draw_targets):
-    leaves = [draw(*shape).requires_grad_(needed) for shape, needed in zip(((6, 3), (7, 3), (7,)), wanted, strict=True)]
-    targets = draw_targets(6, 7)
-    ops.linear_cross_entropy(leaves[0], leaves[1], targets, leaves[2], chunk_tokens=4).sum().backward()
-    gold = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    by_torch(gold[0], gold[1], targets, gold[2]).sum().backward()
-    for leaf, needed, full in zip(leaves, wanted, gold, strict=True):
-        assert (leaf.grad is not None) == needed
-        if needed:
-            torch.testing.assert_close(leaf.grad, full.grad)
+def test_same_bits_twice(dtype, draw, draw_targets, isa):
+    hidden, weight, targets = draw(70, 16, dtype=dtype), draw(600, 16, dtype=dtype), draw_targets(70, vocabulary=600)
 
+    def run():
+        leaves = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        loss = ops.linear_cross_entropy(*leaves, targets, reduction="mean")
+        return loss, *torch.autograd.grad(loss, leaves)
 
-class Largest(TorchDispatchMode):
-    """Remembers the largest number of elements any op returned."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
-
-
-def test_never_more_than_one_chunk_of_logits(draw, draw_targets):
-    from pydisp.ops.linear_cross_entropy import backward_reference, reference
-
-    hidden, weight, targets = draw(64, 4), draw(1000, 4), draw_targets(64, 1000)
-    with Largest() as seen:
-        loss = reference(hidden, weight, targets, None, None, -100, 8)
-        backward_reference(loss, hidden, weight, targets, None, None, -100, 8, True, True, False)
-    assert seen.elements == 8 * 1000
-
-
-def test_opcheck(draw, draw_targets):
-    hidden, weight, bias, targets = draw(6, 3, requires_grad=True), draw(7, 3, requires_grad=True), draw(7), draw_targets(6, 7)
-    torch.library.opcheck(torch.ops.pydisp.linear_cross_entropy.default, (hidden, weight, targets, bias, 3.0, -100, 4))
-    grad = draw(6)
-    for needs in ((True, True, True), (True, False, False)):
-        arguments = (grad, hidden.detach(), weight.detach(), targets, bias, None, -100, 4, *needs)
-        torch.library.opcheck(torch.ops.pydisp.linear_cross_entropy_backward.default, arguments)
+    assert all(torch.equal(a, b) for a, b in zip(run(), run(), strict=True))
 
 
 def test_compiles_without_graph_break(draw, draw_targets):
-    hidden, weight, targets = draw(6, 3, requires_grad=True), draw(7, 3), draw_targets(6, 7)
+    hidden, weight, targets = draw(2, 6, 3, requires_grad=True), draw(7, 3), draw_targets(2, 6, vocabulary=7)
     compiled = torch.compile(ops.linear_cross_entropy, fullgraph=True, backend="aot_eager")
-    compiled(hidden, weight, targets, chunk_tokens=4).sum().backward()
+    for options in (
+        {"reduction": "mean", "label_smoothing": 0.1, "z_loss": 0.1},
+        {"return_entropy": True, "return_rank": True, "softcap": 3.0},
+        {"reduction": "buckets", "buckets": targets % 3, "num_buckets": 3},
+    ):
+        found, gold = compiled(hidden, weight, targets, **options), ops.linear_cross_entropy(hidden, weight, targets, **options)
+        assert type(found) is type(gold)
+        for ours, exact in zip(found, gold, strict=True) if isinstance(found, tuple) else [(found, gold)]:
+            assert ours is exact is None or torch.equal(ours, exact)
+    compiled(hidden, weight, targets).sum().backward()
     found, hidden.grad = hidden.grad, None
     ops.linear_cross_entropy(hidden, weight, targets).sum().backward()
     torch.testing.assert_close(found, hidden.grad)
 
 
-def test_shapes_chunks_and_targets_that_do_not_fit_are_refused(draw):
-    hidden, weight = draw(6, 3), draw(7, 3)
-    with pytest.raises(ValueError, match="flatten batch and tokens first"):
-        ops.linear_cross_entropy(hidden[None], weight, torch.zeros(1, 6, dtype=torch.int64))
-    with pytest.raises(ValueError, match="chunk_tokens is 0"):
-        ops.linear_cross_entropy(hidden, weight, torch.zeros(6, dtype=torch.int64), chunk_tokens=0)
+def test_under_autocast_as_linear(draw, draw_targets, isa):
+    hidden, weight, targets = draw(9, 8, dtype=torch.bfloat16), draw(30, 8, dtype=torch.float32), draw_targets(9, vocabulary=30)
+    weight.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = ops.linear_cross_entropy(hidden, weight, targets, reduction="mean")
+    assert torch.equal(loss, ops.linear_cross_entropy(hidden, weight.bfloat16(), targets, reduction="mean"))
+    (grad,) = torch.autograd.grad(loss, weight)
+    assert grad.dtype == torch.float32 and grad.any()
+
+
+def test_bad_arguments_are_refused(draw):
+    hidden, weight, targets = draw(2, 6, 3), draw(7, 3), torch.zeros(2, 6, dtype=torch.int64)
+
+    def refused(kind, match, *, hidden=hidden, weight=weight, targets=targets, **options):
+        with pytest.raises(kind, match=match):
+            ops.linear_cross_entropy(hidden, weight, targets, **options)
+
+    refused(ValueError, r"must be \(..., D\), \(V, D\) and \(...\)", targets=targets[0])
+    refused(ValueError, r"must be \(..., D\)", weight=weight[:, :2])
+    refused(ValueError, r"must be \(..., D\)", weight=weight[0])
+    refused(TypeError, "targets are torch.float32", targets=targets.float())
+    refused(TypeError, "hidden is torch.int64", hidden=hidden.long())
+    refused(TypeError, "weight is torch.float32, hidden torch.float64", weight=weight.float())
+    refused(TypeError, "bias is torch.float16", bias=draw(7).half())
+    refused(ValueError, r"weight is on meta, hidden on cpu", weight=weight.to("meta"))
+    refused(ValueError, r"bias is \(6,\); it must be \(7,\)", bias=draw(6))
+    refused(ValueError, r"bias is \(7,\); it must be \(9,\)", bias=draw(7), appended=draw(2, 3))
+    refused(ValueError, r"appended is \(2, 4\)", appended=draw(2, 4))
+    refused(ValueError, "vocab_size is 8", vocab_size=8)
+    refused(ValueError, "no word", vocab_size=0)
+    refused(ValueError, "softcap is 0", softcap=0)
+    refused(ValueError, "label_smoothing is 1.5", label_smoothing=1.5)
+    refused(ValueError, "unknown reduction 'average'; known: none, sum, mean, buckets", reduction="average")
+    refused(ValueError, "buckets missing", reduction="buckets")
+    refused(ValueError, "buckets given", buckets=targets)
+    refused(ValueError, "num_buckets is 0", reduction="buckets", buckets=targets, num_buckets=0)
+    refused(ValueError, r"buckets are \(6,\)", reduction="buckets", buckets=targets[0], num_buckets=2)
+    refused(TypeError, "buckets are torch.float32", reduction="buckets", buckets=targets.float(), num_buckets=2)
+    refused(ValueError, "bucket 2 is outside num_buckets=2", reduction="buckets", buckets=targets + 2, num_buckets=2)
     for outside in (7, -1):
-        with pytest.raises((RuntimeError, IndexError)):
-            ops.linear_cross_entropy(hidden, weight, torch.full((6,), outside))
+        refused(ValueError, f"target {outside} is no word; targets must lie between 0 and 6", targets=targets + outside)
+    refused(ValueError, "target 6 is no word", targets=targets + 6, vocab_size=6)
+    ops.linear_cross_entropy(hidden, weight, targets + 8, appended=draw(2, 3))
+
+
+def test_compiled_code_turns_bad_values_to_nan(draw):
+    hidden, weight, targets = draw(4, 3), draw(7, 3), torch.tensor([0, 7, -100, -1])
+    compiled = torch.compile(ops.linear_cross_entropy, fullgraph=True, backend="aot_eager")
+    assert compiled(hidden, weight, targets).isnan().tolist() == [False, True, False, True]
+    outside = compiled(hidden, weight, targets * 0, reduction="buckets", buckets=torch.tensor([0, 1, 2, 0]), num_buckets=2)
+    assert outside.sum.isnan().all() and outside.sum_squares.isnan().all()

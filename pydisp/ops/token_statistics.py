@@ -1,0 +1,220 @@
+"""token_statistics: what the loss of a token is made of, from hidden states and an output matrix, without their logits in memory.
+
+    lse, target_logit, *_ = torch.ops.pydisp.token_statistics(
+        hidden, weight, None, None, targets, None, 1.0, weight.shape[0], -100, False, False, False, False)
+    nll = lse - target_logit                                       # (N, D), (V, D), (N,) -> (N,) nats
+
+`pydisp.ops.linear_cross_entropy` checks its arguments and makes losses of it; this module is the op: its schema, what it means in plain
+torch a few rows of logits at a time, and its gradients, which make the logits again.
+"""
+
+# N tokens, D hidden, V vocabulary, E appended rows, R tokens of one block
+
+import importlib.util
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pydisp.ops.library import LIBRARY, define, wide
+
+# Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
+# number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
+BLOCK_TOKENS = 64
+
+
+class TokenStatistics(NamedTuple):
+    """(N,) each; 0 elements where it was not asked for."""
+
+    lse: Tensor
+    target_logit: Tensor
+    mean_logit: Tensor
+    entropy: Tensor
+    rank: Tensor
+    argmax: Tensor
+
+
+def reference(
+    hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax
+) -> TokenStatistics:
+    """What token_statistics means, in plain torch.
+
+    z = softcap * tanh(scale * (hidden @ words.T + bias) / softcap), without softcap scale * (...); the words are the first vocab_size
+    rows of weight, then those of appended. The matrix product runs in hidden's dtype, all that follows in float32 (float64 for float64).
+
+    Args:
+        hidden: (N, D) floating; any strides.
+        weight: (V, D); rows from vocab_size on are padding. appended: (E, D) or None. Both in hidden's dtype.
+        bias: (vocab_size + E,), longer where weight is padded and nothing is appended, or None.
+        targets: (N,) int64.
+        mean, entropy, rank, argmax: whether these are wanted.
+    Returns: lse and target_logit (0 where the target is ignore_index, NaN where it is no word), mean_logit over the words and entropy
+        (nats) in float32 (float64 for float64); rank, the number of words with a larger logit than the target (0 where there is none),
+        and argmax, the first word with the largest logit, in int64.
+    """
+    words = vocab_size + (0 if appended is None else appended.shape[0])
+    found = TokenStatistics(*_empty(hidden, mean, entropy, rank, argmax))
+    for rows, block in _blocks(hidden):
+        logits = _logits(block, weight, appended, bias, softcap, scale, vocab_size)[: rows.stop - rows.start]
+        target = targets[rows]
+        is_word = (target >= 0) & (target < words) & (target != ignore_index)
+        at_target = logits.gather(1, torch.where(is_word, target, 0)[:, None])
+        found.target_logit[rows] = at_target.squeeze(1).masked_fill(~is_word, torch.nan).masked_fill(target == ignore_index, 0)
+        if mean:
+            found.mean_logit[rows] = logits.mean(1)
+        if rank:
+            found.rank[rows] = (logits > at_target).sum(1).masked_fill(~is_word, 0)
+        if argmax:
+            found.argmax[rows] = logits.argmax(1)
+        highest = logits.amax(1, keepdim=True)
+        below = logits.sub_(highest)
+        odds = below.exp()
+        total = odds.sum(1)
+        found.lse[rows] = total.log() + highest.squeeze(1)
+        if entropy:  # by the distances to the largest logit: lse - sum(p * z) would lose digits; a word of no probability adds nothing
+            found.entropy[rows] = total.log() - below.mul_(odds).masked_fill_(odds == 0, 0).sum(1) / total
+    return found
+
+
+def backward_reference(
+    grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index,
+    needs_hidden, needs_weight, needs_appended, needs_bias,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of token_statistics to hidden, weight, appended and bias; one that is not needed has no elements.
+
+    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements).
+    """
+    words = vocab_size + (0 if appended is None else appended.shape[0])
+    grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format) if needs_hidden else hidden.new_empty(0)
+    accumulator = {"dtype": wide(hidden.dtype), "device": hidden.device}
+    grad_weight = torch.zeros(weight.shape if needs_weight else 0, **accumulator)
+    grad_appended = torch.zeros(appended.shape if needs_appended else 0, **accumulator)
+    grad_bias = torch.zeros(bias.shape if needs_bias else 0, **accumulator)
+    for rows, block in _blocks(hidden):
+        count = rows.stop - rows.start
+        logits = _logits(block, weight, appended, bias, softcap, scale, vocab_size)
+        slope = scale if softcap is None else scale * (1 - (logits[:count] / softcap).square_())
+        grad = logits[:count].sub_(lse[rows, None]).exp_().mul_(grad_lse[rows, None])
+        target = targets[rows]
+        is_word = (target >= 0) & (target < words) & (target != ignore_index)
+        grad.scatter_add_(1, torch.where(is_word, target, 0)[:, None], torch.where(is_word, grad_target[rows], 0)[:, None])
+        if grad_mean.numel():
+            grad += grad_mean[rows, None] / words
+        grad *= slope
+        if needs_bias:
+            grad_bias[:words] += grad.sum(0)
+        logits[count:] = 0
+        grad = logits.to(hidden.dtype)
+        if needs_hidden:
+            product = grad[:, :vocab_size] @ weight[:vocab_size]
+            if appended is not None:
+                product += grad[:, vocab_size:] @ appended
+            grad_hidden[rows] = product[:count]
+        if needs_weight:
+            grad_weight[:vocab_size] += grad[:, :vocab_size].t() @ block
+        if needs_appended:
+            grad_appended += grad[:, vocab_size:].t() @ block
+    narrow = hidden.dtype
+    return grad_hidden, grad_weight.to(narrow), grad_appended.to(narrow), grad_bias.to(narrow)
+
+
+def _blocks(hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Row slice and those rows, filled up with zeros to BLOCK_TOKENS."""
+    for start in range(0, hidden.shape[0], BLOCK_TOKENS):
+        rows = slice(start, min(start + BLOCK_TOKENS, hidden.shape[0]))
+        yield rows, torch.nn.functional.pad(hidden[rows], (0, 0, 0, BLOCK_TOKENS - (rows.stop - rows.start)))
+
+
+def _logits(block, weight, appended, bias, softcap, scale, vocab_size) -> Tensor:
+    """(R, vocab_size + E) in the wide dtype, a fresh tensor."""
+    logits = block @ weight[:vocab_size].t()
+    if appended is not None:
+        logits = torch.cat([logits, block @ appended.t()], 1)
+    logits = logits.to(wide(block.dtype))
+    if bias is not None:
+        logits += bias[: logits.shape[1]]
+    if softcap is None:
+        return logits if scale == 1 else logits.mul_(scale)
+    return logits.mul_(scale / softcap).tanh_().mul_(softcap)
+
+
+def _empty(hidden, mean, entropy, rank, argmax) -> tuple[Tensor, ...]:
+    """Room for the results."""
+    tokens = hidden.shape[0]
+    lse, target, means, entropies = (
+        hidden.new_empty(tokens if wanted else 0, dtype=wide(hidden.dtype)) for wanted in (True, True, mean, entropy)
+    )
+    ranks, argmaxes = (hidden.new_empty(tokens if wanted else 0, dtype=torch.int64) for wanted in (rank, argmax))
+    return lse, target, means, entropies, ranks, argmaxes
+
+
+def _fake(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax):
+    return _empty(hidden, mean, entropy, rank, argmax)
+
+
+def _backward_fake(
+    grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index,
+    needs_hidden, needs_weight, needs_appended, needs_bias,
+):  # fmt: skip
+    pairs = (hidden, needs_hidden), (weight, needs_weight), (appended, needs_appended), (bias, needs_bias)
+    return tuple(hidden.new_empty(tensor.shape if needed else 0) for tensor, needed in pairs)
+
+
+def _setup_context(ctx, inputs, output):
+    hidden, weight, appended, bias, targets, *ctx.settings = inputs
+    ctx.save_for_backward(output[0], hidden, weight, appended, bias, targets)
+    ctx.mark_non_differentiable(*output[3:])
+
+
+def _backward(ctx, grad_lse, grad_target, grad_mean, *_):
+    lse, hidden, weight, appended, bias, targets = ctx.saved_tensors
+    softcap, scale, vocab_size, ignore_index, mean, *_ = ctx.settings
+    if not mean:
+        grad_mean = grad_lse.new_empty(0)
+    needs = ctx.needs_input_grad[:4]
+    grads = _backward_op(
+        grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, *needs
+    )
+    return *(grad if needed else None for grad, needed in zip(grads, needs, strict=True)), *(None,) * 9
+
+
+_ARGUMENTS = (
+    "Tensor hidden, Tensor weight, Tensor? appended, Tensor? bias, Tensor targets, float? softcap, float scale, int vocab_size, "
+    "int ignore_index"
+)
+token_statistics = define(
+    f"token_statistics({_ARGUMENTS}, bool mean, bool entropy, bool rank, bool argmax)"
+    " -> (Tensor lse, Tensor target_logit, Tensor mean_logit, Tensor entropy, Tensor rank, Tensor argmax)",
+    reference=reference,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_setup_context,
+)
+_backward_op = define(
+    f"token_statistics_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_mean, Tensor lse, {_ARGUMENTS}, bool needs_hidden, "
+    "bool needs_weight, bool needs_appended, bool needs_bias) -> (Tensor, Tensor, Tensor, Tensor)",
+    reference=backward_reference,
+    fake=_backward_fake,
+)
+
+
+def _on_cuda(hidden, *args):
+    if hidden.dtype == torch.float64:
+        return reference(hidden, *args)
+    from pydisp.kernels.token_statistics import token_statistics as kernel  # triton is slow to import, so not before it is used
+
+    return kernel(hidden, *args)
+
+
+def _backward_on_cuda(grad_lse, *args):
+    if grad_lse.dtype == torch.float64:
+        return backward_reference(grad_lse, *args)
+    from pydisp.kernels.token_statistics import token_statistics_backward as kernel
+
+    return kernel(grad_lse, *args)
+
+
+if importlib.util.find_spec("triton") is not None:
+    LIBRARY.impl("token_statistics", _on_cuda, "CUDA")
+    LIBRARY.impl("token_statistics_backward", _backward_on_cuda, "CUDA")

@@ -1,0 +1,331 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pydisp.ops import native
+from pydisp.ops.token_statistics import BLOCK_TOKENS, TokenStatistics, backward_reference, reference
+
+OP = torch.ops.pydisp.token_statistics.default
+BACKWARD = torch.ops.pydisp.token_statistics_backward.default
+
+# N tokens, D hidden, V vocabulary, E appended rows; a block is 64 tokens, and at least 128 words
+SHAPES = [(1, 1, 1, 0), (1, 63, 2, 3), (63, 5, 65, 0), (64, 33, 129, 1), (65, 16, 1025, 0), (130, 7, 31, 40), (3, 4, 2200, 7), (0, 4, 9, 0)]
+# bias, softcap, scale, padding rows
+VARIANTS = [(False, None, 1.0, 0), (True, None, 1.0, 0), (False, 2.0, 1.0, 0), (True, 3.0, 0.5, 4), (False, None, -0.25, 1)]
+# every shape with two of the variants, every variant with several shapes, strided and not
+CASES = [(*SHAPES[i], *VARIANTS[(i + 2 * j) % len(VARIANTS)], j == 1) for i in range(len(SHAPES)) for j in range(2)]
+
+
+@pytest.fixture(params=["upcast", "native"])
+def products(request, monkeypatch) -> str:
+    """How bfloat16 is multiplied; the processor decides otherwise."""
+    monkeypatch.setenv("PYDISP_BF16_MM", request.param)
+    return request.param
+
+
+@pytest.fixture
+def problem(draw, generator):
+    """Arguments of the op but for what is wanted: random, some targets ignored."""
+
+    def make(tokens, width, vocabulary, added=0, *, dtype=torch.float64, has_bias=False, softcap=None, scale=1.0, padding=0, strided=False):
+        hidden, weight = draw(tokens, width, dtype=dtype, strided=strided), draw(vocabulary + padding, width, dtype=dtype, strided=strided)
+        appended = draw(added, width, dtype=dtype) if added else None
+        bias = draw(vocabulary + (added or padding), dtype=dtype) if has_bias else None
+        targets = torch.randint(vocabulary + added, (tokens,), generator=generator)
+        targets = torch.where(torch.rand(tokens, generator=generator) < 0.2, -100, targets)
+        return hidden, weight, appended, bias, targets, softcap, scale, vocabulary, -100
+
+    return make
+
+
+def by_definition(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index) -> TokenStatistics:
+    """All logits at once, in hidden's dtype as far as F.linear goes; for valid targets."""
+    words = weight[:vocab_size] if appended is None else torch.cat([weight[:vocab_size], appended])
+    logits = (hidden @ words.t()).to(torch.promote_types(hidden.dtype, torch.float32))
+    logits = (logits + (0 if bias is None else bias[: words.shape[0]])) * scale
+    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    log_p = logits.log_softmax(1)
+    is_word = targets != ignore_index
+    at_target = logits.gather(1, torch.where(is_word, targets, 0)[:, None])
+    return TokenStatistics(
+        logits.logsumexp(1),
+        torch.where(is_word, at_target.squeeze(1), 0),
+        logits.mean(1),
+        -(log_p.exp() * log_p).sum(1),
+        torch.where(is_word, (logits > at_target).sum(1), 0),
+        logits.argmax(1),
+    )
+
+
+def widened(arguments):
+    return [value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value for value in arguments]
+
+
+@pytest.mark.parametrize(("tokens", "width", "vocabulary", "added", "has_bias", "softcap", "scale", "padding", "strided"), CASES)
+def test_statistics_are_those_of_the_whole_logits(
+    tokens, width, vocabulary, added, has_bias, softcap, scale, padding, strided, dtype, problem, isa, assert_as_good
+):
+    given = problem(
+        tokens, width, vocabulary, added, dtype=dtype, has_bias=has_bias, softcap=softcap, scale=scale, padding=padding, strided=strided
+    )
+    gold = by_definition(*widened(given))
+    for run in (OP, reference):
+        found = TokenStatistics(*run(*given, True, True, True, True))
+        for name in ("lse", "target_logit", "mean_logit", "entropy"):
+            assert_as_good(getattr(found, name), getattr(by_definition(*given), name), getattr(gold, name))
+        if tokens and dtype == torch.float32:  # the products of 16-bit types round, so words change places
+            assert (found.argmax == gold.argmax).double().mean() > 0.9 and (found.rank - gold.rank).abs().max() <= max(1, vocabulary // 500)
+
+
+@pytest.mark.parametrize(("tokens", "width", "vocabulary", "added"), SHAPES)
+def test_float64_is_exact(tokens, width, vocabulary, added, problem, isa):
+    given = problem(tokens, width, vocabulary, added, has_bias=True, softcap=3.0, scale=0.5)
+    for found, gold in zip(OP(*given, True, True, True, True), by_definition(*given), strict=True):
+        torch.testing.assert_close(found, gold, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("tokens", "width", "vocabulary", "added", "has_bias", "softcap", "scale", "padding", "strided"), CASES)
+def test_gradients_are_those_of_the_whole_logits(
+    tokens, width, vocabulary, added, has_bias, softcap, scale, padding, strided, dtype, problem, draw, isa, assert_as_good
+):
+    given = problem(
+        tokens, width, vocabulary, added, dtype=dtype, has_bias=has_bias, softcap=softcap, scale=scale, padding=padding, strided=strided
+    )
+    cotangents = [draw(tokens) for _ in range(3)]
+
+    def gradients(arguments, op):
+        leaves = [t.detach().clone().requires_grad_() if t is not None else None for t in arguments[:4]]
+        outputs = op(*leaves, *arguments[4:])[:3]
+        wanted = [leaf for leaf in leaves if leaf is not None]
+        found = torch.autograd.grad(outputs, wanted, [c.to(o.dtype) for c, o in zip(cotangents, outputs, strict=True)])
+        assert [g.dtype for g in found] == [leaf.dtype for leaf in wanted]
+        return found
+
+    def plain(*arguments):
+        needs = [arguments[0], arguments[1], *(t for t in arguments[2:4] if t is not None)]
+        lse = reference(*arguments, False, False, False, False).lse
+        c = [value.to(lse.dtype) for value in cotangents]
+        found = backward_reference(*c, lse, *arguments, True, True, arguments[2] is not None, arguments[3] is not None)
+        return [g for g in found if g.numel()] if tokens else [torch.zeros_like(t) for t in needs]
+
+    own, gold = gradients(given, by_definition), gradients(widened(given), by_definition)
+    ours = gradients(given, lambda *arguments: OP(*arguments, True, False, False, False))
+    for found, same_dtype, exact in zip(ours, own, gold, strict=True):
+        assert_as_good(found, same_dtype, exact)
+    for found, same_dtype, exact in zip(plain(*given), own, gold, strict=True):
+        assert_as_good(found, same_dtype, exact)
+
+
+@pytest.mark.parametrize("needs", [(True, False, False, False), (False, True, False, False), (False, False, True, True)])
+def test_only_needed_gradients_come(needs, problem, draw, isa):
+    given = problem(70, 5, 300, 9, has_bias=True)
+    arguments = *(draw(70) for _ in range(3)), OP(*given, False, False, False, False)[0], *given
+    whole = BACKWARD(*arguments, True, True, True, True)
+    for found, full, needed in zip(BACKWARD(*arguments, *needs), whole, needs, strict=True):
+        assert torch.equal(found, full) if needed else found.numel() == 0
+
+
+@pytest.mark.parametrize(("softcap", "scale"), [(None, 1.0), (1.5, 0.7)])
+def test_gradcheck(softcap, scale, problem, isa):
+    hidden, weight, appended, bias, *rest = problem(5, 3, 7, 2, has_bias=True, softcap=softcap, scale=scale)
+
+    def run(*leaves):
+        return OP(*leaves, *rest, True, False, False, False)[:3]
+
+    assert torch.autograd.gradcheck(run, [t.requires_grad_() for t in (hidden, weight, appended, bias)])
+
+
+def test_unasked_statistics_are_empty(problem, isa):
+    found = TokenStatistics(*OP(*problem(5, 3, 7), False, False, False, False))
+    assert [t.numel() for t in found] == [5, 5, 0, 0, 0, 0]
+    assert [t.numel() for t in OP(*problem(5, 3, 7), True, False, True, False)] == [5, 5, 5, 0, 5, 0]
+
+
+@pytest.mark.parametrize("width", [5, 64, 200])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_token_has_the_same_bits_in_every_batch(width, kind, problem, generator, isa, products):
+    hidden, weight, appended, bias, targets, *rest = problem(201, width, 700, 30, dtype=kind, has_bias=True)
+
+    def run(rows):
+        return OP(hidden[rows], weight, appended, bias, targets[rows], *rest, True, True, True, True)
+
+    def assert_same(found, rows):
+        for part, full in zip(found, whole, strict=True):
+            assert torch.equal(part, full[rows])
+
+    whole = run(torch.arange(201))
+    assert_same(run(torch.arange(201)), torch.arange(201))
+    for rows in ([200], [7], [0, 64], list(range(63)), list(range(3, 68))):
+        assert_same(run(torch.tensor(rows)), torch.tensor(rows))
+    shuffled = torch.randperm(201, generator=generator)
+    assert_same(run(shuffled), shuffled)
+
+    if kind == torch.float64 or width < 64:
+        return  # there the BLAS adds a gradient up by where the token stands
+
+    def grad_hidden(rows):
+        ones = whole[0].new_ones(len(rows))
+        arguments = ones, -ones, ones[:0], whole[0][rows], hidden[rows], weight, appended, bias, targets[rows], *rest
+        return BACKWARD(*arguments, True, False, False, False)[0]
+
+    every = grad_hidden(torch.arange(201))
+    for rows in (torch.tensor([200]), torch.arange(3, 68), shuffled):
+        assert torch.equal(grad_hidden(rows), every[rows])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_threads_change_no_bit(kind, problem, draw, isa):
+    given = problem(150, 33, 1500, 5, dtype=kind, has_bias=True)
+    grads = [draw(150).float() for _ in range(3)]
+
+    def run(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            found = OP(*given, True, True, True, True)
+            return *found, *BACKWARD(*grads, found[0], *given, True, True, True, True)
+        finally:
+            torch.set_num_threads(before)
+
+    for one, three in zip(run(1), run(3), strict=True):
+        assert torch.equal(one, three)
+
+
+def test_a_native_product_is_as_good_as_an_upcast_one(problem, isa, products, assert_as_good):
+    given = problem(70, 33, 1300, 5, dtype=torch.bfloat16, has_bias=True)
+    own, gold = by_definition(*given), by_definition(*widened(given))
+    ours = OP(*given, True, True, False, False)
+    for found, same_dtype, exact in zip(ours[:4], own[:4], gold[:4], strict=True):
+        assert_as_good(found, same_dtype, exact)
+    ones = own.lse.new_ones(70)
+    found = BACKWARD(ones, -ones, ones[:0], ours[0], *given, True, True, True, True)
+    exact = BACKWARD(ones.double(), -ones.double(), ones[:0].double(), gold.lse, *widened(given), True, True, True, True)
+    plain = backward_reference(ones, -ones, ones[:0], own.lse, *given, True, True, True, True)
+    for grad, same_dtype, truth in zip(found, plain, exact, strict=True):
+        assert_as_good(grad, same_dtype, truth)
+
+
+def test_ties_go_to_the_first_word_and_are_not_above(problem, isa):
+    hidden, weight, *_ = problem(9, 4, 1, dtype=torch.float32)
+    weight = weight.expand(1000, 4).contiguous()
+    arguments = hidden, weight, None, None, torch.full((9,), 999), None, 1.0, 1000, -100
+    for run in (OP, reference):
+        found = TokenStatistics(*run(*arguments, False, False, True, True))
+        assert (found.rank == 0).all() and (found.argmax == 0).all()
+
+
+def test_impossible_words_have_no_part_in_entropy(problem, isa):
+    hidden, weight, appended, bias, targets, *rest = problem(9, 4, 600, dtype=torch.float32, has_bias=True)
+    bias[:550] = -torch.inf
+    found = TokenStatistics(*OP(hidden, weight, appended, bias, targets, *rest, False, True, False, True))
+    kept = TokenStatistics(*OP(hidden, weight[550:], None, bias[550:], targets * 0, None, 1.0, 50, -100, False, True, False, True))
+    torch.testing.assert_close(found.lse, kept.lse)
+    torch.testing.assert_close(found.entropy, kept.entropy)
+    assert torch.equal(found.argmax, kept.argmax + 550)
+
+
+def test_a_target_that_is_no_word_gives_nan(problem, isa):
+    hidden, weight, *_ = problem(4, 3, 7, dtype=torch.float32)
+    targets = torch.tensor([7, -1, -100, 6])
+    for run in (OP, reference):
+        found = run(hidden, weight, None, None, targets, None, 1.0, 7, -100, False, False, True, False)[1]
+        assert found.isnan().tolist() == [True, True, False, False] and found[2] == 0
+    # a row of weight that is padding is no word either
+    found = OP(hidden, weight, None, None, torch.full((4,), 6), None, 1.0, 6, -100, False, False, False, False)[1]
+    assert found.isnan().all()
+
+
+@pytest.mark.parametrize("large", [1e4, 3e38])
+def test_large_logits_neither_overflow_nor_vanish(large, isa):
+    weight = torch.tensor([[1.0], [0.5]])
+    found = TokenStatistics(
+        *OP(torch.tensor([[large], [-large]]), weight, None, None, torch.tensor([0, 0]), None, 1.0, 2, -100, False, True, False, False)
+    )
+    torch.testing.assert_close(found.lse, torch.tensor([large, -large / 2]))
+    assert torch.equal(found.entropy, torch.zeros(2))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_shape(data, isa):
+    whole = st.integers
+    tokens, width, vocabulary, added = (data.draw(whole(*limits)) for limits in ((0, 140), (1, 70), (1, 1500), (0, 140)))
+    generator = torch.Generator().manual_seed(data.draw(whole(0, 2**31)))
+    kind = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
+    hidden, weight, appended = (torch.randn(n, width, generator=generator).to(kind) for n in (tokens, vocabulary, added))
+    targets = torch.randint(vocabulary + added, (tokens,), generator=generator)
+    softcap, scale = data.draw(st.sampled_from([None, 5.0])), data.draw(st.sampled_from([1.0, 0.3]))
+    given = hidden, weight, appended if added else None, None, targets, softcap, scale, vocabulary, -100
+    found, gold = OP(*given, True, True, False, False), by_definition(*widened(given))
+    tolerance = 1e-5 if kind == torch.float32 else 3e-5  # products are exact in float32 there, so only sums round
+    for ours, exact in zip(found[:4], gold[:4], strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=tolerance, atol=10 * tolerance)
+
+
+def test_opcheck(problem, draw):
+    given = problem(6, 3, 7, 2, has_bias=True, softcap=3.0)
+    leaves = [t.requires_grad_() for t in given[:4]]
+    torch.library.opcheck(OP, (*leaves, *given[4:], True, False, False, False))
+    plain = [t.detach() for t in leaves]
+    torch.library.opcheck(OP, (*plain, *given[4:], False, True, True, True))
+    arguments = draw(6), draw(6), draw(6), draw(6), *plain, *given[4:]
+    for needs in ((True, True, True, True), (True, False, False, False)):
+        torch.library.opcheck(BACKWARD, (*arguments, *needs))
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest number of elements any op returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return out
+
+
+def test_the_reference_holds_one_block_of_logits(problem):
+    given = problem(3 * BLOCK_TOKENS, 4, 1000)
+    with Largest() as seen:
+        lse = reference(*given, True, True, True, True).lse
+        backward_reference(lse, lse, lse, lse, *given, True, True, False, False)
+    assert seen.elements == BLOCK_TOKENS * 1000
+
+
+def test_logits_that_no_memory_holds(tmp_path):
+    """4096 tokens over a million words, 16 GB of logits, with 1 GB of address space more than the inputs take."""
+    script = (
+        "import resource, torch\n"
+        "from pydisp import ops\n"
+        "hidden, weight = torch.randn(4096, 2), torch.randn(1 << 20, 2, requires_grad=True)\n"
+        "now = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + (1 << 30),) * 2)\n"
+        "try:\n    torch.empty(4096, 1 << 20)\n    raise SystemExit('the limit does not hold')\nexcept RuntimeError:\n    pass\n"
+        "loss = ops.linear_cross_entropy(hidden[:64], weight, torch.arange(64))\n"
+        "loss.sum().backward()\n"
+        "loss = ops.linear_cross_entropy(hidden, weight.detach()[: 1 << 16], torch.arange(4096))\n"
+        "assert loss.isfinite().all() and weight.grad.isfinite().all()\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=tmp_path)
+
+
+def test_arguments_that_do_not_fit_are_refused(problem):
+    if not native.is_loaded():
+        pytest.skip("the C++ op checks again what the Python edge has checked")
+    hidden, weight, _, _, targets, *_ = problem(6, 3, 7)
+    for changed in ({"hidden": hidden[:, :2]}, {"targets": targets.int()}, {"targets": targets[:5]}, {"vocab_size": 8}, {"vocab_size": 0}):
+        arguments = {"hidden": hidden, "targets": targets, "vocab_size": 7, **changed}
+        with pytest.raises(RuntimeError, match="token_statistics"):
+            OP(
+                arguments["hidden"], weight, None, None, arguments["targets"], None, 1.0, arguments["vocab_size"], -100,
+                False, False, False, False,
+            )  # fmt: skip
