@@ -308,9 +308,10 @@ def test_lora_on_all_linears_trains_saves_and_merges(tmp_path):
 
 
 def test_feature_index_copies_what_a_loader_hands_over():
-    module = FeatureIndex(3)
+    module = FeatureIndex(3, 9)
     assert module.load_weights([("index", torch.tensor([1, 4, 7]))]) == {"index"}
     assert module.index.tolist() == [1, 4, 7] and module.index.dtype == torch.int32
+    assert module.mask.tolist() == [0b10010010, 0] and module.inverse.tolist() == [-1, 0, -1, -1, 1, -1, -1, 2, -1]
 
 
 def test_unknown_pruned_family_is_refused():

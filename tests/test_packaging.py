@@ -133,5 +133,5 @@ def test_sdist_holds_what_a_build_needs(checkout):
     (archive,) = (checkout / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         files = {name.partition("/")[2] for name in opened.getnames()}
-    assert {"csrc/ops.cpp", "csrc/norm_select.h", "kernels/norm_select.py", "setup.py", "LICENSE", "pydisp/py.typed"} <= files
+    assert {"csrc/junction.cpp", "csrc/junction.h", "kernels/norm_select.py", "setup.py", "LICENSE", "pydisp/py.typed"} <= files
     assert not [name for name in files if name.endswith((".so", ".pyc"))]

@@ -17,7 +17,7 @@ import transformers
 from torch import nn
 
 from pydisp.indices import check_indices
-from pydisp.modeling.layers import FeatureIndex, narrow_
+from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
 from pydisp.modeling.linear import use_upcast_
 from pydisp.plan import PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
@@ -142,6 +142,7 @@ class _Pretrained:
             if names:
                 raise ValueError(f"{', '.join(names[:3])} {what} the checkpoint ({len(names)} in all); copy the whole folder again.")
         check_loaded_indices(model)
+        derive_features_(model)
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory, *args, **kwargs):

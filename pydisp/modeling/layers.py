@@ -18,12 +18,40 @@ INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
 class FeatureIndex(nn.Module):
     """Holds one index list; a module, because some loaders accept tensors of modules only, never bare buffers.
 
-    `index`: (K,) int32, sorted, unique.
+    `index`: (K,) int32, sorted, unique, of `size` dimensions: all that is saved. `inverse` and `mask` (pydisp.ops.Features) are made from
+    it when it is loaded; until then, and where the values are elsewhere (offloaded), they are None and the ops take the bare index.
     """
 
-    def __init__(self, width: int, device=None):
+    def __init__(self, width: int, size: int, device=None):
         super().__init__()
+        self.size = size
         self.register_buffer("index", torch.arange(width, dtype=torch.int32, device=device))
+        self.register_buffer("inverse", None, persistent=False)
+        self.register_buffer("mask", None, persistent=False)
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "index":  # a loader sets another one: what was made from the old one is void
+            self.inverse = self.mask = None
+
+    @property
+    def features(self) -> Tensor | ops.Features:
+        """What the ops take."""
+        return self.index if self.mask is None else ops.Features(self.index, self.inverse, self.mask)
+
+    @torch.no_grad()
+    def derive_(self) -> None:
+        """Make `inverse` and `mask` from `index`.
+
+        Raises: ValueError for an index that is not sorted, repeats a value or leaves its range.
+        """
+        self.inverse = self.mask = None
+        if not self.index.is_meta:
+            _, self.inverse, self.mask = ops.features(self.index, self.size)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
+        self.derive_()
 
     def load_weights(self, weights):
         """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM)."""
@@ -31,7 +59,21 @@ class FeatureIndex(nn.Module):
         for name, tensor in weights:
             self.index.copy_(tensor.to(self.index.dtype))
             loaded.add(name)
+        self.derive_()
         return loaded
+
+
+def derive_features_(model: nn.Module) -> None:
+    """Make the derived buffers of every FeatureIndex in `model` from its index."""
+    for module in model.modules():
+        if isinstance(module, FeatureIndex):
+            module.derive_()
+
+
+def _add_to_own(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
+    """index_add to a tensor that the layer itself has made and nothing else holds: in place where no gradient is asked for."""
+    in_place = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return (ops.index_add_ if in_place else ops.index_add)(x, update, index.features)
 
 
 def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool]:
@@ -51,18 +93,22 @@ class _Layer:
     norm_offset: float
     family: Family
 
-    def _norm_select(self, norm: nn.Module, x: Tensor, index: Tensor) -> Tensor:
+    def _norm_select(self, norm: nn.Module, x: Tensor, index: FeatureIndex) -> Tensor:
         if _is_absent(norm):
-            return norm(x).index_select(-1, index)
+            return ops.index_select(norm(x), index.features)
         weight, bias, eps, center = _norm_arguments(norm)
-        return ops.norm_select(x, weight, bias, index, eps, weight_offset=self.norm_offset, center=center)
+        return ops.norm_select(x, weight, bias, index.features, eps, weight_offset=self.norm_offset, center=center)
 
-    def _add_norm_select(self, x: Tensor, update: Tensor, add: Tensor, norm: nn.Module, select: Tensor) -> tuple[Tensor, Tensor]:
+    def _add_norm_select(
+        self, x: Tensor, update: Tensor, add: FeatureIndex, norm: nn.Module, select: FeatureIndex
+    ) -> tuple[Tensor, Tensor]:
         if _is_absent(norm):
-            x = ops.index_add(x, update, add)
-            return x, norm(x).index_select(-1, select)
+            x = ops.index_add(x, update, add.features)
+            # a copy: a hook on the norm may keep x, which the caller may overwrite
+            return x, ops.index_select(norm(x.clone()), select.features)
         weight, bias, eps, center = _norm_arguments(norm)
-        return ops.add_norm_select(x, update, add, weight, bias, select, eps, weight_offset=self.norm_offset, center=center)
+        offset = self.norm_offset
+        return ops.add_norm_select(x, update, add.features, weight, bias, select.features, eps, weight_offset=offset, center=center)
 
     def _attend(self, selected: Tensor, **kwargs) -> Tensor:
         update, _ = self.self_attn(hidden_states=selected, **kwargs)
@@ -98,16 +144,16 @@ class _Sequential(_Layer):
         attention_norm, mlp_norm = (getattr(self, names[0]) for names in (self.family.attention_norms, self.family.mlp_norms))
         x = hidden_states
         if self._has_attention:
-            selected = self._norm_select(attention_norm, x, self.attention_input.index)
+            selected = self._norm_select(attention_norm, x, self.attention_input)
             update = self._attend(selected, **kwargs)
             if not self._has_mlp:
-                return ops.index_add(x, update, self.attention_output.index)
-            x, selected = self._add_norm_select(x, update, self.attention_output.index, mlp_norm, self.mlp_input.index)
-        elif self._has_mlp:
-            selected = self._norm_select(mlp_norm, x, self.mlp_input.index)
-        else:
+                return ops.index_add(x, update, self.attention_output.features)
+            x, selected = self._add_norm_select(x, update, self.attention_output, mlp_norm, self.mlp_input)
+            return _add_to_own(x, self._feed_forward(selected), self.mlp_output)
+        if not self._has_mlp:
             return x
-        return ops.index_add(x, self._feed_forward(selected), self.mlp_output.index)
+        selected = self._norm_select(mlp_norm, x, self.mlp_input)
+        return ops.index_add(x, self._feed_forward(selected), self.mlp_output.features)
 
 
 class _Parallel(_Layer):
@@ -119,16 +165,16 @@ class _Parallel(_Layer):
             return x
         normed = self.input_layernorm(x)
         if self._has_attention:
-            update = self._attend(normed.index_select(-1, self.attention_input.index), **kwargs)
-            x = ops.index_add(x, update, self.attention_output.index)
-        if self._has_mlp:
-            update = self._feed_forward(normed.index_select(-1, self.mlp_input.index))
-            x = ops.index_add(x, update, self.mlp_output.index)
-        return x
+            update = self._attend(ops.index_select(normed, self.attention_input.features), **kwargs)
+            x = ops.index_add(x, update, self.attention_output.features)
+            if self._has_mlp:
+                x = _add_to_own(x, self._feed_forward(ops.index_select(normed, self.mlp_input.features)), self.mlp_output)
+            return x
+        return ops.index_add(x, self._feed_forward(ops.index_select(normed, self.mlp_input.features)), self.mlp_output.features)
 
 
-def _scattered(update: Tensor, index: Tensor, like: Tensor) -> Tensor:
-    return ops.index_add(torch.zeros_like(like), update, index)
+def _scattered(update: Tensor, index: FeatureIndex, like: Tensor) -> Tensor:
+    return _add_to_own(torch.zeros_like(like), update, index)
 
 
 class _Sandwich(_Layer):
@@ -137,11 +183,11 @@ class _Sandwich(_Layer):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
         if self._has_attention:
-            update = self._attend(self._norm_select(self.input_layernorm, x, self.attention_input.index), **kwargs)
-            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output.index, x))
+            update = self._attend(self._norm_select(self.input_layernorm, x, self.attention_input), **kwargs)
+            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output, x))
         if self._has_mlp:
-            update = self._feed_forward(self._norm_select(self.pre_feedforward_layernorm, x, self.mlp_input.index))
-            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output.index, x))
+            update = self._feed_forward(self._norm_select(self.pre_feedforward_layernorm, x, self.mlp_input))
+            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output, x))
         return x
 
 
@@ -151,11 +197,11 @@ class _OutputNorm(_Layer):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
         if self._has_attention:
-            update = self._attend(x.index_select(-1, self.attention_input.index), **kwargs)
-            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output.index, x))
+            update = self._attend(ops.index_select(x, self.attention_input.features), **kwargs)
+            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output, x))
         if self._has_mlp:
-            update = self._feed_forward(x.index_select(-1, self.mlp_input.index))
-            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output.index, x))
+            update = self._feed_forward(ops.index_select(x, self.mlp_input.features))
+            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output, x))
         return x
 
 
@@ -165,12 +211,12 @@ class _PostNorm(_Layer):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
         if self._has_attention:
-            update = self._attend(x.index_select(-1, self.attention_input.index), **kwargs)
-            x = ops.index_add(x, update, self.attention_output.index)
+            update = self._attend(ops.index_select(x, self.attention_input.features), **kwargs)
+            x = ops.index_add(x, update, self.attention_output.features)
         x = self.self_attn_layer_norm(x)
         if self._has_mlp:
-            update = self._feed_forward(x.index_select(-1, self.mlp_input.index))
-            x = ops.index_add(x, update, self.mlp_output.index)
+            update = self._feed_forward(ops.index_select(x, self.mlp_input.features))
+            x = ops.index_add(x, update, self.mlp_output.features)
         return self.final_layer_norm(x)
 
 
@@ -198,14 +244,15 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
     """Change one stock decoder layer, in place, to the widths of `config.pydisp["layers"]`: shapes only, and its class."""
     device = next(layer.parameters()).device
     attention, mlp = widths["attention"], widths["mlp"]
+    size = layer.get_submodule(family.attention_reads[0]).in_features
     layer.attention_input = layer.attention_output = layer.mlp_input = layer.mlp_output = None
     norms_leave = family.layout not in ("post_norm", "parallel")
     if attention:
         for name in family.attention_reads:
             _replace_linear(layer, name, columns=attention["input"])
         _replace_linear(layer, family.attention_write, rows=attention["output"])
-        layer.attention_input = FeatureIndex(attention["input"], device)
-        layer.attention_output = FeatureIndex(attention["output"], device)
+        layer.attention_input = FeatureIndex(attention["input"], size, device)
+        layer.attention_output = FeatureIndex(attention["output"], size, device)
     else:
         for name in (family.attention, *(family.attention_norms if norms_leave else ())):
             setattr(layer, name, None)
@@ -213,8 +260,8 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
         for name in family.mlp_reads:
             _replace_linear(layer, name, columns=mlp["input"], rows=mlp["middle"] * family.middle_copies)
         _replace_linear(layer, family.mlp_write, columns=mlp["middle"], rows=mlp["output"])
-        layer.mlp_input = FeatureIndex(mlp["input"], device)
-        layer.mlp_output = FeatureIndex(mlp["output"], device)
+        layer.mlp_input = FeatureIndex(mlp["input"], size, device)
+        layer.mlp_output = FeatureIndex(mlp["output"], size, device)
     else:
         blocks = (family.mlp,) if family.mlp else (*family.mlp_reads, family.mlp_write)
         for name in (*blocks, *(family.mlp_norms if norms_leave else ())):

@@ -4,16 +4,32 @@ A name of this package is the op's function; the module of that name holds its r
 """
 
 from pydisp.ops import native
-from pydisp.ops.add_norm_select import add_norm_select
-from pydisp.ops.index_add import index_add
+from pydisp.ops.add_norm_select import add_norm_select, add_norm_select_
+from pydisp.ops.features import Features, features
+from pydisp.ops.index_add import index_add, index_add_
+from pydisp.ops.index_select import index_select
 from pydisp.ops.library import has_kernel
 from pydisp.ops.linear_cross_entropy import linear_cross_entropy
 from pydisp.ops.norm_select import norm_select
 from pydisp.ops.reinmax import reinmax
 from pydisp.ops.upcast_linear import upcast_linear
 
-__all__ = ["add_norm_select", "implementations", "index_add", "linear_cross_entropy", "native", "norm_select", "reinmax", "upcast_linear"]
-OPS = ("norm_select", "add_norm_select", "index_add", "reinmax", "token_statistics", "upcast_linear")
+__all__ = [
+    "Features",
+    "add_norm_select",
+    "add_norm_select_",
+    "features",
+    "implementations",
+    "index_add",
+    "index_add_",
+    "index_select",
+    "linear_cross_entropy",
+    "native",
+    "norm_select",
+    "reinmax",
+    "upcast_linear",
+]
+OPS = ("norm_select", "add_norm_select", "index_add", "index_select", "reinmax", "token_statistics", "upcast_linear")
 
 native.load()
 

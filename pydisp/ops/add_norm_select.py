@@ -1,26 +1,29 @@
 """add_norm_select: one junction between two pruned blocks; the first one's output goes in, the second one's input comes out.
 
-Until it has a fused kernel it runs index_add and norm_select one after the other, each in its fastest implementation.
+    x, selected = add_norm_select(x, attended, attention_output, norm.weight, None, mlp_input, 1e-6)
+
+CPU: csrc/junction.h, CUDA: kernels/add_norm_select.py, one pass over the rows each; else index_add and norm_select by turns.
 """
 
 # D hidden, A added dimensions, K kept dimensions
 
-import torch
 from torch import Tensor
 
-from pydisp.ops import index_add as _index_add  # noqa: F401  both ops must be defined before this one runs them
-from pydisp.ops import norm_select as _norm_select  # noqa: F401
-from pydisp.ops.library import check_index, define, wide
-from pydisp.ops.norm_select import gradients
+from pydisp.ops.features import Features, forms
+from pydisp.ops.index_add import check_update, refuse_gradients
+from pydisp.ops.index_add import reference as index_add_reference
+from pydisp.ops.library import define, wide
+from pydisp.ops.norm_select import call, check_norm, gradients, no_second_derivative, on_cuda, or_empty
+from pydisp.ops.norm_select import reference as norm_select_reference
 
 
 def add_norm_select(
     residual: Tensor,
     update: Tensor,
-    add_index: Tensor,
+    add_index: Tensor | Features,
     weight: Tensor | None,
     bias: Tensor | None,
-    select_index: Tensor,
+    select_index: Tensor | Features,
     eps: float,
     *,
     weight_offset: float = 0.0,
@@ -31,51 +34,137 @@ def add_norm_select(
     Args:
         residual: (..., D) float16, bfloat16, float32 or float64; any strides; not changed.
         update: (..., A), residual's dtype.
-        add_index, select_index: (A,) and (K,) int32, sorted, unique, in [0, D), on residual's device; A and K may be 0.
+        add_index, select_index: (A,) and (K,) int32, sorted, unique, in [0, D), on residual's device, or Features of them; A and K may
+            be 0.
         weight, bias, eps, weight_offset, center: the norm's, as in norm_select.
     Returns: the new residual (..., D) and the selected norm (..., K), residual's dtype; statistics in float32 (float64 for float64)
         of the new residual as it is stored.
-    Raises: ValueError if an index is no int32 vector; RuntimeError or IndexError if lengths differ or an index leaves [0, D).
-    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias.
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit; RuntimeError or IndexError on a CPU for an index that
+        leaves [0, D).
+    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias, once.
     """
-    check_index("add_norm_select", "add_index", add_index)
-    check_index("add_norm_select", "select_index", select_index)
-    return _op(residual, update, add_index, weight, bias, select_index, eps, weight_offset, center)
+    added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index)
+    arguments = (residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
+    return call(_op, (residual, update, weight, bias), *arguments)
+
+
+def add_norm_select_(
+    residual: Tensor,
+    update: Tensor,
+    add_index: Tensor | Features,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    select_index: Tensor | Features,
+    eps: float,
+    *,
+    weight_offset: float = 0.0,
+    center: bool = False,
+) -> Tensor:
+    """add_norm_select that changes `residual` itself into the new residual and returns the selected norm (..., K); for inference.
+
+    Args and errors: as add_norm_select; RuntimeError where autograd would have to follow.
+    """
+    added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index)
+    refuse_gradients("add_norm_select_", residual, update, weight, bias)
+    return _op_(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
+
+
+def _checked(op, residual, update, add_index, weight, bias, select_index):
+    added, kept = forms(op, "add_index", add_index, residual), forms(op, "select_index", select_index, residual)
+    check_update(op, residual, update, added[0])
+    check_norm(op, "residual", residual, weight, bias)
+    return added, kept
 
 
 def reference(residual, update, add_index, weight, bias, select_index, eps, weight_offset=0.0, center=False):
     """What add_norm_select means: the two ops it is made of; arguments as there."""
-    new_residual = torch.ops.pydisp.index_add(residual, update, add_index)
-    return new_residual, torch.ops.pydisp.norm_select(new_residual, weight, bias, select_index, eps, weight_offset, center)
+    new_residual = index_add_reference(residual, update, add_index)
+    return new_residual, norm_select_reference(new_residual, weight, bias, select_index, eps, weight_offset, center)
 
 
-def _fake(residual, update, add_index, weight, bias, select_index, eps, weight_offset, center):
-    return residual.new_empty(residual.shape), residual.new_empty((*residual.shape[:-1], select_index.shape[0]))
+def _plain(
+    residual, update, add_index, add_inverse, add_mask, weight, bias, select_index, select_inverse, select_mask, eps, weight_offset, center
+):
+    return reference(residual, update, add_index, weight, bias, select_index, eps, weight_offset, center)
+
+
+def _plain_(residual, *arguments):
+    new_residual, selected = _plain(residual, *arguments)
+    residual.copy_(new_residual)
+    return selected
+
+
+def _fake(residual, *arguments):
+    return residual.new_empty(residual.shape), _fake_(residual, *arguments)
+
+
+def _fake_(
+    residual, update, add_index, add_inverse, add_mask, weight, bias, select_index, select_inverse, select_mask, eps, weight_offset, center
+):
+    return residual.new_empty((*residual.shape[:-1], select_index.shape[0]))
 
 
 def _setup_context(ctx, inputs, output):
-    _, _, add_index, weight, bias, select_index, ctx.eps, ctx.weight_offset, ctx.center = inputs
-    ctx.save_for_backward(output[0], add_index, weight, bias, select_index)
+    _, _, *tensors, ctx.eps, ctx.weight_offset, ctx.center = inputs
+    ctx.save_for_backward(output[0], *tensors)
 
 
 def _backward(ctx, grad_residual, grad_selected):
-    new_residual, add_index, weight, bias, select_index = ctx.saved_tensors
-    needs_residual, needs_update, _, needs_weight, needs_bias = ctx.needs_input_grad[:5]
+    residual, update, _, _, _, weight, bias = ctx.needs_input_grad[:7]
+    needs = (residual, update, weight, bias)
+    settings = (ctx.eps, ctx.weight_offset, ctx.center)
+    found = _backward_op(grad_residual, grad_selected, *ctx.saved_tensors, *settings, *needs)
+    grads = [gradient if needed else None for gradient, needed in zip(found, needs, strict=True)]
+    return *grads[:2], None, None, None, *grads[2:], None, None, None, None, None, None
+
+
+def _plain_backward(
+    grad_residual, grad_selected, new_residual, add_index, add_inverse, add_mask, weight, bias, select_index, select_inverse, select_mask,
+    eps, weight_offset, center, needs_residual, needs_update, needs_weight, needs_bias,
+):  # fmt: skip
     needs = (needs_residual or needs_update, needs_weight, needs_bias)
-    grad, grad_weight, grad_bias = gradients(
-        grad_selected, new_residual, weight, bias, select_index, ctx.eps, ctx.weight_offset, ctx.center, needs
-    )
+    grad, grad_weight, grad_bias = gradients(grad_selected, new_residual, weight, bias, select_index, eps, weight_offset, center, needs)
     if grad is not None:
         grad = (grad_residual.to(wide(grad_residual.dtype)) + grad).to(new_residual.dtype)
     grad_update = grad.index_select(-1, add_index) if needs_update else None
-    return grad, grad_update, None, grad_weight, grad_bias, None, None, None, None
+    return (
+        or_empty(grad if needs_residual else None, new_residual),
+        or_empty(grad_update, new_residual),
+        or_empty(grad_weight, new_residual if weight is None else weight),
+        or_empty(grad_bias, new_residual if bias is None else bias),
+    )
 
 
+def _fake_backward(
+    grad_residual, grad_selected, new_residual, add_index, add_inverse, add_mask, weight, bias, select_index, select_inverse, select_mask,
+    eps, weight_offset, center, needs_residual, needs_update, needs_weight, needs_bias,
+):  # fmt: skip
+    update = (*new_residual.shape[:-1], add_index.shape[0])
+    vectors = ((weight, needs_weight), (bias, needs_bias))
+    return (
+        new_residual.new_empty(new_residual.shape if needs_residual else 0),
+        new_residual.new_empty(update if needs_update else 0),
+        *(new_residual.new_empty(0) if v is None else v.new_empty(v.shape if needed else 0) for v, needed in vectors),
+    )
+
+
+_INDICES = "Tensor add_index, Tensor? add_inverse, Tensor? add_mask, Tensor? weight, Tensor? bias, Tensor select_index, "
+_INDICES += "Tensor? select_inverse, Tensor? select_mask, float eps, float weight_offset, bool center"
 _op = define(
-    "add_norm_select(Tensor residual, Tensor update, Tensor add_index, Tensor? weight, Tensor? bias, Tensor select_index, float eps, "
-    "float weight_offset, bool center) -> (Tensor, Tensor)",
-    reference=reference,
+    f"add_norm_select(Tensor residual, Tensor update, {_INDICES}) -> (Tensor, Tensor)",
+    reference=_plain,
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
 )
+_op_ = define(f"add_norm_select_(Tensor(a!) residual, Tensor update, {_INDICES}) -> Tensor", reference=_plain_, fake=_fake_)
+_backward_op = define(
+    f"add_norm_select_backward(Tensor grad_residual, Tensor grad_selected, Tensor new_residual, {_INDICES}, bool needs_residual, "
+    "bool needs_update, bool needs_weight, bool needs_bias) -> (Tensor, Tensor, Tensor, Tensor)",
+    reference=_plain_backward,
+    fake=_fake_backward,
+    backward=no_second_derivative("add_norm_select"),
+)
+on_cuda("add_norm_select", "add_norm_select", _plain)
+on_cuda("add_norm_select", "add_norm_select_", _plain_)
+on_cuda("add_norm_select", "add_norm_select_backward", _plain_backward)

@@ -1,25 +1,69 @@
-"""index_add: a pruned block writes its K outputs into K of the D dimensions of the residual stream."""
+"""index_add: a pruned block writes its K outputs into K of the D dimensions of the residual stream.
+
+    index_add(x, mlp(selected), mlp_output)     # (B, T, D), (B, T, A) -> (B, T, D)
+
+CPU: csrc/junction.h, CUDA: kernels/index_add.py, else the reference here.
+"""
 
 # D hidden, A added dimensions
 
+import torch
 from torch import Tensor
 
-from pydisp.ops.library import check_index, define
+from pydisp.ops import index_select as _index_select  # noqa: F401  the gradient to the update is a selection
+from pydisp.ops.features import Features, forms
+from pydisp.ops.library import define
+from pydisp.ops.norm_select import call, on_cuda
 
 
-def index_add(residual: Tensor, update: Tensor, index: Tensor) -> Tensor:
+def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
     """`residual.index_add(-1, index, update)`, functional.
 
     Args:
-        residual: (..., D) any float dtype and strides; not changed.
+        residual: (..., D) float16, bfloat16, float32 or float64; any strides; not changed.
         update: (..., A) in residual's dtype.
-        index: (A,) int32, sorted, unique, in [0, D), on residual's device; A may be 0.
+        index: (A,) int32, sorted, unique, in [0, D), on residual's device, or Features of it; A may be 0.
     Returns: (..., D) in residual's dtype, contiguous.
-    Raises: ValueError if index is no int32 vector; RuntimeError or IndexError if lengths differ or the index leaves [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit; RuntimeError or IndexError on a CPU for an index that
+        leaves [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual and update.
     """
-    check_index("index_add", "index", index)
-    return _op(residual, update, index)
+    index, inverse, mask = forms("index_add", "index", index, residual)
+    check_update("index_add", residual, update, index)
+    return call(_op, (residual, update), residual, update, index, inverse, mask)
+
+
+def index_add_(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
+    """index_add into `residual` itself, which it changes and returns; for inference.
+
+    Args and errors: as index_add; RuntimeError where autograd would have to follow.
+    """
+    index, inverse, mask = forms("index_add_", "index", index, residual)
+    check_update("index_add_", residual, update, index)
+    refuse_gradients("index_add_", residual, update)
+    _op_(residual, update, index, inverse, mask)
+    return residual
+
+
+def check_update(op: str, residual: Tensor, update: Tensor, index: Tensor) -> None:
+    """Refuse an update that has not residual's dtype, device and rows and a column an index."""
+    if update.dtype != residual.dtype or not residual.is_floating_point():
+        raise TypeError(f"{op}: update is {update.dtype}, residual {residual.dtype}; both must be one float dtype.")
+    expected = (*residual.shape[:-1], index.shape[0])
+    if update.shape != expected:
+        raise ValueError(f"{op}: update is {tuple(update.shape)}, it must be {expected} for this residual and {index.shape[0]} indices.")
+    if update.device != residual.device:
+        raise ValueError(f"{op}: update is on {update.device}, residual on {residual.device}; move one of them.")
+
+
+def refuse_gradients(op: str, residual: Tensor, *others: Tensor | None) -> None:
+    """Refuse to change `residual` where autograd would have to follow, and tell autograd that it changes."""
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (residual, *others)):
+        raise RuntimeError(
+            f"{op}: a tensor requires grad, and the form in place has no backward; use {op.removesuffix('_')} or torch.no_grad()."
+        )
+    if not torch.compiler.is_compiling() and not residual.is_inference():
+        torch.autograd.graph.increment_version(residual)
 
 
 def reference(residual: Tensor, update: Tensor, index: Tensor) -> Tensor:
@@ -28,31 +72,43 @@ def reference(residual: Tensor, update: Tensor, index: Tensor) -> Tensor:
     Gathered, added and copied back: the indices are unique, so nothing accumulates and the numbers are those of Tensor.index_add,
     which walks column by column on the CPU (1 token, D = 4096, A = 2048, float32, one thread: 0.12 ms against 0.04 ms).
     """
-    if update.dtype != residual.dtype or update.shape != (*residual.shape[:-1], index.shape[0]):
-        raise RuntimeError(
-            f"index_add: update is {tuple(update.shape)} {update.dtype}, it must be {(*residual.shape[:-1], index.shape[0])} "
-            f"{residual.dtype} for this residual and {index.shape[0]} indices."
-        )
     return residual.contiguous().index_copy(-1, index.long(), residual.index_select(-1, index) + update)
 
 
-def _fake(residual, update, index):
+def _plain(residual, update, index, inverse, mask):
+    return reference(residual, update, index)
+
+
+def _plain_(residual, update, index, inverse, mask):
+    residual.copy_(reference(residual, update, index))
+
+
+def _fake(residual, update, index, inverse, mask):
     return residual.new_empty(residual.shape)
 
 
+def _fake_(residual, update, index, inverse, mask):
+    return None
+
+
 def _setup_context(ctx, inputs, output):
-    ctx.save_for_backward(inputs[2])
+    ctx.save_for_backward(*inputs[2:])
 
 
 def _backward(ctx, grad):
-    (index,) = ctx.saved_tensors
-    return grad, grad.index_select(-1, index) if ctx.needs_input_grad[1] else None, None
+    grad_update = torch.ops.pydisp.index_select(grad, *ctx.saved_tensors) if ctx.needs_input_grad[1] else None
+    return grad, grad_update, None, None, None
 
 
 _op = define(
-    "index_add(Tensor residual, Tensor update, Tensor index) -> Tensor",
-    reference=reference,
+    "index_add(Tensor residual, Tensor update, Tensor index, Tensor? inverse, Tensor? mask) -> Tensor",
+    reference=_plain,
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
 )
+_op_ = define(
+    "index_add_(Tensor(a!) residual, Tensor update, Tensor index, Tensor? inverse, Tensor? mask) -> ()", reference=_plain_, fake=_fake_
+)
+on_cuda("index_add", "index_add", _plain)
+on_cuda("index_add", "index_add_", _plain_)

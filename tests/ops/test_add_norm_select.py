@@ -1,12 +1,14 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from pydisp import ops
 from pydisp.ops.add_norm_select import reference
 
 # (rows..., D), A, K
-SHAPES = [((1, 1), 1, 1), ((1, 63), 1, 63), ((63, 65), 65, 1), ((2, 5, 129), 40, 33), ((9,), 3, 4)]
+SHAPES = [((1, 1), 1, 1), ((1, 63), 1, 63), ((63, 65), 65, 1), ((2, 5, 129), 40, 33), ((9,), 3, 4), ((2, 4100), 2050, 2049)]
 SHAPES += [((3, 8), 0, 4), ((3, 8), 4, 0), ((0, 16), 4, 5)]
 
 
@@ -25,7 +27,7 @@ def by_torch(residual, update, add_index, weight, bias, select_index, eps, weigh
 @pytest.mark.parametrize(("center", "weight_offset"), [(False, 0.0), (False, 1.0), (True, 0.0)])
 @pytest.mark.parametrize(("shape", "added", "kept"), SHAPES)
 def test_forward_and_gradients_equal_the_three_ops(
-    shape, added, kept, center, weight_offset, strided, dtype, draw, draw_index, assert_as_good
+    shape, added, kept, center, weight_offset, strided, dtype, isa, draw, draw_index, assert_as_good
 ):
     width = shape[-1]
     tensors = [draw(*shape, dtype=dtype, strided=strided), draw(*shape[:-1], added, dtype=dtype, strided=strided)]
@@ -43,7 +45,40 @@ def test_forward_and_gradients_equal_the_three_ops(
         assert_as_good(found, own, gold)
 
 
-def test_norm_reads_the_new_residual_as_it_is_stored(draw, draw_index):
+@pytest.mark.parametrize("whole", [False, True], ids=["index", "features"])
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize(("shape", "added", "kept"), SHAPES)
+def test_in_place_equals_functional_and_both_the_two_ops(shape, added, kept, strided, whole, dtype, isa, draw, draw_index):
+    residual, update = draw(*shape, dtype=dtype, strided=strided), draw(*shape[:-1], added, dtype=dtype)
+    weight, before = draw(shape[-1], dtype=torch.float32), residual.clone()
+    add, select = draw_index(added, shape[-1]), draw_index(kept, shape[-1])
+    if whole:
+        add, select = ops.features(add, shape[-1]), ops.features(select, shape[-1])
+    new_residual, selected = ops.add_norm_select(residual, update, add, weight, None, select, 1e-6, weight_offset=1.0)
+    assert torch.equal(residual, before)
+    assert torch.equal(new_residual, ops.index_add(residual, update, add))
+    assert torch.equal(selected, ops.norm_select(new_residual, weight, None, select, 1e-6, weight_offset=1.0))
+    assert torch.equal(ops.add_norm_select_(residual, update, add, weight, None, select, 1e-6, weight_offset=1.0), selected)
+    assert torch.equal(residual, new_residual)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 5), st.integers(1, 200), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(0, 2**31),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
+)  # fmt: skip
+def test_any_shape(rows, width, add_ratio, keep_ratio, center, seed, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    add, select = ((torch.rand(width, generator=generator) < ratio).nonzero().squeeze(1).int() for ratio in (add_ratio, keep_ratio))
+    x, update, weight = (torch.randn(shape, generator=generator).to(dtype) for shape in ((rows, width), (rows, len(add)), (width,)))
+    found = ops.add_norm_select(x, update, ops.features(add, width), weight, None, select, 0.1, center=center)
+    wanted = reference(x, update, add, weight, None, select, 0.1, 0.0, center)
+    assert torch.equal(found[0], wanted[0])
+    one_rounding = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+    torch.testing.assert_close(found[1], wanted[1], rtol=one_rounding, atol=one_rounding)
+
+
+def test_norm_reads_the_new_residual_as_it_is_stored(isa, draw, draw_index):
     residual, update, add_index, select_index = draw(4, 9).bfloat16(), draw(4, 3).bfloat16(), draw_index(3, 9), draw_index(5, 9)
     new_residual, selected = ops.add_norm_select(residual, update, add_index, None, None, select_index, 1e-6)
     assert torch.equal(selected, ops.norm_select(new_residual, None, None, select_index, 1e-6))
@@ -51,7 +86,7 @@ def test_norm_reads_the_new_residual_as_it_is_stored(draw, draw_index):
 
 
 @pytest.mark.parametrize("center", [False, True])
-def test_gradcheck(center, draw, draw_index):
+def test_gradcheck(center, isa, draw, draw_index):
     add_index, select_index = draw_index(3, 7), draw_index(4, 7)
 
     def run(residual, update, weight, bias):
@@ -68,15 +103,97 @@ def test_gradient_of_one_output_alone(draw, draw_index):
     torch.testing.assert_close(residual.grad, torch.ones_like(residual))
 
 
+@pytest.mark.parametrize("needed", [(0,), (1,), (2,), (3,), (1, 3)])
+def test_gradients_are_the_same_whichever_are_asked_for(needed, dtype, isa, draw, draw_index):
+    tensors = [draw(40, 65, dtype=dtype), draw(40, 30, dtype=dtype), draw(65, dtype=dtype), draw(65, dtype=dtype)]
+    add, select, cotangents = draw_index(30, 65), draw_index(33, 65), (draw(40, 65, dtype=dtype), draw(40, 33, dtype=dtype))
+
+    def run(wanted):
+        residual, update, weight, bias = leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
+        out = ops.add_norm_select(residual, update, add, weight, bias, select, 1e-3)
+        pairs = [(o, c) for o, c in zip(out, cotangents, strict=True) if o.requires_grad]
+        return torch.autograd.grad([o for o, _ in pairs], [leaves[i] for i in wanted], [c for _, c in pairs], allow_unused=True)
+
+    every = run((0, 1, 2, 3))
+    for found, number in zip(run(needed), needed, strict=True):
+        torch.testing.assert_close(found, every[number], rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+
+
+def test_second_derivatives_are_refused(draw, draw_index):
+    residual = draw(3, 7, requires_grad=True)
+    _, selected = ops.add_norm_select(residual, draw(3, 3), draw_index(3, 7), None, None, draw_index(4, 7), 1e-6)
+    (first,) = torch.autograd.grad(selected.square().sum(), residual, create_graph=True)
+    with pytest.raises(NotImplementedError, match="add_norm_select has no second derivative"):
+        first.sum().backward()
+
+
 @pytest.mark.parametrize("strided", [False, True])
 def test_opcheck(strided, draw, draw_index):
     residual, update = draw(3, 7, strided=strided).requires_grad_(), draw(3, 4).requires_grad_()
-    arguments = (residual, update, draw_index(4, 7), draw(7, requires_grad=True), None, draw_index(2, 7), 1e-6, 1.0, False)
-    torch.library.opcheck(torch.ops.pydisp.add_norm_select.default, arguments)
+    add, select, settings = ops.features(draw_index(4, 7), 7), (draw_index(2, 7), None, None), (1e-6, 1.0, False)
+    arguments = (*add, draw(7, requires_grad=True), None, *select, *settings)
+    torch.library.opcheck(torch.ops.pydisp.add_norm_select.default, (residual, update, *arguments))
+    plain = (*add, draw(7), None, *select, *settings)
+    torch.library.opcheck(torch.ops.pydisp.add_norm_select_.default, (draw(3, 7, strided=strided), draw(3, 4), *plain))
+    gradients = (draw(3, 7), draw(3, 2), draw(3, 7, strided=strided), *plain, True, True, True, False)
+    torch.library.opcheck(torch.ops.pydisp.add_norm_select_backward.default, gradients)
 
 
-def test_compiles_without_graph_break(draw, draw_index):
-    residual, update, add_index, select_index = draw(3, 7), draw(3, 3), draw_index(3, 7), draw_index(4, 7)
-    compiled = torch.compile(ops.add_norm_select, fullgraph=True, backend="aot_eager")
-    found = compiled(residual, update, add_index, None, None, select_index, 1e-6)
-    torch.testing.assert_close(found, ops.add_norm_select(residual, update, add_index, None, None, select_index, 1e-6))
+@pytest.mark.parametrize("in_place", [False, True])
+def test_compiles_without_graph_break(in_place, draw, draw_index):
+    residual, update = draw(3, 7), draw(3, 3)
+    arguments = (ops.features(draw_index(3, 7), 7), None, None, draw_index(4, 7), 1e-6)
+    new_residual, selected = ops.add_norm_select(residual, update, *arguments)
+    op = ops.add_norm_select_ if in_place else ops.add_norm_select
+    found = torch.compile(op, fullgraph=True, backend="aot_eager")(residual, update, *arguments)
+    torch.testing.assert_close((residual, found) if in_place else found, (new_residual, selected))
+
+
+@pytest.mark.parametrize("rows", [1, 37, 301, 2000])
+def test_same_bits_with_one_thread_and_two_and_row_by_row(rows, dtype, isa, draw, draw_index):
+    residual, update, weight = draw(rows, 517, dtype=dtype), draw(rows, 203, dtype=dtype), draw(517, dtype=dtype)
+    add, select = ops.features(draw_index(203, 517), 517), ops.features(draw_index(260, 517), 517)
+    cotangents = (draw(rows, 517, dtype=dtype), draw(rows, 260, dtype=dtype))
+
+    def run(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            leaves = [t.detach().requires_grad_() for t in (residual, update, weight)]
+            out = ops.add_norm_select(*leaves[:2], add, leaves[2], None, select, 1e-6)
+            return [*out, *torch.autograd.grad(out, leaves, cotangents)]
+        finally:
+            torch.set_num_threads(before)
+
+    one = run(1)
+    assert all(torch.equal(a, b) for a, b in zip(one, run(2), strict=True))
+    last = ops.add_norm_select(residual[-1], update[-1], add, weight, None, select, 1e-6)
+    assert torch.equal(last[0], one[0][-1]) and torch.equal(last[1], one[1][-1])
+
+
+def test_in_place_refuses_what_needs_a_gradient(draw, draw_index):
+    arguments = (draw_index(3, 7), draw(7, requires_grad=True), None, draw_index(4, 7), 1e-6)
+    with pytest.raises(RuntimeError, match="add_norm_select_: a tensor requires grad"):
+        ops.add_norm_select_(draw(2, 7), draw(2, 3), *arguments)
+    with torch.no_grad():
+        assert ops.add_norm_select_(draw(2, 7), draw(2, 3), *arguments).shape == (2, 4)
+
+
+def test_bad_input_is_refused(draw, draw_index):
+    add, select = draw_index(3, 7), draw_index(4, 7)
+    for op in (ops.add_norm_select, ops.add_norm_select_):
+        with pytest.raises(ValueError, match=r"update is \(2, 4\), it must be \(2, 3\)"):
+            op(draw(2, 7), draw(2, 4), add, None, None, select, 1e-6)
+        with pytest.raises(TypeError, match="update is torch.float32, residual torch.float64"):
+            op(draw(2, 7), draw(2, 3, dtype=torch.float32), add, None, None, select, 1e-6)
+        with pytest.raises(ValueError, match=r"weight has shape \(6,\), it must be \(7,\)"):
+            op(draw(2, 7), draw(2, 3), add, draw(6), None, select, 1e-6)
+        with pytest.raises(ValueError, match="select_index has dtype torch.int64"):
+            op(draw(2, 7), draw(2, 3), add, None, None, select.long(), 1e-6)
+
+
+@pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here")
+def test_registration_is_live():
+    from pydisp.ops.library import has_kernel
+
+    assert all(has_kernel(f"add_norm_select{form}", "CPU") for form in ("", "_", "_backward"))

@@ -1,0 +1,79 @@
+"""Features: some dimensions of the residual stream, in the three forms that the ops read.
+
+kept = features(torch.tensor([0, 2, 9], dtype=torch.int32), 12)
+kept.inverse    # [0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1]
+kept.mask       # [0b00000101, 0b00000010]
+"""
+
+# D dimensions in all, K kept ones
+
+import os
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Features(NamedTuple):
+    """K of D dimensions. Ops take this or the bare index: what a backend then misses it makes for every call."""
+
+    index: Tensor
+    """(K,) int32, sorted, unique, in [0, D)."""
+    inverse: Tensor
+    """(D,) int32: the dimension's place in the index, -1 where it is not kept."""
+    mask: Tensor
+    """(ceil(D / 8),) uint8: bit i of byte b says whether dimension 8b + i is kept."""
+
+
+def features(index: Tensor, size: int) -> Features:
+    """The three forms of an index set over `size` dimensions, on index's device.
+
+    Args:
+        index: (K,) int32, sorted, unique, in [0, size); K may be 0.
+        size: D.
+    Raises: ValueError for another dtype or shape, and for values that are unsorted, repeated or out of range (on a GPU, where looking
+        would wait for the device, only under PYDISP_CHECK=1).
+    """
+    check_index("features", "index", index)
+    if not index.is_meta and (index.is_cpu or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")):
+        _check_values(index, size)
+    places = index.long()
+    inverse = torch.full((size,), -1, dtype=torch.int32, device=index.device)
+    inverse = inverse.index_copy(0, places, torch.arange(index.shape[0], dtype=torch.int32, device=index.device))
+    bits = torch.zeros(-(-size // 8) * 8, dtype=torch.int32, device=index.device).index_fill(0, places, 1)
+    mask = (bits.view(-1, 8) << torch.arange(8, dtype=torch.int32, device=index.device)).sum(1).to(torch.uint8)
+    return Features(index, inverse, mask)
+
+
+def _check_values(index: Tensor, size: int) -> None:
+    if index.shape[0] == 0:
+        return
+    if index.shape[0] > 1 and bool((index[1:] <= index[:-1]).any()):
+        raise ValueError("features: index is not sorted or repeats a value; take it from IndexSet.indices.")
+    lowest, highest = int(index[0]), int(index[-1])
+    if lowest < 0 or highest >= size:
+        raise ValueError(f"features: index runs from {lowest} to {highest}; indices of {size} dimensions run from 0 to {size - 1}.")
+
+
+def check_index(op: str, name: str, index: Tensor) -> None:
+    """Refuse an index that is no vector of int32. Order and range are checked where its values are at hand."""
+    if index.dtype != torch.int32 or index.dim() != 1:
+        raise ValueError(f"{op}: {name} has dtype {index.dtype} and shape {tuple(index.shape)}, it must be a vector of torch.int32; "
+                         "take it from IndexSet.indices.")  # fmt: skip
+
+
+def forms(op: str, name: str, index: Tensor | Features, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Index, inverse and mask as an op's schema wants them, for a tensor `like` (..., D); a bare index has None for the last two.
+
+    Raises: ValueError for another dtype, shape or device, or for Features of another D.
+    """
+    if isinstance(index, Features):
+        index, inverse, mask = index
+        if inverse.shape[0] != like.shape[-1]:
+            raise ValueError(f"{op}: {name} is of {inverse.shape[0]} dimensions, the tensor has {like.shape[-1]}.")
+    else:
+        inverse = mask = None
+        check_index(op, name, index)
+    if index.device != like.device:
+        raise ValueError(f"{op}: {name} is on {index.device}, the tensor on {like.device}; move one of them.")
+    return index, inverse, mask

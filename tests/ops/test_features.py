@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from pydisp import ops
+
+
+def test_a_small_set_written_out():
+    kept = ops.features(torch.tensor([0, 2, 9], dtype=torch.int32), 12)
+    assert kept.inverse.tolist() == [0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1] and kept.inverse.dtype == torch.int32
+    assert kept.mask.tolist() == [0b00000101, 0b00000010] and kept.mask.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("kept", "size"), [(0, 5), (1, 1), (8, 8), (5, 9), (40, 129), (129, 129)])
+def test_forms_agree(kept, size, draw_index):
+    index = draw_index(kept, size)
+    found = ops.features(index, size)
+    bits = [d for d in range(size) if found.mask[d // 8] >> (d % 8) & 1]
+    assert bits == index.tolist() and found.mask.shape == (-(-size // 8),)
+    assert [d for d in range(size) if found.inverse[d] >= 0] == bits
+    assert found.inverse[index.long()].tolist() == list(range(kept))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [([1, 0], "not sorted"), ([1, 1], "repeats"), ([-1, 2], "runs from -1 to 2"), ([0, 4], "run from 0 to 3")],
+)
+def test_wrong_values_are_refused(index, message):
+    with pytest.raises(ValueError, match=message):
+        ops.features(torch.tensor(index, dtype=torch.int32), 4)
+
+
+def test_another_dtype_is_refused():
+    with pytest.raises(ValueError, match="vector of torch.int32"):
+        ops.features(torch.tensor([0, 1]), 4)
+
+
+def test_features_of_another_width_are_refused(draw, draw_index):
+    with pytest.raises(ValueError, match="index is of 9 dimensions, the tensor has 8"):
+        ops.norm_select(draw(2, 8), None, None, ops.features(draw_index(3, 9), 9), 1e-6)
+
+
+def test_an_index_on_another_device_is_refused(draw, draw_index):
+    with pytest.raises(ValueError, match="index is on meta, the tensor on cpu"):
+        ops.index_select(draw(2, 8), draw_index(3, 8).to("meta"))
+
+
+@pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here")
+def test_a_mask_of_another_index_is_refused(draw, draw_index, isa):
+    x = draw(2, 40, dtype=torch.float32)
+    one, other = ops.features(draw_index(20, 40), 40), ops.features(torch.arange(20, dtype=torch.int32), 40)
+    for wrong in (other.mask, one.mask ^ 1, one.mask.new_zeros(5), one.mask.new_full((5,), 255)):
+        with pytest.raises(RuntimeError, match="keeps other dimensions than the index"):
+            ops.index_select(x, ops.Features(one.index, one.inverse, wrong))
+    beyond = ops.features(torch.arange(3, dtype=torch.int32), 3)
+    with pytest.raises(RuntimeError, match="keeps other dimensions than the index"):  # a bit behind the last dimension
+        ops.index_select(x[:, :3], beyond._replace(mask=beyond.mask | 16))
+    with pytest.raises(RuntimeError, match="must be 5 bytes"):
+        ops.index_select(x, one._replace(mask=one.mask[:4]))
+
+
+@pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here")
+@pytest.mark.parametrize("index", [[3, 1], [1, 1], [0, 40], [-1, 3]])
+def test_a_bare_index_is_checked_on_the_cpu(index, draw):
+    with pytest.raises(RuntimeError, match="indices must be sorted, unique and between 0 and 39"):
+        ops.index_select(draw(2, 40), torch.tensor(index, dtype=torch.int32))

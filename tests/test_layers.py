@@ -1,0 +1,165 @@
+"""The derived forms of the indices, and what the layers overwrite: nothing that anyone else may hold."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from families import MODELS, random_plan, tiny_model
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+from pydisp import ops
+from pydisp.modeling.layers import FeatureIndex
+from pydisp.spec import ModelSpec
+from pydisp.surgery import prune_model
+
+IDS = torch.randint(3, 97, (2, 14), generator=torch.Generator().manual_seed(0))
+
+
+def pruned_model(name="llama"):
+    dense = tiny_model(name, dtype=torch.float32)
+    return prune_model(dense, random_plan(ModelSpec.from_model(dense), 1, (0,), (2,)))
+
+
+def indices(model) -> list[FeatureIndex]:
+    return [module for module in model.modules() if isinstance(module, FeatureIndex)]
+
+
+def assert_derived(model):
+    found = indices(model)
+    assert len(found) == 12  # 4 layers of 4, one attention and one MLP removed
+    for module in found:
+        for form, wanted in zip(module.features, ops.features(module.index, 48), strict=True):
+            assert torch.equal(form, wanted)
+
+
+def through_pickle(model, folder):
+    return pickle.loads(pickle.dumps(model))
+
+
+def through_torch_save(model, folder):
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+def through_folder(model, folder):
+    model.save_pretrained(folder)
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def through_state_dict(assign):
+    def load(model, folder):
+        other = type(model)(model.config)
+        assert all(module.mask is None for module in indices(other))  # nothing was loaded: there is nothing to derive from
+        other.load_state_dict(model.state_dict(), assign=assign)
+        return other.eval()
+
+    return load
+
+
+def through_empty(model, folder):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    rotary = copy.deepcopy(model.model.rotary_emb)
+    model.to_empty(device="cpu").load_state_dict(state)
+    model.model.rotary_emb = rotary
+    return model
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda model, folder: model,
+        through_folder,
+        through_state_dict(True),
+        through_state_dict(False),
+        through_empty,
+        through_pickle,
+        through_torch_save,
+        lambda model, folder: copy.deepcopy(model),
+        lambda model, folder: model.to(torch.float64).to("cpu", torch.float32),
+    ],
+    ids=["surgery", "folder", "assign", "copy", "to_empty", "pickle", "torch_save", "deepcopy", "to"],
+)
+def test_derived_forms_are_right_however_a_model_came_to_be(way, tmp_path):
+    model = pruned_model()
+    with torch.no_grad():
+        want = model(input_ids=IDS).logits
+        model = way(model, tmp_path)
+        assert_derived(model)
+        assert torch.equal(model(input_ids=IDS).logits, want)
+
+
+def test_only_the_index_is_saved(tmp_path):
+    model = pruned_model()
+    model.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert not [name for name in file.keys() if name.endswith((".inverse", ".mask"))]  # noqa: SIM118  safe_open is no dict
+        assert sum(name.endswith(".index") for name in file.keys()) == 12  # noqa: SIM118
+    assert not [name for name in model.state_dict() if name.endswith((".inverse", ".mask"))]
+
+
+def test_an_index_that_is_set_anew_voids_what_was_derived():
+    module = FeatureIndex(2, 5)
+    module.derive_()
+    module.index = torch.tensor([1, 4], dtype=torch.int32)
+    assert module.features is module.index
+    module.derive_()
+    assert module.features.mask.tolist() == [0b10010]
+
+
+def test_an_offloaded_index_has_no_derived_forms():
+    module = FeatureIndex(2, 5)
+    module.derive_()
+    module.to("meta")
+    module.derive_()
+    assert module.features is module.index and module.mask is None
+
+
+def test_a_loaded_index_that_is_wrong_is_refused():
+    with pytest.raises(ValueError, match="not sorted"):
+        FeatureIndex(2, 5).load_state_dict({"index": torch.tensor([4, 1], dtype=torch.int32)})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_without_gradients_no_tensor_changes_that_a_hook_has_seen(name):
+    """Without gradients layers add in place, but only to what nobody else holds; the results are those with gradients."""
+    model, seen = pruned_model(name), []
+    decoder = model.model.decoder if name.startswith("opt") else model.model
+
+    def keep(_module, args, kwargs, output):
+        values = (*args, *kwargs.values(), *(output if isinstance(output, tuple) else (output,)))
+        seen.extend((v, v.clone()) for v in values if isinstance(v, torch.Tensor) and v.is_floating_point())
+
+    for module in decoder.modules():
+        if module is not decoder:
+            module.register_forward_hook(keep, with_kwargs=True)
+
+    def run():
+        seen.clear()
+        return model(input_ids=IDS, use_cache=False).logits, [copied for _, copied in seen]
+
+    wanted = run()
+    with torch.no_grad():
+        torch.testing.assert_close(run(), wanted)
+    assert len(seen) > 40 and all(torch.equal(value, copied) for value, copied in seen)
+
+
+def test_the_sequential_families_run_the_fused_ops_alone(monkeypatch):
+    model, called = pruned_model(), []
+    for name in ("norm_select", "add_norm_select", "index_add", "index_add_", "index_select"):
+        original = getattr(ops, name)
+        monkeypatch.setattr(ops, name, lambda *args, _name=name, _op=original, **kwargs: called.append(_name) or _op(*args, **kwargs))
+    decoder = model.model
+    for layer in decoder.layers:
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            if norm is not None:
+                norm.register_forward_hook(lambda *_: pytest.fail("a norm ran beside the fused op"))
+    with torch.no_grad():
+        model(input_ids=IDS)
+    assert called == ["norm_select", "index_add"] + ["norm_select", "add_norm_select", "index_add_"] + ["norm_select", "index_add"] + [
+        "norm_select", "add_norm_select", "index_add_"
+    ]  # fmt: skip
