@@ -28,6 +28,7 @@ FLOORS = [
         "environment",
         "cost",
         "shapes",
+        "attention_recording",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

@@ -5,6 +5,7 @@ A name of this package is the op's function; the module of that name holds its r
 
 from pydisp.ops import native
 from pydisp.ops.add_norm_select import add_norm_select, add_norm_select_
+from pydisp.ops.attention_mass import attention_key_mass, attention_mass
 from pydisp.ops.features import Features, features
 from pydisp.ops.index_add import index_add, index_add_
 from pydisp.ops.index_select import index_select
@@ -18,6 +19,8 @@ __all__ = [
     "Features",
     "add_norm_select",
     "add_norm_select_",
+    "attention_key_mass",
+    "attention_mass",
     "features",
     "implementations",
     "index_add",
@@ -29,7 +32,7 @@ __all__ = [
     "reinmax",
     "upcast_linear",
 ]
-OPS = ("norm_select", "add_norm_select", "index_add", "index_select", "reinmax", "token_statistics", "upcast_linear")
+OPS = ("norm_select", "add_norm_select", "index_add", "index_select", "reinmax", "token_statistics", "attention_mass", "upcast_linear")
 
 native.load()
 

@@ -1,0 +1,401 @@
+// The kernels of attention_mass and attention_key_mass for one instruction set (setup.py compiles this file once for each).
+//
+// Both score tiles of rows against vectors of lanes: attention_mass puts the queries in the lanes, so that maximum, sum and group sums of
+// a query run down its lane without any sum across a vector; attention_key_mass puts the keys there, for its sums run down the keys.
+
+#include <algorithm>
+
+#include "attention_mass.h"
+#include "simd.h"
+
+namespace pydisp::PYDISP_ISA {
+namespace {
+
+constexpr int kVectors = 6;  // two tiles of 3 vectors; 4 rows x 3 vectors of sums and their 4 operands are AVX2's 16 registers
+constexpr int kLanes = kVectors * kWidth;
+const float kInfinity = std::numeric_limits<float>::infinity();
+
+// e^x for x <= 0 to about 2 units in the last place, 0 below -87.3; NaN stays. No upper bound to guard makes it half as long as vexp.
+PYDISP_INLINE Floats exp_of_nonpositive(Floats x) {
+  const Floats magic = splat(12582912.f + 127.f);  // 1.5 * 2^23: adding it rounds to a whole number; 127: the exponent's bias
+  const Floats shifted = fma(x, splat(1.44269504088896341f), magic);
+  const Floats r = fma(shifted - magic, splat(-0.693147180559945309f), x);
+  Floats p = splat(1.3933644e-3f);  // (e^r - 1 - r) / r^2 on |r| <= ln 2 / 2, Chebyshev fit of degree 4
+  p = fma(p, r, splat(8.3631752e-3f));
+  p = fma(p, r, splat(4.1666467e-2f));
+  p = fma(p, r, splat(1.66665763e-1f));
+  p = fma(p, r, splat(0.5f));
+  p = fma(p, r * r, r) + splat(1.f);
+  const Floats power = Floats(Ints(shifted) << 23);
+  return x < splat(-87.33f) ? zeros() : p * power;
+}
+
+PYDISP_INLINE Floats tanh_of(Floats x) {
+  const Floats magnitude = Floats(Ints(x) & 0x7fffffff);
+  const Floats e = exp_of_nonpositive(magnitude * splat(-2.f));
+  const Floats large = (splat(1.f) - e) / (splat(1.f) + e);
+  const Floats z = x * x;
+  Floats p = splat(2.2973938e-3f);  // (tanh(x) / x - 1) / x^2 on |x| <= 0.62, where `large` would cancel
+  p = fma(p, z, splat(-8.3483439e-3f));
+  p = fma(p, z, splat(2.1770375e-2f));
+  p = fma(p, z, splat(-5.3959455e-2f));
+  p = fma(p, z, splat(1.33333042e-1f));
+  p = fma(p, z, splat(-3.3333334e-1f));
+  const Floats small = fma(p * z, x, x);
+  const Floats signed_large = Floats(Ints(large) | (Ints(x) & Ints(splat(-0.f))));
+  return magnitude < splat(0.62f) ? small : signed_large;
+}
+
+PYDISP_INLINE Ints splat_int(int32_t value) { return Ints{} + value; }
+
+// logits[r][lane] = sum over d of rows[r][d] * lanes[d][lane]: one chain of fused products a logit, the same in every tile.
+template <int R, int N>
+PYDISP_INLINE void score_tile(const float* const* rows, const float* lanes, int64_t D, float* logits) {
+  Floats sum[R][N];
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) sum[r][n] = zeros();
+  for (int64_t d = 0; d < D; ++d) {
+    Floats lane[N];
+    for (int n = 0; n < N; ++n) lane[n] = load(lanes + d * kLanes + n * kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Floats value = splat(rows[r][d]);
+      for (int n = 0; n < N; ++n) sum[r][n] = fma(value, lane[n], sum[r][n]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) store(logits + r * kLanes + n * kWidth, sum[r][n]);
+}
+
+template <int R, int N>
+PYDISP_INLINE void score_rows(const float* const* rows, int64_t count, const float* lanes, int64_t D, float* logits) {
+  for (int64_t r = 0; r < count; r += R) score_tile<R, N>(rows + r, lanes, D, logits + r * kLanes);
+}
+
+// `rows` has 8 spare entries behind `count` that can be read.
+void score(const float* const* rows, int64_t count, const float* lanes, int64_t vectors, int64_t D, float* logits) {
+  for (int64_t v = 0; v < vectors; v += 3) {
+    const float* from = lanes + v * kWidth;
+    float* to = logits + v * kWidth;
+    if (vectors - v >= 3) score_rows<4, 3>(rows, count, from, D, to);
+    else if (vectors - v == 2) score_rows<6, 2>(rows, count, from, D, to);
+    else score_rows<8, 1>(rows, count, from, D, to);
+  }
+}
+
+PYDISP_INLINE const float* as_floats(const float* row, float*, int64_t) { return row; }
+template <class T> PYDISP_INLINE const float* as_floats(const T* row, float* copy, int64_t D) {
+  int64_t d = 0;
+  for (; d + kWidth <= D; d += kWidth) store(copy + d, load(row + d));
+  for (; d < D; ++d) copy[d] = load_one(row[d]);
+  return copy;
+}
+
+// lanes[d][lane] = factor * row[d]
+template <class T> PYDISP_INLINE void fill_lane(const T* row, float factor, int64_t D, float* lane) {
+  for (int64_t d = 0; d < D; ++d) lane[d * kLanes] = factor * load_one(row[d]);
+}
+PYDISP_INLINE void clear_lane(int64_t D, float* lane) {
+  for (int64_t d = 0; d < D; ++d) lane[d * kLanes] = 0.f;
+}
+
+// The product is scaled through the lanes' side, once; with a softcap what tanh takes is.
+PYDISP_INLINE float lane_factor(const Rule& rule) { return rule.softcap > 0 ? rule.scale / rule.softcap : rule.scale; }
+
+PYDISP_INLINE Floats seen(Floats s, Ints query, Ints key, bool causal, int32_t window) {
+  const Floats hidden = splat(-kInfinity);
+  if (causal) s = key <= query ? s : hidden;
+  if (window > 0) s = key > query - window ? s : hidden;
+  return s;
+}
+
+// Caps and masks the logits of N vectors in place and returns their maxima.
+template <int N, bool kCapped, bool kMasked>
+PYDISP_INLINE void finish_logits(float* logits, int64_t count, const int32_t* position, const Ints* query, const Rule& rule,
+                                 Floats* top) {
+  const Floats cap = splat(rule.softcap);
+  for (int64_t j = 0; j < count; ++j)
+    for (int n = 0; n < N; ++n) {
+      Floats s = load(logits + j * kLanes + n * kWidth);
+      if (kCapped) s = cap * tanh_of(s);
+      if (kMasked) s = seen(s, query[n], splat_int(position[j]), rule.causal, int32_t(rule.window));
+      if (kCapped || kMasked) store(logits + j * kLanes + n * kWidth, s);
+      top[n] = vmax(s, top[n]);
+    }
+}
+
+// One step of the online softmax for N vectors of lanes: logits become p in place, the sums move on to the new maximum.
+template <int N>
+PYDISP_INLINE void soften(float* logits, int64_t count, const int32_t* position, const Ints* query, bool masked, const Rule& rule,
+                          float* maximum, float* total, float* weighted, float* factor) {
+  Floats top[N], shift[N], sum[N], dot[N];
+  for (int n = 0; n < N; ++n) top[n] = load(maximum + n * kWidth);
+  if (rule.softcap > 0) {
+    if (masked) finish_logits<N, true, true>(logits, count, position, query, rule, top);
+    else finish_logits<N, true, false>(logits, count, position, query, rule, top);
+  } else {
+    if (masked) finish_logits<N, false, true>(logits, count, position, query, rule, top);
+    else finish_logits<N, false, false>(logits, count, position, query, rule, top);
+  }
+  for (int n = 0; n < N; ++n) {
+    shift[n] = top[n] == splat(-kInfinity) ? zeros() : top[n];
+    sum[n] = dot[n] = zeros();
+  }
+  for (int64_t j = 0; j < count; ++j)
+    for (int n = 0; n < N; ++n) {
+      const Floats distance = load(logits + j * kLanes + n * kWidth) - shift[n];
+      const Floats p = exp_of_nonpositive(distance);
+      sum[n] += p;
+      dot[n] = fma(p, vmax(splat(-100.f), distance), dot[n]);  // 0 * -inf would be NaN
+      store(logits + j * kLanes + n * kWidth, p);
+    }
+  for (int n = 0; n < N; ++n) {
+    const Floats before = load(maximum + n * kWidth), l = load(total + n * kWidth);
+    const Floats moved = before == splat(-kInfinity) ? zeros() : before - top[n];
+    const Floats alpha = before == splat(-kInfinity) ? zeros() : exp_of_nonpositive(moved);
+    store(factor + n * kWidth, alpha);
+    store(maximum + n * kWidth, top[n]);
+    store(total + n * kWidth, fma(l, alpha, sum[n]));
+    store(weighted + n * kWidth, fma(fma(l, moved, load(weighted + n * kWidth)), alpha, dot[n]));
+  }
+}
+
+// mass = mass * factor + the sum of p over the members, for N vectors of lanes; the first row of p is the block's key `skipped`.
+template <int N>
+PYDISP_INLINE void add_members(const float* p, const uint8_t* member, const uint8_t* end, int64_t skipped, const float* factor,
+                               float* mass) {
+  Floats sum[N];
+  for (int n = 0; n < N; ++n) sum[n] = zeros();
+  for (; member < end; ++member)
+    for (int n = 0; n < N; ++n) sum[n] += load(p + (*member - skipped) * kLanes + n * kWidth);
+  for (int n = 0; n < N; ++n) store(mass + n * kWidth, fma(load(mass + n * kWidth), load(factor + n * kWidth), sum[n]));
+}
+
+// How many of the sorted values are below `value`. Not std::lower_bound: the linker may keep the copy of a newer instruction set.
+int64_t place(const int32_t* sorted, int64_t count, int64_t value) {
+  int64_t low = 0;
+  while (low < count) {
+    const int64_t middle = (low + count) / 2;
+    if (sorted[middle] < value) low = middle + 1;
+    else count = middle;
+  }
+  return low;
+}
+
+// The places in keys that a job's lanes may see, when its lowest and highest query stand at `first` and `last`.
+template <class T> void clip(const MassJob<T>& job, int64_t first, int64_t last, int64_t& begin, int64_t& end) {
+  const Keys& keys = job.keys;
+  begin = job.first_key, end = std::min(job.end_key, keys.count);
+  if (job.rule.causal) end = std::min(end, place(keys.position, keys.count, last + 1));
+  if (job.rule.window > 0) begin = std::max(begin, place(keys.position, keys.count, first - job.rule.window + 1));
+}
+
+// Few lanes, as when one token is decoded, would leave most of a vector empty: then the head dimension lies in the vectors while
+// scoring, and the keys while softening. logits[lane][j], kKeyBlock apart.
+constexpr int kFewLanes = kWidth / 2 < 4 ? kWidth / 2 : 4;
+
+template <int L, class T>
+PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* lanes, int64_t padded, int64_t D, float* logits) {
+  constexpr int R = L == 1 ? 8 : 8 / L;  // 8 sums or so in registers
+  for (int64_t j = 0; j < count; j += R) {
+    Floats sum[R][L];
+    for (int r = 0; r < R; ++r)
+      for (int l = 0; l < L; ++l) sum[r][l] = zeros();
+    int64_t d = 0;
+    for (; d + kWidth <= D; d += kWidth)
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const Floats value = load(rows[j + r] + d);
+        for (int l = 0; l < L; ++l) sum[r][l] = fma(value, load(lanes + l * padded + d), sum[r][l]);
+      }
+    if (d < D)
+      for (int r = 0; r < R; ++r) {
+        const Floats value = load_part(rows[j + r] + d, D - d);
+        for (int l = 0; l < L; ++l) sum[r][l] = fma(value, load(lanes + l * padded + d), sum[r][l]);
+      }
+    for (int r = 0; r < R; ++r)
+      for (int l = 0; l < L; ++l)
+        if (j + r < count) logits[l * kKeyBlock + j + r] = reduce_add(sum[r][l]);
+  }
+}
+
+template <class T> void mass_of_few(const MassJob<T>& job) {
+  const int64_t D = job.D, padded = (D + kWidth - 1) / kWidth * kWidth, offset = job.Tk - job.Tq;
+  float* lanes = job.room;
+  float* logits = lanes + kFewLanes * padded;
+  int64_t query[kFewLanes];
+  const float factor = lane_factor(job.rule);
+  const Floats cap = splat(job.rule.softcap);
+  for (int64_t lane = 0; lane < job.lanes; ++lane) {
+    const int64_t at = job.first_lane + lane, i = at / job.G, g = at % job.G;
+    const T* row = job.q + g * job.q_head_stride + i * job.q_token_stride;
+    query[lane] = offset + i;
+    for (int64_t d = 0; d < padded; ++d) lanes[lane * padded + d] = d < D ? factor * load_one(row[d]) : 0.f;
+    job.maximum[lane] = -kInfinity;
+    job.total[lane] = job.weighted[lane] = 0.f;
+    for (int64_t c = 0; c < job.C; ++c) job.mass[c * kLanes + lane] = 0.f;
+  }
+  const Keys& keys = job.keys;
+  int64_t begin, end;
+  clip(job, query[0], query[job.lanes - 1], begin, end);
+  const T* rows[kKeyBlock + 8];
+  int32_t key[kKeyBlock];
+  for (int64_t from = begin; from < end;) {
+    const int64_t block = from / kKeyBlock, skipped = from - block * kKeyBlock;
+    const int64_t count = std::min((block + 1) * kKeyBlock, end) - from;
+    for (int64_t j = 0; j < kKeyBlock; ++j) key[j] = keys.position[from + std::min(j, count - 1)];
+    for (int64_t j = 0; j < count + 8; ++j) rows[j] = job.k + int64_t(key[std::min(j, count - 1)]) * job.k_token_stride;
+    if (job.lanes == 1) score_few<1>(rows, count, lanes, padded, D, logits);
+    else if (job.lanes == 2) score_few<2>(rows, count, lanes, padded, D, logits);
+    else if (job.lanes == 3) score_few<3>(rows, count, lanes, padded, D, logits);
+    else score_few<4>(rows, count, lanes, padded, D, logits);
+    for (int64_t lane = 0; lane < job.lanes; ++lane) {
+      float* s = logits + lane * kKeyBlock;
+      for (int64_t j = count; j % kWidth; ++j) s[j] = s[count - 1];
+      Floats top = splat(-kInfinity);
+      for (int64_t j = 0; j < count; j += kWidth) {
+        Floats value = load(s + j);
+        if (job.rule.softcap > 0) value = cap * tanh_of(value);
+        value = seen(value, splat_int(int32_t(query[lane])), load_as<Ints>(key + j), job.rule.causal, int32_t(job.rule.window));
+        store(s + j, value);
+        top = vmax(value, top);
+      }
+      for (int64_t j = count; j % kWidth; ++j) s[j] = -kInfinity;  // above the last key was repeated, for the maximum
+      const float before = job.maximum[lane], highest = reduce_max(top), now = highest > before ? highest : before;
+      const Floats shift = splat(now == -kInfinity ? 0.f : now);
+      Floats sum = zeros(), dot = zeros();
+      for (int64_t j = 0; j < count; j += kWidth) {
+        const Floats distance = load(s + j) - shift;
+        const Floats p = exp_of_nonpositive(distance);
+        sum += p;
+        dot = fma(p, vmax(splat(-100.f), distance), dot);
+        store(s + j, p);
+      }
+      const float moved = before == -kInfinity ? 0.f : before - now;
+      const float alpha = before == -kInfinity ? 0.f : exp_of_nonpositive(splat(moved))[0];
+      job.maximum[lane] = now;
+      job.weighted[lane] = (job.weighted[lane] + job.total[lane] * moved) * alpha + reduce_add(dot);
+      job.total[lane] = job.total[lane] * alpha + reduce_add(sum);
+      for (int64_t c = 0; c < job.C; ++c) {
+        float members = 0.f;
+        for (int64_t at = keys.first[block * job.C + c]; at < keys.first[block * job.C + c + 1]; ++at) {
+          const int64_t j = keys.member[at] - skipped;
+          if (j >= 0 && j < count) members += s[j];
+        }
+        job.mass[c * kLanes + lane] = job.mass[c * kLanes + lane] * alpha + members;
+      }
+    }
+    from += count;
+  }
+}
+
+template <class T> void mass(const MassJob<T>& job) {
+  if (job.Tq * job.G <= kFewLanes) return mass_of_few(job);
+  const int64_t D = job.D, vectors = (job.lanes + kWidth - 1) / kWidth;
+  float* lanes = job.room;
+  float* logits = lanes + kLanes * D;
+  float* copies = logits + kLanes * (kKeyBlock + 8);
+  const float factor = lane_factor(job.rule);
+  const int64_t offset = job.Tk - job.Tq;
+  const int64_t first = offset + job.first_lane / job.G, last = offset + (job.first_lane + job.lanes - 1) / job.G;
+  Ints query[kVectors];
+  for (int64_t lane = 0; lane < vectors * kWidth; ++lane) {
+    const int64_t at = job.first_lane + std::min(lane, job.lanes - 1), i = at / job.G, g = at % job.G;
+    query[lane / kWidth][lane % kWidth] = int32_t(offset + i);
+    if (lane < job.lanes) fill_lane(job.q + g * job.q_head_stride + i * job.q_token_stride, factor, D, lanes + lane);
+    else clear_lane(D, lanes + lane);
+  }
+  for (int64_t lane = 0; lane < vectors * kWidth; ++lane) {
+    job.maximum[lane] = -kInfinity;
+    job.total[lane] = job.weighted[lane] = 0.f;
+    for (int64_t c = 0; c < job.C; ++c) job.mass[c * kLanes + lane] = 0.f;
+  }
+  const Keys& keys = job.keys;
+  int64_t begin, end;
+  clip(job, first, last, begin, end);
+  const float* rows[kKeyBlock + 8];
+  float alpha[kLanes];
+  for (int64_t from = begin; from < end;) {
+    const int64_t block = from / kKeyBlock, skipped = from - block * kKeyBlock;
+    const int64_t count = std::min((block + 1) * kKeyBlock, end) - from;
+    const int32_t* position = keys.position + from;
+    for (int64_t j = 0; j < count; ++j) rows[j] = as_floats(job.k + position[j] * job.k_token_stride, copies + j * D, D);
+    for (int64_t j = count; j < count + 8; ++j) rows[j] = rows[count - 1];
+    score(rows, count, lanes, vectors, D, logits);
+    const bool masked =
+        (job.rule.causal && position[count - 1] > first) || (job.rule.window > 0 && position[0] <= last - job.rule.window);
+    for (int64_t v = 0; v < vectors; v += 3) {
+      const int64_t at = v * kWidth;
+      const auto step = [&]<int N>() {
+        soften<N>(logits + at, count, position, query + v, masked, job.rule, job.maximum + at, job.total + at, job.weighted + at,
+                  alpha + at);
+      };
+      if (vectors - v >= 3) step.template operator()<3>();
+      else if (vectors - v == 2) step.template operator()<2>();
+      else step.template operator()<1>();
+    }
+    for (int64_t c = 0; c < job.C; ++c) {
+      const uint8_t *member = keys.member + keys.first[block * job.C + c], *behind = keys.member + keys.first[block * job.C + c + 1];
+      while (member < behind && *member < skipped) ++member;
+      while (behind > member && behind[-1] >= skipped + count) --behind;
+      float* sums = job.mass + c * kLanes;
+      int64_t v = 0;
+      if (vectors == kVectors) add_members<kVectors>(logits, member, behind, skipped, alpha, sums), v = kVectors;
+      for (; v < vectors; ++v)
+        add_members<1>(logits + v * kWidth, member, behind, skipped, alpha + v * kWidth, sums + v * kWidth);
+    }
+    from += count;
+  }
+}
+
+template <class T> void key_mass(const KeyMassJob<T>& job) {
+  const int64_t D = job.D, vectors = (job.keys + kWidth - 1) / kWidth, offset = job.Tk - job.Tq;
+  float* lanes = job.room;
+  float* logits = lanes + kLanes * D;
+  float* copies = logits + kLanes * (kKeyBlock + 8);
+  const float factor = lane_factor(job.rule);
+  const Floats cap = splat(job.rule.softcap);
+  Ints key[kVectors];
+  for (int64_t lane = 0; lane < vectors * kWidth; ++lane) {
+    const int32_t position = job.key[std::min(lane, job.keys - 1)];
+    key[lane / kWidth][lane % kWidth] = position;
+    if (lane < job.keys) fill_lane(job.k + position * job.k_token_stride, factor, D, lanes + lane);
+    else clear_lane(D, lanes + lane);
+  }
+  Floats total[kVectors];
+  for (int64_t v = 0; v < vectors; ++v) total[v] = zeros();
+  const int64_t first = job.key[0], last = job.key[job.keys - 1];
+  int64_t begin = 0, end = job.queries;
+  if (job.rule.causal) begin = place(job.query, job.queries, first - offset);
+  if (job.rule.window > 0) end = place(job.query, job.queries, last + job.rule.window - offset);
+  const float* rows[kKeyBlock + 8];
+  for (int64_t from = begin; from < end; from += kKeyBlock) {
+    const int64_t count = std::min<int64_t>(kKeyBlock, end - from);
+    const int32_t* query = job.query + from;
+    for (int64_t i = 0; i < count; ++i) rows[i] = as_floats(job.q + query[i] * job.q_token_stride, copies + i * D, D);
+    for (int64_t i = count; i < count + 8; ++i) rows[i] = rows[count - 1];
+    score(rows, count, lanes, vectors, D, logits);
+    const bool masked = (job.rule.causal && last > query[0] + offset) ||
+                        (job.rule.window > 0 && first <= query[count - 1] + offset - job.rule.window);
+    for (int64_t v = 0; v < vectors; ++v) {
+      Floats sum = zeros();
+      for (int64_t i = 0; i < count; ++i) {
+        const float lse = job.lse[query[i]];
+        if (lse == -kInfinity) continue;  // the row sees no key
+        Floats s = load(logits + i * kLanes + v * kWidth);
+        if (job.rule.softcap > 0) s = cap * tanh_of(s);
+        if (masked) s = seen(s, splat_int(int32_t(query[i] + offset)), key[v], job.rule.causal, int32_t(job.rule.window));
+        sum += vexp(s - splat(lse));
+      }
+      total[v] += sum;
+    }
+  }
+  for (int64_t lane = 0; lane < job.keys; ++lane) job.mass[job.key[lane]] = total[lane / kWidth][lane % kWidth];
+}
+
+}  // namespace
+
+extern const AttentionMassKernels attention_mass_kernels;
+const AttentionMassKernels attention_mass_kernels = {kLanes, mass, mass, mass, key_mass, key_mass, key_mass};
+
+}  // namespace pydisp::PYDISP_ISA

@@ -1,0 +1,345 @@
+"""record_attention: collect attention mass from a transformers model, stock or pruned, while it computes what it always computes.
+
+    with record_attention(model, groups, num_groups=4) as recording:
+        model(input_ids=ids, attention_mask=mask)          # or model.generate(...)
+    recording.layers[3].mass_sum                            # (B, H, 4): layer 3, summed over the queries
+
+Inside, the model's attention goes through its own implementation (sdpa, eager, ...), so its outputs keep their bits, and q and k go
+through ops.attention_mass besides. transformers' AttentionInterface and AttentionMaskInterface carry both.
+"""
+
+# B batch, H query heads, Tq queries of one forward, T positions, C groups
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.masking_utils import causal_mask_function, sdpa_mask
+
+from pydisp.ops.attention_mass import MOST_GROUPS, attention_mass
+
+_PREFIX = "pydisp_recording"
+_ROWS = 1024  # of a mask looked at together
+
+
+@dataclass
+class LayerAttention:
+    """What one layer's attention did in all forwards of a recording, on the layer's device, in float32 (float64 for a float64 model).
+
+    mass_sum: (B, H, C) probability that the counted queries gave to each group, summed over them.
+    entropy_sum: (B, H) of the counted queries' rows of probabilities, in nats.
+    queries: (B,) int64, how many were counted.
+    mass, entropy, lse, maximum: (B, H, queries of all forwards, C) and (B, H, queries of all forwards), in the order of the calls and
+        with every query, counted or not (as ops.AttentionMass says); None unless per_query.
+    """
+
+    mass_sum: Tensor
+    entropy_sum: Tensor
+    queries: Tensor
+    mass: Tensor | None = None
+    entropy: Tensor | None = None
+    lse: Tensor | None = None
+    maximum: Tensor | None = None
+
+    @property
+    def mass_mean(self) -> Tensor:
+        """(B, H, C): mass of a counted query; NaN where none was counted."""
+        return self.mass_sum / self.queries[:, None, None]
+
+    @property
+    def entropy_mean(self) -> Tensor:
+        """(B, H): entropy of a counted query, in nats; NaN where none was counted."""
+        return self.entropy_sum / self.queries[:, None]
+
+    def add_(self, other: "LayerAttention") -> None:
+        """Add the sums and append the queries of a later forward."""
+        if other.mass_sum.shape != self.mass_sum.shape:
+            raise ValueError(
+                f"record_attention: a forward has batch size {len(other.mass_sum)}, an earlier one had {len(self.mass_sum)}; "
+                "their sums belong to other sequences, so record each batch in a `with` of its own."
+            )
+        for name in ("mass_sum", "entropy_sum", "queries"):
+            getattr(self, name).add_(getattr(other, name))
+        for name in ("mass", "entropy", "lse", "maximum"):
+            if getattr(self, name) is not None:
+                setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)], 2))
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """Which keys the queries of a forward see, as the mask function was told."""
+
+    queries: int
+    keys: int
+    first_query: int  # positions in the sequence
+    first_key: int
+    window: int | None
+    padding: Tensor | None  # (B, positions) bool, True for real tokens
+    is_plain: bool  # False: the mask is none of causal, window and padding
+    mask: weakref.ref | None  # what the implementation got; None: no mask was needed
+
+
+@dataclass
+class AttentionRecording:
+    """What record_attention hands out; see there."""
+
+    groups: Tensor
+    num_groups: int
+    query_mask: Tensor | None
+    per_query: bool
+    _numbers: dict[nn.Module, int]
+    _layers: dict[int, LayerAttention] = field(default_factory=dict)
+    _modules: dict[int, nn.Module] = field(default_factory=dict)
+    _sights: list[_Sight] = field(default_factory=list)
+
+    @property
+    def layers(self) -> dict[int, LayerAttention]:
+        """By the number of the decoder layer; a pruned model's layers without attention have none.
+
+        Raises: RuntimeError if nothing was recorded.
+        """
+        if not self._layers:
+            raise RuntimeError(
+                "record_attention recorded nothing: run the model inside the `with`; if it did run, its attention does not go through "
+                "transformers' AttentionInterface and cannot be recorded."
+            )
+        return dict(sorted(self._layers.items()))
+
+    def _masked_by(self, implementation: str) -> Callable:
+        """The mask function of `implementation`, which also notes what its masks mean."""
+        function = AttentionMaskInterface._global_mapping[implementation]
+
+        def mask(**arguments):
+            made = function(**arguments)
+            self._note(made, **arguments)
+            return made
+
+        return mask
+
+    def _note(
+        self,
+        made,
+        *,
+        q_length: int,
+        kv_length: int,
+        q_offset: int | Tensor = 0,
+        kv_offset: int | Tensor = 0,
+        mask_function: Callable = causal_mask_function,
+        attention_mask: Tensor | None = None,
+        local_size: int | None = None,
+        use_vmap: bool = False,
+        batch_size: int = 1,
+        **_others,
+    ) -> None:
+        first_query, first_key = int(q_offset), int(kv_offset)
+        is_plain = local_size is None and mask_function is causal_mask_function
+        if not is_plain and not use_vmap:  # vmap: a function that the model or its user made
+            is_plain = _is_causal_window(mask_function, batch_size, q_length, kv_length, first_query, first_key, local_size)
+        sight = _Sight(
+            q_length,
+            kv_length,
+            first_query,
+            first_key,
+            local_size,
+            attention_mask,
+            is_plain,
+            weakref.ref(made) if isinstance(made, Tensor) else None,
+        )
+        # Of the masks that still exist, and of those that were not needed the newest of each size
+        same = (made is None, q_length, kv_length)
+        self._sights = [
+            old
+            for old in self._sights
+            if (old.mask is None and (True, old.queries, old.keys) != same) or (old.mask is not None and old.mask() is not None)
+        ] + [sight]
+
+    def _sight(self, mask: Tensor | None, queries: int, keys: int) -> _Sight:
+        if mask is None:
+            found = [sight for sight in self._sights if sight.mask is None and (sight.queries, sight.keys) == (queries, keys)]
+        else:
+            noted = [(sight, sight.mask()) for sight in self._sights if sight.mask is not None]
+            found = [sight for sight, known in noted if known is mask]
+            if not found:  # offloading hands each layer a copy
+                alike = [(sight, known) for sight, known in noted if known is not None and known.shape == mask.shape]
+                found = [sight for sight, known in alike if torch.equal(known, mask.to(known.device))]
+        if not found or not found[-1].is_plain:
+            raise ValueError(
+                "record_attention: an attention mask is none of causal, sliding window and padding (a mask given with four dimensions, "
+                "sequences packed into one row, attention in both directions, or the model's own pattern); give a padding mask (B, T) or none."
+            )
+        return found[-1]
+
+    def _attended_by(self, implementation: str) -> Callable:
+        """The attention function that runs `implementation` and measures besides."""
+
+        def attention(module, query, key, value, attention_mask, *args, **kwargs):
+            output = _function(module, implementation)(module, query, key, value, attention_mask, *args, **kwargs)
+            self._measure(module, query, key, attention_mask, **kwargs)
+            return output
+
+        return attention
+
+    def _measure(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None,
+        *,
+        scaling: float | None = None,
+        softcap: float | None = None,
+        s_aux: Tensor | None = None,
+        position_bias: Tensor | None = None,
+        cache=None,
+        **_others,
+    ) -> None:
+        for name, unknown in (("position_bias", position_bias), ("cache", cache)):
+            if unknown is not None:
+                raise ValueError(f"record_attention: {type(module).__name__} passes {name}, which changes what attention sees and is not recorded; use another model or cache.")  # fmt: skip
+        number = self._numbers[module]
+        if self._modules.setdefault(number, module) is not module:
+            raise ValueError(f"record_attention: layer {number} has two attention modules; only models with one a layer can be recorded.")
+        batch, queries = query.shape[0], query.shape[2]
+        sight = self._sight(mask, queries, key.shape[2])
+        keys = sight.first_query + queries - sight.first_key  # a static cache holds room behind them
+        behind = sight.first_key + keys
+        real = _rows(sight.padding, batch, sight.first_key, behind, key.device)
+        counted = _rows(self.query_mask, batch, sight.first_query, behind, key.device)
+        if real is not None:
+            counted = real[:, -queries:] if counted is None else counted & real[:, -queries:]
+        found = attention_mass(
+            query.detach(),
+            key[:, :, :keys].detach(),
+            _rows(self.groups, batch, sight.first_key, behind, key.device),
+            self.num_groups,
+            window=sight.window,
+            scale=scaling,
+            softcap=softcap,
+            sinks=None if s_aux is None else s_aux.detach(),
+            key_mask=real,
+            query_mask=counted,
+            per_query=self.per_query,
+        )
+        if counted is None:
+            counted = key.new_ones((batch, queries), dtype=torch.bool)
+        layer = LayerAttention(found.mass_sum, found.entropy.masked_fill(~counted[:, None], 0).sum(-1), counted.sum(-1))
+        if self.per_query:
+            layer.mass, layer.entropy, layer.lse, layer.maximum = found.mass, found.entropy, found.lse, found.maximum
+        if number in self._layers:
+            self._layers[number].add_(layer)
+        else:
+            self._layers[number] = layer
+
+
+@contextmanager
+def record_attention(
+    model: nn.Module, groups: Tensor, num_groups: int, *, query_mask: Tensor | None = None, per_query: bool = False
+) -> Iterator[AttentionRecording]:
+    """Record the attention of every forward of `model` inside the `with`; afterwards the model is as it was, whatever happened.
+
+    Args:
+        model: a transformers causal language model, stock or pruned, or the part of it that holds the layers; it runs eagerly.
+            Recorded are probabilities before dropout. Sliding windows, softcaps, sinks, grouped heads and padding are the model's own;
+            padding (the attention_mask (B, T) that the model gets, on any side) is neither key nor counted query.
+        groups: (B, T) int64, bit c of a position set: it is in group c. Positions count from the first one of the sequence, padding
+            and what is in the KV cache included; those behind T (tokens being generated) are in no group, those not reached yet wait.
+            One row serves every sequence; B rows serve a batch of n B sequences (beams, several answers) n times each, in their order.
+        num_groups: C, from 1 to 64.
+        query_mask: (B, T) bool, rows as in groups: only these positions are counted as queries, none behind T. Without it, all.
+        per_query: also keep each query's mass, entropy, lse and maximum.
+    Returns: an AttentionRecording. Forwards add up: sums are added, queries appended, so that `generate`, which runs the prompt and then
+        one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
+    Raises: ValueError for an encoder-decoder, gradient checkpointing in training mode (it would count twice), a model that is being
+        recorded already, an attention implementation without a mask function, bad groups; and from the model's forward for masks that are
+        none of causal, window and padding.
+    """
+    config = model.config.get_text_config(decoder=True)
+    _check(model, config, groups, num_groups, query_mask)
+    modules = dict(model.named_modules())
+    numbers = {module: next((int(part) for part in name.split(".") if part.isdigit()), 0) for name, module in modules.items()}
+    configs = {id(config): config}  # parts of a model may hold copies
+    for module in modules.values():
+        own = getattr(module, "config", None)
+        if isinstance(own, PreTrainedConfig) and own.model_type == config.model_type:
+            configs[id(own)] = own
+    before = [(own, own._attn_implementation) for own in configs.values()]
+    for _, implementation in before:
+        if str(implementation).startswith(_PREFIX):
+            raise ValueError("record_attention: this model is being recorded already; leave that `with` first.")
+        if implementation not in AttentionMaskInterface._global_mapping:
+            raise ValueError(
+                f"record_attention: the attention implementation {implementation!r} has no mask function to read; "
+                'choose another, such as model.set_attn_implementation("sdpa").'
+            )
+    recording = AttentionRecording(groups, num_groups, query_mask, per_query, numbers)
+    # transformers asks the name whether it is a flash attention, so it keeps the implementation's own
+    names = {implementation: f"{_PREFIX}_{id(recording):x}_{implementation}" for _, implementation in before}
+    try:
+        for implementation, name in names.items():
+            AttentionInterface.register(name, recording._attended_by(implementation))
+            AttentionMaskInterface.register(name, recording._masked_by(implementation))
+        for own, implementation in before:
+            own._attn_implementation_internal = names[implementation]
+        yield recording
+    finally:
+        for own, implementation in before:
+            own._attn_implementation_internal = implementation
+        for name in names.values():
+            AttentionInterface._global_mapping.pop(name, None)
+            AttentionMaskInterface._global_mapping.pop(name, None)
+        recording._sights.clear()
+
+
+def _check(model: nn.Module, config: PreTrainedConfig, groups: Tensor, num_groups: int, query_mask: Tensor | None) -> None:
+    if config.is_encoder_decoder:
+        raise ValueError(f"record_attention: {type(model).__name__} is an encoder-decoder; only causal language models can be recorded.")
+    if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        raise ValueError("record_attention: gradient checkpointing runs each layer twice; call model.eval() or model.gradient_checkpointing_disable() first.")  # fmt: skip
+    if not 1 <= num_groups <= MOST_GROUPS:
+        raise ValueError(f"record_attention: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64.")
+    for name, given, dtype in (("groups", groups, torch.int64), ("query_mask", query_mask, torch.bool)):
+        if given is not None and (given.dtype != dtype or given.dim() != 2 or len(given) == 0):
+            raise ValueError(f"record_attention: {name} has shape {tuple(given.shape)} and dtype {given.dtype}; it must be (B, T) of {dtype}.")  # fmt: skip
+
+
+def _rows(given: Tensor | None, batch: int, start: int, stop: int, device: torch.device) -> Tensor | None:
+    """Positions start to stop of (B, T) values, 0 behind T, each row as often as the batch needs it: (batch, stop - start)."""
+    if given is None:
+        return None
+    if batch % len(given):
+        raise ValueError(f"record_attention: groups or query_mask has {len(given)} rows for a batch of {batch}; give one row, or one for each sequence.")  # fmt: skip
+    part = given[:, start:stop].to(device)
+    part = nn.functional.pad(part, (0, stop - start - part.shape[1]))
+    return part.repeat_interleave(batch // len(given), 0)
+
+
+def _is_causal_window(
+    mask_function: Callable, batch: int, queries: int, keys: int, first_query: int, first_key: int, window: int | None
+) -> bool:
+    """Whether a mask function is causal with this window and nothing else, for these positions."""
+    key = torch.arange(first_key, first_key + keys)
+    for start in range(0, queries, _ROWS):
+        count = min(_ROWS, queries - start)
+        query = torch.arange(first_query + start, first_query + start + count)[:, None]
+        expected = key <= query if window is None else (key <= query) & (key > query - window)
+        found = sdpa_mask(batch, count, keys, first_query + start, first_key, mask_function, allow_is_causal_skip=False)
+        if not bool((found == expected).all()):
+            return False
+    return True
+
+
+def _function(module: nn.Module, implementation: str) -> Callable:
+    """What transformers would call for `implementation`; eager attention is a function of each model's own file."""
+    for kind in type(module).__mro__:
+        source = sys.modules.get(kind.__module__)
+        eager = getattr(source, "eager_attention_forward", None)
+        if eager is not None:
+            return getattr(source, "ALL_ATTENTION_FUNCTIONS", AttentionInterface()).get_interface(implementation, eager)
+    if implementation == "eager":
+        raise ValueError(f'record_attention: the eager attention of {type(module).__name__} was not found; use model.set_attn_implementation("sdpa").')  # fmt: skip
+    return AttentionInterface._global_mapping[implementation]
