@@ -1,5 +1,5 @@
 # The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
-.PHONY: check test bench demo
+.PHONY: check test bench ratios goals page demo
 PYTHON ?= python3
 # Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
@@ -13,6 +13,16 @@ test: .venv/stamp
 
 bench: .venv/stamp
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -q bench
+
+# Interleaved rounds, into bench/results; the goals alone end with an error where one is not met. Neither wants anything beside it.
+ratios: .venv/stamp
+	.venv/bin/python bench/ratios.py
+
+goals: .venv/stamp
+	.venv/bin/python bench/ratios.py --goals
+
+page: .venv/stamp
+	.venv/bin/python bench/page.py
 
 demo: .venv/stamp
 	$(THREADS) .venv/bin/pydisp prune demo --keep-ratio 0.5 --out build/demo --overwrite

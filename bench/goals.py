@@ -1,0 +1,188 @@
+"""What the kernels have to reach: each line is a ratio inside one run, or an amount of extra memory, with the most that it may be.
+
+`python bench/ratios.py --goals` measures the cases named here and prints the table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cases import EAGER, LIMIT, OURS, RIVALS
+
+MB = 1e6 / (1 << 20)  # in MiB
+_LINEAR_FLOOR_MIB = 1.0  # below it the measure of memory is too coarse for a ratio
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Attributes:
+    job, measure: words for the table.
+    cases: ids that it reads.
+    value: from the rows of those cases to the figure, None where a candidate is absent or wrong.
+    at_most: the bound.
+    needs_avx2_only: set for CPUs with AVX2 and no AVX-512.
+    """
+
+    job: str
+    measure: str
+    cases: tuple[str, ...]
+    value: Callable[..., float | None]
+    at_most: float
+    needs_avx2_only: bool = False
+
+
+def _time(name: str) -> Callable[[dict], float | None]:
+    """Median ms of the candidate of that name, else of the fastest of that role; None where there is none or it is wrong."""
+
+    def of(rows: dict) -> float | None:
+        meant = [rows[name]] if name in rows else [row for row in rows.values() if row["role"] == name]
+        return min((row["median_ms"] for row in meant if row["is_right"] is not False), default=None)
+
+    return of
+
+
+def _extra(name: str) -> Callable[[dict], float | None]:
+    return lambda rows: rows.get(name, {}).get("extra_mib")
+
+
+def _ratio(above: Callable, below: Callable) -> Callable[[dict], float | None]:
+    def of(rows: dict) -> float | None:
+        found = above(rows), below(rows)
+        return None if None in found or not found[1] else found[0] / found[1]
+
+    return of
+
+
+def _growth(name: str) -> Callable[[dict, dict], float | None]:
+    """Extra memory at the second case over that at the first, above a floor."""
+
+    def of(*several: dict) -> float | None:
+        found = [_extra(name)(rows) for rows in several]
+        return None if None in found else max(found[1], _LINEAR_FLOOR_MIB) / max(found[0], _LINEAR_FLOOR_MIB)
+
+    return of
+
+
+def _times(case: str, job: str, ours: str, other: str, at_most: float, words: str = "", **more) -> Goal:
+    return Goal(job, f"{ours} ÷ {words or other}", (case,), _ratio(_time(ours), _time(other)), at_most, **more)
+
+
+def _rival_time(rows: dict) -> float | None:
+    return min((row["median_ms"] for row in rows.values() if row["role"] in RIVALS and row["is_right"] is not False), default=None)
+
+
+def _never_slower(case: str, job: str) -> Goal:
+    return Goal(job, "fastest of ours ÷ fastest of eager, torch.compile and peers", (case,), _ratio(_time(OURS), _rival_time), 1.0)
+
+
+def _nll(dtype: str, eager: float) -> list[Goal]:
+    case = f"linear_cross_entropy[goal-nll-M512-D1024-V128256-{dtype}-cpu]"
+    job = f"NLL M=512 D=1024 V=128,256, {dtype}"
+    return [
+        _times(case, job, "pydisp", LIMIT, 1.10, "bare product, native or up-cast"),
+        Goal(job, "extra memory, MiB (10 MB)", (case,), _extra("pydisp"), 10 * MB),
+        _times(case, job, "pydisp", EAGER, eager, needs_avx2_only=True),
+        _never_slower(case, job),
+    ]
+
+
+def _nll_backward(dtype: str) -> list[Goal]:
+    case = f"linear_cross_entropy_backward[goal-nll-M1024-D512-V32000-{dtype}-cpu]"
+    job = f"NLL forward + backward M=1024 D=512 V=32,000, {dtype}"
+    found = [
+        _times(case, job, "pydisp", LIMIT, 1.15, "its four bare products"),
+        Goal(job, "extra memory ÷ eager's", (case,), _ratio(_extra("pydisp"), _extra(EAGER)), 0.27),
+    ]
+    if dtype == "bf16":
+        found.append(_times(case, job, "pydisp", EAGER, 0.04, needs_avx2_only=True))
+    return [*found, _never_slower(case, job)]
+
+
+def _junction(dtype: str, copy: float, functional: float, in_place: float) -> list[Goal]:
+    case = f"add_norm_select[llama2_7b-attn_to_mlp-keep50-prefill1024-{dtype}-cpu]"
+    job = f"add_norm_select M=1024 D=4096, half kept, {dtype}"
+    return [
+        _times(case, job, "pydisp in place", LIMIT, copy, "copy of the bytes it must move"),
+        _times(case, job, "pydisp", EAGER, functional),
+        _times(case, job, "pydisp in place", EAGER, in_place, needs_avx2_only=True),
+        _never_slower(case, job),
+    ]
+
+
+def _mass() -> list[Goal]:
+    def case(context: int) -> str:
+        return f"attention_mass[heads8_4-context{context}-f32-cpu]"
+
+    job = "attention mass + entropy T=1024, 8/4 heads of 64, 16 groups"
+    sizes = (4096, 16384)
+    return [
+        _times(case(1024), job, "pydisp", EAGER, 0.10, "eager with weights"),
+        _times(case(1024), job, "pydisp", "SDPA with indicator V", 0.75),
+        _never_slower(case(1024), job),
+        Goal("attention mass, memory from T=4096 to 16,384", "growth of extra memory", tuple(map(case, sizes)), _growth("pydisp"), 4.4),
+    ]
+
+
+def _block(tokens: int, at_most: float) -> list[Goal]:
+    case = f"block[llama3.2_1b-keep50-tokens{tokens}-f32-cpu]"
+    job = f"pruned Llama block D=2048 I=8192, half kept, f32, T={tokens}"
+    return [
+        _times(case, job, "pydisp", "same-shape dense", at_most, "plain modules with the same smaller linears"),
+        _never_slower(case, job),
+    ]
+
+
+GOALS = (
+    *_nll("f32", 0.75),
+    *_nll("bf16", 0.12),
+    *_nll_backward("f32"),
+    *_nll_backward("bf16"),
+    *_junction("f32", 1.5, 0.40, 0.30),
+    *_junction("bf16", 2.0, 0.25, 0.20),
+    *_mass(),
+    *_block(1, 1.05),
+    *_block(16, 1.02),
+    *_block(256, 1.01),
+)
+WHOLE_MODEL = "The whole model has its own command: pydisp speed --shape llama-3.2-1b --keep-ratio 0.5."
+
+
+def case_ids() -> set[str]:
+    return {case for goal in GOALS for case in goal.cases}
+
+
+def judge(cases: dict[str, dict], machine: dict) -> list[dict]:
+    """A line for each goal: job, measure, value, at_most, applies, is_met (None where nothing was measured or it does not apply)."""
+    sets = machine["cpu_instruction_sets"]
+    has_avx2_only = "avx2" in sets and "avx512f" not in sets
+    lines = []
+    for goal in GOALS:
+        rows = [cases[case]["rows"] for case in goal.cases if case in cases]
+        value = goal.value(*rows) if len(rows) == len(goal.cases) else None
+        applies = has_avx2_only or not goal.needs_avx2_only
+        lines.append(
+            {
+                "job": goal.job,
+                "measure": goal.measure,
+                "value": None if value is None else float(f"{value:.4g}"),
+                "at_most": float(f"{goal.at_most:.4g}"),
+                "applies": applies,
+                "is_met": None if value is None or not applies else value <= goal.at_most,
+            }
+        )
+    return lines
+
+
+def table(lines: list[dict]) -> str:
+    """The judged goals as Markdown."""
+    found = ["| job | measure | at most | measured | met |", "|---|---|---:|---:|---|"]
+    for line in lines:
+        value = "–" if line["value"] is None else f"{line['value']:.3g}"
+        found.append(f"| {line['job']} | {line['measure']} | {line['at_most']:.3g} | {value} | {verdict(line)} |")
+    met, judged = sum(line["is_met"] is True for line in lines), sum(line["is_met"] is not None for line in lines)
+    return "\n".join([*found, "", f"{met} of {judged} met, {len(lines) - judged} not measured or not for this CPU. {WHOLE_MODEL}"])
+
+
+def verdict(line: dict) -> str:
+    if not line["applies"]:
+        return "AVX2 only"
+    return {True: "yes", False: "**no**", None: "not measured"}[line["is_met"]]

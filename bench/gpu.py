@@ -1,0 +1,325 @@
+"""One command for a GPU: is it right, then how fast, within a time limit; figures into <out>/<device>-<sm>.json as bench/ratios.py has them.
+
+    python bench/gpu.py --out results --wheels wheels     # under 9 minutes in all; needs no network and no installed pydisp
+    python bench/gpu.py --dry-run                         # names the checks and the cases; needs no GPU
+
+First tests/triton on CUDA tensors (where pytest is), then every op at odd and minimal shapes against float64 in three dtypes; an op that
+fails is not timed. Then the cases, all ops in turn, so that a run that is cut short has something of each. The file is written after
+each case. Timed by CUDA events around single calls, the level-2 cache overwritten before each, candidates taking turns.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+MOST_MINUTES = 8.5
+TESTS = "tests/triton"
+TESTS_SHARE, COMPILE_SHARE = 0.3, 0.3  # of the time, at most
+RESERVE_S = 10.0  # for writing, and for what a case does when it is stopped
+FLUSH_BYTES = 256 << 20  # beyond any level-2 cache
+MOST_REPEATS = 20
+# Sizes for the checks, by op: minimal, odd, and beyond one block of every kernel.
+CHECKS = {
+    "norm_select": ({"M": 1, "D": 16, "K": 1}, {"M": 37, "D": 1000, "K": 333}, {"M": 300, "D": 12288, "K": 6144}),
+    "add_norm_select": (
+        {"M": 1, "D": 16, "A": 1, "K": 16},
+        {"M": 37, "D": 1000, "A": 777, "K": 333},
+        {"M": 300, "D": 12288, "A": 6144, "K": 5000},
+    ),
+    "index_add": ({"M": 1, "D": 16, "A": 1}, {"M": 37, "D": 1000, "A": 333}, {"M": 300, "D": 12288, "A": 6144}),
+    "linear_cross_entropy": ({"M": 1, "D": 64, "V": 17}, {"M": 37, "D": 200, "V": 1001}, {"M": 700, "D": 512, "V": 33001}),
+    "linear_cross_entropy_backward": ({"M": 1, "D": 64, "V": 17}, {"M": 37, "D": 200, "V": 1001}, {"M": 700, "D": 512, "V": 33001}),
+    "attention_mass": ({"Q": 1, "T": 1}, {"Q": 63, "T": 63}, {"Q": 5, "T": 777}, {"Q": 1500, "T": 1500}),
+}
+
+
+def use_wheels(folders: Iterable[Path]) -> list[str]:
+    """Make peers importable: a folder made by `pip install --target`, or one of wheels (pure Python ones), which are unpacked.
+
+    Returns: what was put on the path. Triton reads the source of its kernels, so a wheel cannot stay packed.
+    """
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"--wheels: there is no folder {folder}; give one of wheels, or one that `pip install --target` filled.")
+        wheels = sorted(folder.glob("*.whl"))
+        if wheels:
+            target = tempfile.mkdtemp(prefix="pydisp-wheels-")
+            for wheel in wheels:
+                zipfile.ZipFile(wheel).extractall(target)
+            found.append(target)
+        else:
+            found.append(str(folder.resolve()))
+    sys.path[:0] = found
+    os.environ["PYTHONPATH"] = os.pathsep.join([*found, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return found
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment of time.monotonic, in seconds."""
+
+    at_s: float
+
+    @classmethod
+    def in_minutes(cls, minutes: float) -> "Deadline":
+        return cls(time.monotonic() + minutes * 60)
+
+    def left_s(self) -> float:
+        return self.at_s - time.monotonic()
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+@contextmanager
+def stopped_after(seconds: float):
+    """Raise TimeIsUp in the main thread when `seconds` are over; a call into a library is first let finish."""
+
+    def stop(_signal, _frame):
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def cuda_clock() -> Callable:
+    """A clock for ratios.interleaved: single calls between two events, the level-2 cache overwritten before each."""
+    import torch
+
+    flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
+
+    def clock(call: Callable[[], object], repeats: int) -> list[float]:
+        events = []
+        for _ in range(min(repeats, MOST_REPEATS)):
+            flush.zero_()  # takes longer than launching the call does, so the launch is no part of its time
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            call()
+            end.record()
+            events.append((start, end))
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) for start, end in events]
+
+    return clock
+
+
+def in_turns(found: list) -> list:
+    """The first case of every op, then the second of every op, and so on."""
+    by_op: dict[str, list] = {}
+    for case in found:
+        by_op.setdefault(case.op, []).append(case)
+    return [case for turn in zip_longest(*by_op.values()) for case in turn if case is not None]
+
+
+def checks(found: list, device: str) -> list:
+    """For each op of the cases, small cases of CHECKS in every dtype."""
+    from cases import DTYPES
+
+    first = {case.op: case for case in reversed(found)}
+    return [
+        replace(case, name=f"check{number}", dtype=dtype, device=device, sizes=case.sizes | sizes)
+        for op, case in first.items()
+        for number, sizes in enumerate(CHECKS.get(op, ()))
+        for dtype in DTYPES
+    ]
+
+
+def check(case) -> list[dict]:
+    """Error of each of our candidates at one case, and whether it is right; a crash is wrong too."""
+    from cases import OURS, error
+
+    work = case.build(case)
+    gold, lines = work.gold(), []
+    for name, candidate in work.candidates.items():
+        if candidate.role == OURS:
+            work.restore()
+            try:
+                off, problem = error(candidate.call(), gold, candidate.checked), None
+            except TimeIsUp:
+                raise
+            except Exception as caught:  # whatever a kernel raises, the other ops are still to be checked
+                off, problem = float("inf"), f"{type(caught).__name__}: {str(caught).splitlines()[0][:200] if str(caught) else ''}"
+            line = {"id": case.id, "op": case.op, "sizes": case.sizes, "candidate": name, "error": min(off, 1e30)}
+            lines.append(line | {"is_right": off <= case.tolerance} | ({"problem": problem} if problem else {}))
+    return lines
+
+
+def run_tests(deadline: Deadline) -> dict:
+    """tests/triton on CUDA tensors, in a process of its own; `outcome` is pytest's last line or why there is none."""
+    from machine import ROOT
+
+    if not (ROOT / TESTS).is_dir():
+        return {"outcome": f"there is no {TESTS} in this checkout", "is_green": None}
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    limit_s = deadline.left_s() * TESTS_SHARE
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", TESTS, "--ignore", f"{TESTS}/test_aot.py"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"outcome": f"not finished in {limit_s:.0f} s", "is_green": None}
+    if "No module named pytest" in done.stderr:
+        return {"outcome": "pytest is not installed here", "is_green": None}
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    print("\n".join(line for line in lines[-30:]), flush=True)
+    return {"outcome": lines[-1] if lines else "no output", "is_green": done.returncode == 0}
+
+
+def run_cases(found: list, deadline: Deadline, measure: Callable, keep: Callable) -> dict[str, str]:
+    """Measure one case after the other and keep each record; returns the ids of those left out, with the reason.
+
+    Args:
+        measure: (case) to its record.
+        keep: (record, left out so far) writes both down.
+    """
+    left_out = {case.id: "time was up" for case in found}
+    for case in found:
+        left_s = deadline.left_s() - RESERVE_S
+        if left_s <= 0:
+            break
+        try:
+            with stopped_after(left_s):
+                record = measure(case)
+        except TimeIsUp:
+            break
+        except Exception as problem:  # out of memory, say: the other cases go on
+            left_out[case.id] = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0][:200]}"
+            continue
+        del left_out[case.id]
+        keep(record, dict(left_out))
+    return left_out
+
+
+def summary(record: dict) -> str:
+    """One line: ours in ms, and what the others take as multiples of it."""
+    rows = record["rows"]
+    name, first = next(iter(rows.items()))
+    others = [f"{other} {row['ratio']:.2f}x" if row["ratio"] is not None else f"{other} WRONG" for other, row in list(rows.items())[1:]]
+    wrong = " WRONG" if first["is_right"] is False else ""
+    return f"{record['id']}: {name} {first['median_ms']:.4g} ms{wrong}; {', '.join(others)}"
+
+
+def _every_case() -> tuple[list, dict[str, str]]:
+    from cases import SUITES, cases
+
+    found, absent = [], {}
+    for suite in SUITES:
+        try:
+            found += cases(suite, "cuda")
+        except ImportError as problem:
+            absent[suite] = str(problem)
+    return in_turns(found), absent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results file")
+    parser.add_argument("--wheels", type=Path, action="append", default=[], help="folder with liger_kernel, cut_cross_entropy; repeatable")
+    parser.add_argument("--minutes", type=float, default=MOST_MINUTES, help="for everything")
+    parser.add_argument("--only", default="", help="cases with this in their id")
+    parser.add_argument("--no-tests", action="store_true", help=f"leave {TESTS} out")
+    parser.add_argument("--dry-run", action="store_true", help="name the checks and cases and stop")
+    args = parser.parse_args()
+    deadline = Deadline.in_minutes(args.minutes)
+    try:
+        use_wheels(args.wheels)
+    except ValueError as problem:
+        sys.exit(str(problem))
+    import machine  # noqa: F401  puts this checkout on the path
+    import torch
+
+    if not args.dry_run and not torch.cuda.is_available():
+        sys.exit("bench/gpu.py: torch sees no CUDA GPU here; run it on a machine that has one, or with --dry-run to see what it would do.")
+    found, absent_suites = _every_case()
+    found = [case for case in found if args.only in case.id]
+    small = checks(found, "cuda")
+    for suite, why in absent_suites.items():
+        print(f"suite {suite} is absent: {why}")
+    if args.dry_run:
+        print(
+            "\n".join([f"check {case.id} {case.sizes}" for case in small] + [f"time {case.id}: {', '.join(case.names)}" for case in found])
+        )
+        print(f"{len(small)} checks, {len(found)} cases, at most {args.minutes:g} minutes")
+        return
+    _run(args, deadline, found, small, absent_suites)
+
+
+def _run(args: argparse.Namespace, deadline: Deadline, found: list, small: list, absent_suites: dict[str, str]) -> None:
+    import ratios
+    import results
+    import torch
+    from cases import COMPILED
+    from machine import describe
+    from memory import MIB, cuda_extra_bytes
+
+    record = describe("cuda")
+    state = {"tests": {"outcome": "left out", "is_green": None} if args.no_tests else run_tests(deadline), "absent_suites": absent_suites}
+    print(f"{record['device']}, commit {record['commit']}; tests: {state['tests']['outcome']}", flush=True)
+    lines = []
+    try:
+        with stopped_after(deadline.left_s() * 0.4):
+            for case in small:
+                lines += check(case)
+    except TimeIsUp:
+        state["checks_cut_short"] = True
+    state["checks"] = lines
+    wrong = {line["op"] for line in lines if not line["is_right"]}
+    unchecked = {case.op for case in found} - {line["op"] for line in lines} - {"block"}
+    for line in lines:
+        if not line["is_right"]:
+            print(f"WRONG {line['id']} {line['sizes']} {line['candidate']}: error {line['error']:.2e} {line.get('problem', '')}")
+    print(f"checks: {sum(line['is_right'] for line in lines)} of {len(lines)} right", flush=True)
+    refused = {case.id: "its check failed" if case.op in wrong else "not checked" for case in found if case.op in wrong | unchecked}
+
+    clock, compile_s = cuda_clock(), [0.0]
+    most_compile_s = deadline.left_s() * COMPILE_SHARE
+
+    def measure(case):
+        started = time.monotonic()
+        no_time = compile_s[0] > most_compile_s
+        leave_out = {COMPILED: "left out: the time for compiling was up"} if no_time else {}
+        memory = lambda work, name: cuda_extra_bytes(work.candidates[name].call, work.inputs) / MIB  # noqa: E731
+        try:
+            return ratios.measure(case, rounds=15, most_s=1.5, clock=clock, memory=memory, leave_out=leave_out)
+        finally:
+            torch.cuda.empty_cache()
+            if not no_time:
+                compile_s[0] += time.monotonic() - started
+
+    def keep(one: dict | None, left_out: dict[str, str]) -> Path:
+        if one:
+            print(summary(one), flush=True)
+        return results.keep(
+            args.out, record, [one] if one else [], **state, left_out=refused | left_out, is_complete=not (left_out or refused)
+        )
+
+    keep(None, {case.id: "time was up" for case in found})
+    left_out = run_cases([case for case in found if case.id not in refused], deadline, measure, keep)
+    file = keep(None, left_out)
+    print(
+        f"{len(found) - len(refused) - len(left_out)} of {len(found)} cases timed, {-deadline.left_s() + args.minutes * 60:.0f} s; {file}"
+    )
+    sys.exit(bool(wrong) or state["tests"]["is_green"] is False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What timings depend on besides the code: threads and the allocator, made the same for every run, and a record of the machine.
+
+pin(threads=1)         # first thing in a program; starts it again where the thread variables were not set before torch was loaded
+record = describe("cpu")
+"""
+
+import ctypes
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the pydisp of this checkout is measured, also where none is installed
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+LIBRARIES = ("torch", "transformers", "triton", "liger-kernel", "cut-cross-entropy")
+# glibc moves its thresholds with what was freed before, so a candidate's page faults depend on who ran ahead of it. These are where a long
+# process ends up: blocks up to 32 MiB (the most glibc takes) come from the heap and freed heap stays.
+TIMING_THRESHOLDS = (32 << 20, 1 << 30)
+# For measures of memory: what is freed goes back at once, so nothing resident is left over for the next call to hide in.
+MEMORY_THRESHOLDS = (64 << 10, 64 << 10)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def fix_allocator(thresholds: tuple[int, int] = TIMING_THRESHOLDS) -> bool:
+    """Set glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD (bytes) for this process; False where the C library has no mallopt (musl, macOS)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    mmap_bytes, trim_bytes = thresholds
+    return bool(mallopt(_M_MMAP_THRESHOLD, mmap_bytes)) and bool(mallopt(_M_TRIM_THRESHOLD, trim_bytes))
+
+
+def pin(threads: int) -> None:
+    """Fix threads and allocator. A program whose thread variables say otherwise starts again with them set: libraries read them at load."""
+    wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
+    fix_allocator()
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def commit() -> str:
+    """The commit of this checkout, with `+` where tracked files differ from it, or `unknown` outside git."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "pydisp", "kernels", "csrc", "bench"], cwd=ROOT, check=False)
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("PYDISP_COMMIT", "unknown")
+    return found[:12] + "+" * bool(changed.returncode)
+
+
+def device_name(device: str) -> str:
+    """What the maker calls it: the CPU's model name, or the GPU's."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def instruction_set(device: str) -> str:
+    """The one the ops run with: `avx2`, `avx512`, `neon`, `generic` on CPUs, `sm90` and the like on NVIDIA GPUs."""
+    import torch
+
+    if device == "cuda":
+        return "sm{}{}".format(*torch.cuda.get_device_capability())
+    from pydisp.ops import native
+
+    return native.instruction_set() if native.is_loaded() else "no-native"
+
+
+def describe(device: str) -> dict:
+    """Device, instruction sets, versions, commit, threads and date of this run."""
+    import torch
+
+    from pydisp.environment import environment
+
+    found = {
+        "device": device_name(device),
+        "kind": device,
+        "instruction_set": instruction_set(device),
+        "machine": platform.machine(),
+        "cpu_instruction_sets": environment()["cpu"]["instruction_sets"],
+        "ops": {name: where[device] for name, where in environment()["ops"].items()},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+    if device == "cuda":
+        found["versions"]["cuda"] = torch.version.cuda
+    return found
+
+
+def file_stem(record: dict) -> str:
+    """`amd-epyc-avx2`: where results of this device and instruction set are kept, below bench/results."""
+    name = re.sub(r"\((r|tm)\)|\b(cpu|processor|core)\b", " ", record["device"].lower())
+    return re.sub(r"[^a-z0-9]+", "-", f"{name} {record['instruction_set']}").strip("-")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,330 @@
+"""The page of measured kernels, docs/kernels.md with its pictures, made from the results files alone.
+
+    python bench/page.py                                  # bench/results/*.json -> docs/kernels.md, docs/pictures/kernels/*.svg
+    python bench/page.py --results R --docs D
+
+The same results give the same bytes for one matplotlib. A device is on the page if its file is there.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import goals
+import results
+from cases import DENSE, LIMIT, RIVALS
+from machine import ROOT, file_stem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PICTURES = "pictures/kernels"
+LEVEL = 0.03  # a difference below this share is called level: it is within what two runs differ by
+_AXES = {"M": "tokens", "V": "words of the vocabulary", "T": "tokens of context"}
+_COLOURS = {
+    "pydisp": "#0072b2",
+    "pydisp in place": "#56b4e9",
+    "pydisp, compiled": "#56b4e9",
+    "eager": "#d55e00",
+    "eager in place": "#e69f00",
+    "torch.compile": "#009e73",
+}
+_MORE_COLOURS = ("#cc79a7", "#7f3c8d", "#8c564b", "#b5a300", "#e377c2")
+_GREY = "#6a727c"
+_MARKS = {"pydisp": "o", "pydisp in place": "o", "pydisp, compiled": "o", "eager": "s", "eager in place": "s", "torch.compile": "^"}
+_MORE_MARKS = ("D", "v", "P", "X", "*")
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pydisp",
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout does not depend on the machine
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#d9dde2",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+}
+_SMALLEST_MIB = 0.1  # where a log scale ends
+
+
+def write_page(results_folder: Path, docs: Path) -> Path:
+    """Write the page and its pictures; pictures of earlier results are removed.
+
+    Raises: ValueError where there is no results file.
+    """
+    found = results.read_all(results_folder)
+    if not found:
+        raise ValueError(f"there are no results in {results_folder.name}; run bench/ratios.py (or bench/gpu.py on a GPU) first.")
+    pictures = docs / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    written, parts = set(), [_opening(found)]
+    for _, result in found:
+        drawn = _pictures(result)
+        for name, (svg, _) in drawn.items():
+            (pictures / name).write_text(svg, encoding="utf-8")
+        written |= set(drawn)
+        parts.append(_section(result, drawn))
+    for file in pictures.glob("*.svg"):
+        if file.name not in written:
+            file.unlink()
+    page = docs / "kernels.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page
+
+
+def rivals_ahead(record: dict) -> list[tuple[str, float]]:
+    """Those a user could take instead that were faster than ours at this case, with ours ÷ theirs.
+
+    What changes its input in place is compared with ours in place, what torch.compile made with ours compiled, where there is such a one.
+    """
+    found = []
+    for name, row in record["rows"].items():
+        ours = _counterpart(name, record["rows"])
+        if row["role"] in RIVALS and row["is_right"] and ours["is_right"] and row["median_ms"] < ours["median_ms"]:
+            found.append((name, ours["median_ms"] / row["median_ms"]))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _counterpart(name: str, rows: dict) -> dict:
+    """Our row that a rival stands against; one that is not right where there is none."""
+    for word, ours in (("in place", "pydisp in place"), ("compile", "pydisp, compiled")):
+        if word in name and ours in rows:
+            return rows[ours]
+    return rows.get("pydisp", {"is_right": False})
+
+
+def _opening(found: list) -> str:
+    devices = ", ".join(result["machine"]["device"] for _, result in found)
+    return f"""# Kernels, measured
+
+Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand. Measured so far: {devices}.
+
+Times are medians of rounds in one run, in which every candidate has its turn and the order moves on by one each round; compare them inside
+one case only. Results are checked after the timing against float64, and a wrong one has no ratio. Threads are pinned and glibc's thresholds
+fixed. Extra memory is the peak resident size of a fresh process over what it held before the call, less the outputs (on a GPU: what
+torch's allocator handed out). The limit is what the machine allows: a bare matrix product, or a plain copy of as many bytes as the op must
+move; for a block, stock modules with the same smaller linears."""
+
+
+def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
+    machine, cases = result["machine"], result["cases"].values()
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    commits = sorted({case["commit"] for case in cases})
+    threads = sorted({case["threads"] for case in cases})
+    parts = [
+        f"## {machine['device']}, {machine['instruction_set']}",
+        f"{' and '.join(map(str, threads))} CPU thread{'s' * (threads != [1])}; {versions}; commit {', '.join(commits)}; "
+        f"{', '.join(sorted({case['date'] for case in cases}))}.",
+    ]
+    if result.get("goals"):
+        parts += ["### Goals", goals.table(result["goals"])]
+    if "checks" in result:
+        lines = result["checks"]
+        parts.append(
+            f"Checked first on this device: {sum(line['is_right'] for line in lines)} of {len(lines)} small cases right; "
+            f"tests: {result['tests']['outcome']}."
+        )
+    parts += ["### Where something else is faster", _where_rivals_lead(cases)]
+    ops = list(dict.fromkeys(case["op"] for case in cases))
+    for op in ops:
+        parts.append(f"### {op}")
+        parts += [f"![{caption}]({PICTURES}/{name})" for name, (_, caption) in drawn.items() if f"-{op}-by" in name]
+        parts.append(_op_table([case for case in cases if case["op"] == op]))
+    absent = {(name, reason) for case in cases for name, reason in case["absent"].items()}
+    if absent:
+        parts += ["### Absent", "\n".join(f"- {name}: {_escaped(reason)}" for name, reason in sorted(absent))]
+    if result.get("left_out"):
+        parts.append(f"Not timed: {len(result['left_out'])} cases ({', '.join(sorted(set(result['left_out'].values())))}).")
+    return "\n\n".join(parts)
+
+
+def _where_rivals_lead(cases: Iterable[dict]) -> str:
+    lines = []
+    for case in cases:
+        for name, factor in rivals_ahead(case):
+            word = " (level)" if factor < 1 + LEVEL else ""
+            lines.append(f"- `{case['id']}`: **{name}**, {factor:.2f}× as fast as ours{word}")
+        wrong = [name for name, row in case["rows"].items() if row["is_right"] is False]
+        lines += [f"- `{case['id']}`: the result of {name} is wrong, so it has no ratio" for name in wrong]
+    return "\n".join(lines) if lines else "Nowhere in these cases."
+
+
+def _op_table(cases: list[dict]) -> str:
+    """Ours in ms and MiB; the others as multiples of our time, with their memory."""
+    names = _names(cases)
+    lines = [f"| case | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    for case in cases:
+        lines.append(f"| {case['name']}, {case['dtype']} | {' | '.join(_cell(name, case['rows']) for name in names)} |")
+    return "\n".join([*lines, "", "The first column of figures is in ms, the others are multiples of it; in brackets extra memory in MiB."])
+
+
+def _cell(name: str, rows: dict) -> str:
+    row = rows.get(name)
+    if row is None:
+        return "–"
+    extra = f" ({row['extra_mib']:.3g})" if "extra_mib" in row else ""
+    if row["is_right"] is False:
+        return "wrong"
+    if name == next(iter(rows)):
+        return f"{row['median_ms']:.3g} ms{extra}"
+    return ("–" if row["ratio"] is None else f"{row['ratio']:.2f}×") + extra
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+
+
+def _pictures(result: dict) -> dict[str, tuple[str, str]]:
+    """File name to SVG text and caption: for each op the ratios by shape, and a curve for each axis that two cases or more lie on."""
+    import matplotlib.style
+
+    stem, device = file_stem(result["machine"]), result["machine"]["device"]
+    found = {}
+    by_op: dict[str, list[dict]] = {}
+    for case in result["cases"].values():
+        by_op.setdefault(case["op"], []).append(case)
+    with matplotlib.style.context(["default", _STYLE]):
+        for op, cases in by_op.items():
+            if any(row["ratio"] is not None for case in cases for row in case["rows"].values()):
+                caption = f"{op} on {device}: time as a multiple of ours, by shape; left of 1 is faster than ours"
+                found[f"{stem}-{op}-by-shape.svg"] = _svg(_shapes_figure(op, cases)), caption
+            for axis in sorted({axis for case in cases for axis in case["axes"]}):
+                points = sorted((case for case in cases if axis in case["axes"]), key=lambda case: (case["dtype"], case["sizes"][axis]))
+                if len({case["sizes"][axis] for case in points}) > 1:
+                    words = _AXES[axis]
+                    name = f"{stem}-{op}-by-{words.split()[-1]}.svg"
+                    found[name] = _svg(_curves_figure(op, axis, points)), f"{op} on {device}: time and extra memory against {words}"
+    return found
+
+
+def _looks(names: Iterable[str], cases: list[dict]) -> dict[str, dict]:
+    """Colour and mark of each candidate, the same in every picture for the common ones; limits and dense models are grey."""
+    roles = {name: row["role"] for case in cases for name, row in case["rows"].items()}
+    found, spare = {}, iter(zip(_MORE_COLOURS, _MORE_MARKS, strict=True))
+    greys = iter(("|", "x", "+", "_"))
+    for name in names:
+        if roles[name] in (LIMIT, DENSE):
+            found[name] = {"color": _GREY, "marker": next(greys, "1")}
+        elif name in _COLOURS:
+            found[name] = {"color": _COLOURS[name], "marker": _MARKS[name]}
+        else:
+            colour, mark = next(spare, (_GREY, "."))
+            found[name] = {"color": colour, "marker": mark}
+    return found
+
+
+def _names(cases: list[dict]) -> list[str]:
+    return list(dict.fromkeys(name for case in cases for name in case["rows"]))
+
+
+def _shapes_figure(op: str, cases: list[dict]) -> "Figure":
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    rows = len(cases)
+    figure = Figure(figsize=(8.6, 1.5 + 0.25 * rows), layout="constrained")
+    axes = figure.subplots()
+    looks = _looks(_names(cases), cases)
+    axes.axvspan(1e-6, 1, color="#f1f3f5", linewidth=0)
+    axes.axvline(1, color=_COLOURS["pydisp"], linewidth=1)
+    values = [1.0]
+    for name, look in looks.items():
+        points = [(case["rows"][name]["ratio"], place) for place, case in enumerate(cases) if name in case["rows"]]
+        points = [(ratio, place) for ratio, place in points if ratio is not None]
+        values += [ratio for ratio, _ in points]
+        if points:
+            size = 60 if look["color"] == _GREY else 30
+            axes.scatter(*zip(*points, strict=True), label=name, s=size, color=look["color"], marker=look["marker"], zorder=3)
+    axes.set_xscale("log")
+    axes.set_xlim(min(values) / 1.25, max(values) * 1.25)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(range(rows), [f"{case['name']}, {case['dtype']}" for case in cases], fontsize=8)
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.set_xlabel("time ÷ pydisp's (log scale); in the grey half something is faster")
+    axes.grid(axis="both")
+    axes.tick_params(length=0, which="both")
+    figure.suptitle(op, x=0.01, ha="left", fontsize=11, weight="bold")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _curves_figure(op: str, axis: str, cases: list[dict]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    dtypes = list(dict.fromkeys(case["dtype"] for case in cases))
+    figure = Figure(figsize=(8.6, 0.9 + 2.7 * len(dtypes)), layout="constrained")
+    grid = figure.subplots(len(dtypes), 2, squeeze=False)
+    looks = _looks(_names(cases), cases)
+    for (left, right), dtype in zip(grid, dtypes, strict=True):
+        points = [case for case in cases if case["dtype"] == dtype]
+        _draw_curves(left, axis, points, looks, "median_ms", 0)
+        left.set_title(f"time, {dtype}")
+        left.set_ylabel("ms")
+        _draw_curves(right, axis, points, looks, "extra_mib", _SMALLEST_MIB)
+        right.set_title(f"extra memory, {dtype}")
+        right.set_ylabel(f"MiB (at least {_SMALLEST_MIB:g} drawn)")
+    for axes in grid[-1]:
+        axes.set_xlabel(_AXES[axis])
+    handles = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    ordered = [name for name in looks if name in handles]
+    figure.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=4, fontsize=8)
+    figure.suptitle(f"{op} against {_AXES[axis]}", x=0.01, ha="left", fontsize=11, weight="bold")
+    return figure
+
+
+def _draw_curves(axes: "Axes", axis: str, cases: list[dict], looks: dict[str, dict], figure_of: str, least: float) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    ticks = sorted({case["sizes"][axis] for case in cases})
+    for name, look in looks.items():
+        rows = [(case["sizes"][axis], case["rows"][name]) for case in cases if name in case["rows"]]
+        points = [(x, max(row[figure_of], least)) for x, row in rows if figure_of in row and row["is_right"] is not False]
+        if points:
+            is_ours = name.startswith("pydisp")
+            axes.plot(
+                *zip(*points, strict=True), label=name, linewidth=2.2 if is_ours else 1.2, markersize=5,
+                linestyle="--" if look["color"] == _GREY else "-", zorder=3 if is_ours else 2, **look,
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.tick_params(axis="x", labelrotation=30 if len(ticks) > 4 else 0)
+    axes.grid(axis="both")
+    axes.tick_params(length=0, which="both")
+
+
+def _svg(figure: "Figure") -> str:
+    import io
+
+    text = io.StringIO()
+    figure.savefig(text, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", text.getvalue(), flags=re.S)
+    return "\n".join(line.rstrip() for line in svg[svg.index("<svg") :].splitlines()) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    args = parser.parse_args()
+    try:
+        page = write_page(args.results, args.docs)
+    except ValueError as problem:
+        parser.exit(1, f"{problem}\n")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

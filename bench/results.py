@@ -1,0 +1,73 @@
+"""Results files: bench/results/<device>-<isa>.json, one a device and instruction set, each case with the commit that it was measured at.
+
+{"format": "pydisp-bench-1", "machine": {...}, "cases": {"norm_select[...]": {..., "commit": "0123abcd4567", "date": "2026-11-21"}}, "goals": [...]}
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from machine import file_stem
+
+FORMAT = "pydisp-bench-1"
+_OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ from case to case, so they stand with each
+
+
+def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
+    """Put the records into the file of their device, in place of those with the same id; returns the file.
+
+    Args:
+        machine: of machine.describe.
+        more: further entries at the top level, such as `is_complete`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{file_stem(machine)}.json"
+    found = read(file) if file.is_file() else {"format": FORMAT, "cases": {}, "goals": []}
+    run = {name: machine[name] for name in _OF_THE_RUN}
+    found["machine"] = machine
+    known = found["cases"] | {record["id"]: record | run for record in records}
+    found["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
+    _write(file, found | more)
+    return file
+
+
+def keep_goals(file: Path, lines: list[dict]) -> None:
+    """Put the judged goals (goals.judge) into a results file, in place of those there."""
+    _write(file, read(file) | {"goals": lines})
+
+
+def read(file: Path) -> dict:
+    """What `keep` wrote.
+
+    Raises: ValueError for another file.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"{file.name} is no JSON ({problem}); delete it or take it from git again.") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"{file.name} is not a results file of format {FORMAT}; give one that bench/ratios.py or bench/gpu.py wrote.")
+    return found
+
+
+def read_all(folder: Path) -> list[tuple[Path, dict]]:
+    """Every results file of a folder, by name; other JSON files there (of bench/masks.py) are passed over."""
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            found.append((file, read(file)))
+        except ValueError:
+            continue
+    return found
+
+
+def _natural(case_id: str) -> list:
+    """tokens16 before tokens128."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", case_id)]
+
+
+def _write(file: Path, found: dict) -> None:
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, file)

@@ -1,0 +1,356 @@
+"""bench/: turns and ratios, wrong results, extra memory, results files, goals, the page, and the command for a GPU as far as a CPU goes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCH = Path(__file__).parents[1] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import goals  # noqa: E402
+import gpu  # noqa: E402
+import page  # noqa: E402
+import ratios  # noqa: E402
+import results  # noqa: E402
+from cases import COMPILED, EAGER, LIMIT, OURS, PEER, SUITES, Candidate, Case, Work, cases, error  # noqa: E402
+
+MACHINE = {
+    "device": "Some CPU (R) Processor",
+    "kind": "cpu",
+    "instruction_set": "avx2",
+    "cpu_instruction_sets": ["avx2", "fma"],
+    "versions": {"torch": "2.13.0", "triton": None},
+    "threads": 1,
+    "commit": "0123456789ab",
+    "date": "2026-11-21",
+}
+
+
+def toy(candidates: dict[str, Candidate], **more) -> Case:
+    """A case whose right result is three ones."""
+    work = Work(candidates, lambda: (torch.ones(3, dtype=torch.float64),), **more)
+    return Case("toy", "toy", "small", "f32", "cpu", {"M": 1}, lambda case: work, tuple(candidates))
+
+
+def test_turns_move_on_and_a_slow_one_sits_rounds_out():
+    order = ratios.turns_of({"a": 6, "b": 6, "c": 2})
+    assert [turn[0] for turn in order[:2]] == ["a", "b"] and order[3][0] == "a"
+    assert all(set(turn) >= {"a", "b"} for turn in order) and len(order) == 6
+    at = [number for number, turn in enumerate(order) if "c" in turn]
+    assert len(at) == 2 and at[1] - at[0] == 3  # spread over the run, not all at one end
+
+
+def test_candidates_take_turns():
+    calls = []
+    candidates = {name: (lambda name=name: calls.append(name)) for name in "abc"}
+
+    def clock(call, repeats):
+        call()
+        return [float(repeats)]
+
+    ready = []
+    samples = ratios.interleaved(
+        candidates, dict.fromkeys("abc", 0.001), 3, 0.002, clock=clock, before_turn=lambda: ready.append(len(calls))
+    )
+    assert "".join(calls) == "abcbcacab" and ready == list(range(9))
+    assert samples == {name: [2.0] * 3 for name in "abc"}  # calls of 1 ms are repeated until 2 ms are over
+
+
+def test_ratios_are_of_medians():
+    found = ratios.ratios({"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.02)}, rounds=5)
+    assert found["short"][1] == 1.0 and found["long"][1] > 2
+    assert found["long"][1] == found["long"][0] / found["short"][0]
+
+
+def one_ms(call, repeats: int) -> list[float]:
+    """A clock that no load disturbs."""
+    call()
+    return [1.0]
+
+
+def test_a_wrong_result_is_no_speed():
+    case = toy(
+        {
+            "pydisp": Candidate(lambda: torch.ones(3), OURS),
+            "eager": Candidate(lambda: torch.ones(3), EAGER),
+            "fast and wrong": Candidate(lambda: torch.full((3,), 1.01), PEER),
+            "not a number": Candidate(lambda: torch.full((3,), torch.nan), PEER),
+            "another shape": Candidate(lambda: torch.ones(1), PEER),
+            "broken": Candidate(lambda: torch.ones(3) @ torch.ones(4), PEER),
+            "limit": Candidate(lambda: torch.zeros(1), LIMIT, checked=0),
+        },
+        absent={"elsewhere": "needs a GPU"},
+    )
+    record = ratios.measure(case, rounds=3, clock=one_ms)
+    right = {name: row["is_right"] for name, row in record["rows"].items()}
+    assert right == {
+        "pydisp": True, "eager": True, "fast and wrong": False, "not a number": False, "another shape": False, "limit": None,
+    }  # fmt: skip
+    assert record["rows"]["fast and wrong"]["ratio"] is None and record["rows"]["eager"]["ratio"] == 1.0
+    assert record["absent"]["elsewhere"] == "needs a GPU" and record["absent"]["broken"].startswith("failed: RuntimeError")
+    text = ratios.table(record)
+    assert "| fast and wrong |" in text and text.count("| wrong |") == 3 and "Absent: broken" in text
+    json.dumps(record, allow_nan=False)
+
+
+def test_nothing_is_compared_with_a_wrong_first():
+    case = toy({"pydisp": Candidate(lambda: torch.zeros(3), OURS), "eager": Candidate(lambda: torch.ones(3), EAGER)})
+    rows = ratios.measure(case, rounds=3)["rows"]
+    assert rows["pydisp"]["is_right"] is False and rows["eager"]["ratio"] is None
+
+
+def test_a_very_slow_call_is_the_only_one_and_is_checked(monkeypatch):
+    monkeypatch.setattr(ratios, "FIRST_CALL_S", 0.02)
+    calls = []
+
+    def slow():
+        calls.append(1)
+        time.sleep(0.03)
+        return torch.zeros(3)
+
+    rows = ratios.measure(toy({"pydisp": Candidate(lambda: torch.ones(3), OURS), "eager": Candidate(slow, EAGER)}), rounds=3)["rows"]
+    assert len(calls) == 1 and rows["eager"]["samples"] == 1 and rows["eager"]["is_right"] is False
+
+
+def test_what_works_in_place_is_checked_on_fresh_inputs():
+    value = torch.zeros(3)
+    case = toy({"pydisp": Candidate(lambda: value.add_(1), OURS)}, inputs=(value,), restore=lambda: value.zero_())
+    assert ratios.measure(case, rounds=3)["rows"]["pydisp"]["is_right"]
+
+
+MEMORY_SCRIPT = """
+import json, sys, torch
+sys.path.insert(0, {bench!r})
+from memory import MIB, extra_bytes
+size = 64 * MIB
+kept = []
+def scratch(): torch.ones(size, dtype=torch.int8); return torch.ones(3)
+def small(): parts = [torch.ones(16 * 1024, dtype=torch.int8) for _ in range(size // (16 * 1024))]; return parts[0][:1].clone()
+given = torch.ones(size, dtype=torch.int8)
+torch.ones(3, dtype=torch.int8).add_(1)  # loads code
+found = {{
+    "output": extra_bytes(lambda: torch.ones(size, dtype=torch.int8)),
+    "in place": extra_bytes(lambda: given.add_(1), inputs=(given,)),
+    "in place with scratch": extra_bytes(lambda: (scratch(), given.add_(1))[1], inputs=(given,)),
+    "scratch": extra_bytes(scratch),
+}}
+small()  # leaves a heap of freed blocks for the next call to hide in
+leftover = torch.ones(4 * size, dtype=torch.int8); del leftover
+found["small blocks"] = extra_bytes(small)
+found["scratch after a peak"] = extra_bytes(scratch)
+found["kept"] = extra_bytes(lambda: kept.append(torch.ones(size, dtype=torch.int8)))
+print(json.dumps({{name: value / MIB for name, value in found.items()}}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not tell peaks")
+def test_memory_sees_64_mib_and_is_not_fooled():
+    script = MEMORY_SCRIPT.format(bench=str(BENCH))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["output"] < 1 and found["in place"] < 1
+    for name in ("scratch", "in place with scratch", "small blocks", "scratch after a peak", "kept"):
+        assert found[name] == pytest.approx(64, abs=2), name
+
+
+def small_cases() -> list[Case]:
+    """One case of every op, as small as gpu.CHECKS has it, in every dtype."""
+    every = [case for suite in SUITES for case in cases(suite, "cpu")]
+    sizes = gpu.CHECKS | {"upcast_linear": ({"M": 3, "I": 24, "O": 40},), "block": ({"M": 5, "D": 64, "I": 96},)}
+    first = {case.op: case for case in reversed(every)}
+    assert set(first) == set(sizes)
+    return [replace(case, sizes=case.sizes | sizes[case.op][:2][-1], dtype=dtype) for case in first.values() for dtype in ("f32", "bf16")]
+
+
+@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.op}-{case.dtype}")
+def test_every_candidate_does_the_work_of_its_case(case):
+    if case.op == "upcast_linear" and case.dtype == "f32":
+        pytest.skip("16 bits only")
+    work = case.build(case)
+    gold = work.gold()
+    assert next(iter(work.candidates.values())).role == OURS
+    assert {*work.candidates, *work.absent} <= {*case.names, *(name for name in work.candidates if "up-cast" in name)}
+    for name, candidate in work.candidates.items():
+        if "compile" not in name:
+            work.restore()
+            found = candidate.call()
+            assert candidate.checked == 0 or error(found, gold, candidate.checked) <= case.tolerance, name
+
+
+def test_names_are_those_that_a_case_builds():
+    for suite in SUITES:
+        for case in cases(suite, "cpu"):
+            if case.is_quick:
+                work = case.build(case.as_tiny())
+                assert {*work.candidates, *work.absent} == set(case.names), case.id
+
+
+def test_case_ids_are_distinct_and_goals_name_cases():
+    every = [case.id for device in ("cpu", "cuda") for suite in SUITES for case in cases(suite, device)]
+    assert len(every) == len(set(every)) and goals.case_ids() <= set(every)
+    with pytest.raises(ValueError, match="unknown suite 'los'; known: junction"):
+        cases("los", "cpu")
+
+
+def row(ms: float, role: str, is_right: bool | None = True, **more) -> dict:
+    return {"role": role, "median_ms": ms, "quartiles_ms": [ms, ms], "samples": 5, "error": 1e-6, "is_right": is_right, "ratio": ms, **more}
+
+
+def record(name: str, peer_ms: float, axes: tuple = (), tokens: int = 1, op: str = "norm_select") -> dict:
+    rows = {
+        "pydisp": row(1.0, OURS, extra_mib=0.0),
+        "eager": row(2.0, EAGER, extra_mib=30.0),
+        "torch.compile": row(3.0, COMPILED),
+        "some-peer": row(peer_ms, PEER),
+        "limit: copy": row(0.5, LIMIT, None),
+    }
+    return {
+        "id": f"{op}[{name}]", "suite": "junction", "op": op, "name": name, "dtype": "f32", "sizes": {"M": tokens}, "axes": list(axes),
+        "tolerance": 1e-4, "rows": rows, "absent": {"liger-kernel": "needs a GPU"},
+    }  # fmt: skip
+
+
+def test_results_keep_other_cases_and_the_order_of_candidates(tmp_path):
+    file = results.keep(tmp_path, MACHINE, [record("tokens128", 4.0)])
+    assert file.name == "some-avx2.json"
+    results.keep(tmp_path, MACHINE | {"commit": "fedcba987654"}, [record("tokens16", 4.0)])
+    found = results.read(file)
+    assert list(found["cases"]) == ["norm_select[tokens16]", "norm_select[tokens128]"]
+    assert [case["commit"] for case in found["cases"].values()] == ["fedcba987654", "0123456789ab"]
+    assert next(iter(found["cases"]["norm_select[tokens16]"]["rows"])) == "pydisp"
+    (tmp_path / "other.json").write_text("{}")
+    assert [path.name for path, _ in results.read_all(tmp_path)] == [file.name]
+    with pytest.raises(ValueError, match="other.json is not a results file"):
+        results.read(tmp_path / "other.json")
+
+
+def test_goals_are_judged_by_their_bounds_and_by_the_cpu():
+    case = "add_norm_select[llama2_7b-attn_to_mlp-keep50-prefill1024-f32-cpu]"
+    rows = {
+        "pydisp": row(4.1, OURS), "pydisp in place": row(2.0, OURS), "eager": row(10.0, EAGER), "eager in place": row(5.0, EAGER),
+        "torch.compile": row(1.0, COMPILED, is_right=False), "limit: copy": row(1.0, LIMIT, None),
+    }  # fmt: skip
+    lines = [line for line in goals.judge({case: {"rows": rows}}, MACHINE) if "add_norm_select" in line["job"] and "f32" in line["job"]]
+    assert [(line["value"], line["is_met"]) for line in lines] == [(2.0, False), (0.41, False), (0.2, True), (0.4, True)]
+    wide = goals.judge({case: {"rows": rows}}, MACHINE | {"cpu_instruction_sets": ["avx2", "avx512f"]})
+    assert [line["is_met"] for line in wide if line["value"] == 0.2] == [None]
+    text = goals.table(lines)
+    assert text.count("**no**") == 2 and "2 of 4 met" in text
+    assert {line["is_met"] for line in goals.judge({}, MACHINE)} == {None}
+
+
+def write_results(folder: Path, peer_ms: float) -> None:
+    curve = [record(f"tokens{tokens}", peer_ms, ("M",), tokens, op="add_norm_select") for tokens in (1, 16, 256)]
+    file = results.keep(folder, MACHINE, [record("decode", 4.0), *curve])
+    results.keep_goals(file, goals.judge({}, MACHINE))
+
+
+def test_the_page_says_where_a_peer_wins(tmp_path):
+    write_results(tmp_path / "results", peer_ms=0.8)
+    stale = tmp_path / "docs" / "pictures" / "kernels" / "gone.svg"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("<svg/>")
+    text = page.write_page(tmp_path / "results", tmp_path / "docs").read_text()
+    assert "`add_norm_select[tokens16]`: **some-peer**, 1.25× as fast as ours" in text
+    assert "`norm_select[decode]`: **" not in text and "liger-kernel: needs a GPU" in text
+    assert "| tokens16, f32 | 1 ms (0) | 2.00× (30) |" in text
+    linked = {part.partition(")")[0] for part in text.split("](")[1:]}
+    on_disk = {f"pictures/kernels/{file.name}" for file in stale.parent.iterdir()}
+    assert linked == on_disk and len(linked) == 3 and not stale.exists()
+    assert "GPU" not in text.partition("## Some CPU")[2].replace("needs a GPU", "")
+
+
+def test_the_page_is_the_same_bytes_twice_and_says_nowhere(tmp_path):
+    found = []
+    for docs in ("one", "two"):
+        write_results(tmp_path / "results", peer_ms=4.0)
+        text = page.write_page(tmp_path / "results", tmp_path / docs).read_text()
+        assert "Nowhere in these cases." in text
+        found.append({file.relative_to(tmp_path / docs): file.read_bytes() for file in (tmp_path / docs).rglob("*") if file.is_file()})
+    assert found[0] == found[1]
+    with pytest.raises(ValueError, match="there are no results in nothing"):
+        page.write_page(tmp_path / "nothing", tmp_path / "docs")
+
+
+def test_in_place_rivals_are_held_against_ours_in_place():
+    rows = {"pydisp": row(3.0, OURS), "pydisp in place": row(1.0, OURS), "eager": row(4.0, EAGER), "eager in place": row(2.0, EAGER)}
+    assert page.rivals_ahead({"rows": rows}) == []
+    rows["torch.compile"] = row(1.5, COMPILED)
+    assert page.rivals_ahead({"rows": rows}) == [("torch.compile", 2.0)]
+    rows["torch.compile"]["is_right"] = False
+    assert page.rivals_ahead({"rows": rows}) == []
+
+
+def run_gpu(*arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run([sys.executable, str(BENCH / "gpu.py"), *arguments], capture_output=True, text=True, env=environment)
+
+
+def test_gpu_refuses_in_one_sentence_where_there_is_none(tmp_path):
+    done = run_gpu("--out", str(tmp_path))
+    assert done.returncode == 1 and done.stdout == "" and not list(tmp_path.iterdir())
+    assert len(done.stderr.strip().splitlines()) == 1 and "torch sees no CUDA GPU here" in done.stderr
+    done = run_gpu("--wheels", str(tmp_path / "none"))
+    assert done.returncode == 1 and "--wheels: there is no folder" in done.stderr
+
+
+def test_gpu_dry_run_lists_checks_and_cases():
+    done = run_gpu("--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    ops = ("norm_select", "add_norm_select", "index_add", "linear_cross_entropy", "linear_cross_entropy_backward", "attention_mass")
+    for op in ops:
+        assert any(line.startswith(f"check {op}[") for line in lines) and any(line.startswith(f"time {op}[") for line in lines)
+    first = [line.split("[")[0] for line in lines if line.startswith("time ")][: len(ops)]
+    assert set(first) >= {f"time {op}" for op in ops if "backward" not in op}  # a run cut short has something of each op
+
+
+def test_gpu_stops_in_time_and_says_what_is_left_out():
+    found = [toy({}) for _ in range(4)]
+    found = [replace(case, name=f"case{number}") for number, case in enumerate(found)]
+    kept = []
+
+    def measure(case):
+        if case.name == "case1":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+        while case.name == "case2":
+            time.sleep(0.01)
+        return {"id": case.id}
+
+    start = time.monotonic()
+    deadline = gpu.Deadline(start + gpu.RESERVE_S + 0.3)
+    left_out = gpu.run_cases(found, deadline, measure, lambda record, left: kept.append((record["id"], len(left))))
+    assert time.monotonic() - start < 5 and kept == [(found[0].id, 3)]
+    assert left_out == {found[1].id: "OutOfMemoryError: CUDA out of memory.", found[2].id: "time was up", found[3].id: "time was up"}
+
+
+def test_gpu_checks_find_a_wrong_op(monkeypatch):
+    small = [case for case in gpu.checks(cases("junction", "cpu"), "cpu") if case.op == "index_add" and case.dtype == "f32"]
+    lines = [line for case in small for line in gpu.check(case)]
+    assert len(small) == 3 and lines and all(line["is_right"] for line in lines)
+    right = torch.ops.pydisp.index_add
+    from pydisp import ops
+
+    monkeypatch.setattr(ops, "index_add", lambda residual, update, index: right)
+    assert any("problem" in line and not line["is_right"] for line in gpu.check(small[0]))
+    monkeypatch.setattr(ops, "index_add", lambda residual, update, index: residual.clone())
+    assert [line["is_right"] for line in gpu.check(small[1]) if line["candidate"] == "pydisp"] == [False]
+
+
+def test_wheels_become_importable(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setenv("PYTHONPATH", "")
+    with zipfile.ZipFile(tmp_path / "some_peer-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("some_peer_of_bench/__init__.py", "VALUE = 7\n")
+    (folder,) = gpu.use_wheels([tmp_path])
+    import some_peer_of_bench
+
+    assert some_peer_of_bench.VALUE == 7 and os.environ["PYTHONPATH"].startswith(folder)
