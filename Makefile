@@ -1,18 +1,25 @@
 # The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
-.PHONY: check test bench ratios goals page demo
+.PHONY: check test aot bench ratios goals page demo
 PYTHON ?= python3
 # Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 THREADS = OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 check: .venv/stamp
 	.venv/bin/ruff check .
 
 test: .venv/stamp
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile
+	$(ONE_THREAD) .venv/bin/python -m pytest -q -n 2 --dist loadfile
+	$(ONE_THREAD) TRITON_INTERPRET=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/kernels
+	$(ONE_THREAD) .venv/bin/python tests/kernels/aot.py
+
+# Every case of the kernels' machine code, not the hot ones alone.
+aot: .venv/stamp
+	$(ONE_THREAD) .venv/bin/python tests/kernels/aot.py --full
 
 bench: .venv/stamp
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -q bench
+	$(ONE_THREAD) .venv/bin/python -m pytest -q bench
 
 # Interleaved rounds, into bench/results; the goals alone end with an error where one is not met. Neither wants anything beside it.
 ratios: .venv/stamp
@@ -33,5 +40,5 @@ demo: .venv/stamp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet $(TORCH)
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt  # the torch chosen above stays
-	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,eval,peft]'
+	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,eval,peft,triton]'
 	@touch $@
