@@ -3,7 +3,7 @@
     python bench/gpu.py --out results --wheels wheels     # under 9 minutes in all; needs no network and no installed pydisp
     python bench/gpu.py --dry-run                         # names the checks and the cases; needs no GPU
 
-First tests/triton on CUDA tensors (where pytest is), then every op at odd and minimal shapes against float64 in three dtypes; an op that
+First tests/kernels on CUDA tensors (where pytest is), then every op at odd and minimal shapes against float64 in three dtypes; an op that
 fails is not timed. Then the cases, all ops in turn, so that a run that is cut short has something of each. The file is written after
 each case. Timed by CUDA events around single calls, the level-2 cache overwritten before each, candidates taking turns.
 """
@@ -23,7 +23,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 MOST_MINUTES = 8.5
-TESTS = "tests/triton"
+TESTS = "tests/kernels"
 TESTS_SHARE, COMPILE_SHARE = 0.3, 0.3  # of the time, at most
 RESERVE_S = 10.0  # for writing, and for what a case does when it is stopped
 FLUSH_BYTES = 256 << 20  # beyond any level-2 cache
@@ -162,7 +162,7 @@ def check(case) -> list[dict]:
 
 
 def run_tests(deadline: Deadline) -> dict:
-    """tests/triton on CUDA tensors, in a process of its own; `outcome` is pytest's last line or why there is none."""
+    """tests/kernels on CUDA tensors, in a process of its own; `outcome` is pytest's last line or why there is none."""
     from machine import ROOT
 
     if not (ROOT / TESTS).is_dir():

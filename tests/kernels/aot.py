@@ -1,9 +1,9 @@
 """Compiles the Triton kernels for GPUs that this machine does not have, reads the machine code and holds it to committed budgets.
 
-    python tests/triton/aot.py                     # the hot cases, for each target, against budgets/*.json; exit status 1 if one is exceeded
-    python tests/triton/aot.py --full              # every case
-    python tests/triton/aot.py --full --write      # after a deliberate change: write the budgets anew (the claims below still hold)
-    python tests/triton/aot.py --only norm_select --targets sm_90 --show    # what the compiler made of some
+    python tests/kernels/aot.py                     # the hot cases, for each target, against budgets/*.json; exit status 1 if one is exceeded
+    python tests/kernels/aot.py --full              # every case
+    python tests/kernels/aot.py --full --write      # after a deliberate change: write the budgets anew (the claims below still hold)
+    python tests/kernels/aot.py --only norm_select --targets sm_90 --show    # what the compiler made of some
 
 A case is a call of a kernel's own wrapper with tensors on torch's meta device: what the wrapper would launch is compiled under a driver
 that only pretends, with the wrapper's own blocks, warps and flags, so budgets hold what users get. Other files add cases: each

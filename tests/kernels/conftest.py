@@ -1,7 +1,7 @@
 """The Triton kernels: under the interpreter on CPU tensors where TRITON_INTERPRET=1 is set, else on the GPU if there is one.
 
-    TRITON_INTERPRET=1 python -m pytest tests/triton    # any machine
-    python -m pytest tests/triton                       # a GPU's kernels, and what the compiler makes of them (test_aot.py)
+    TRITON_INTERPRET=1 python -m pytest tests/kernels    # any machine
+    python -m pytest tests/kernels                       # a GPU's kernels, and what the compiler makes of them (test_aot.py)
 
 The interpreter and the compiler do not share a process: the variable is read when triton is imported.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for interpreter.py and aot.py; this folder must never become a package named triton
+sys.path.insert(0, str(Path(__file__).parent))  # for interpreter.py, aot.py and gold.py
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _has_triton = importlib.util.find_spec("triton.runtime") is not None if importlib.util.find_spec("triton") else False
