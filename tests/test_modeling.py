@@ -158,6 +158,20 @@ def test_hidden_states_and_attentions_are_recorded():
     assert len(out.hidden_states) == 5 and len(out.attentions) == 3  # one attention is removed
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2", "opt-125m"])
+def test_a_fresh_process_records_hidden_states(family, tmp_path):
+    """In this one another test may have made the base model's class known to transformers."""
+    pruned_model(family).save_pretrained(tmp_path)
+    program = (
+        "import sys, torch, pydisp\nfrom transformers import AutoModelForCausalLM\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1], attn_implementation='eager')\n"
+        "out = model(input_ids=torch.arange(6)[None], output_hidden_states=True, output_attentions=True)\n"
+        "print(len(out.hidden_states), len(out.attentions))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert ran.stdout.split() == ["5", "3"], ran.stderr
+
+
 def _damage(folder, change):
     path = folder / "model.safetensors"
     tensors = load_file(path)

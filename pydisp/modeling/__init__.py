@@ -15,6 +15,7 @@ from pathlib import Path
 
 import transformers
 from torch import nn
+from transformers.utils import output_capturing
 
 from pydisp.indices import check_indices
 from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
@@ -168,6 +169,15 @@ def _stay_in_package(cls, *_args, **_kwargs) -> None:
     """transformers marks classes that came through a shim, and would then copy this file into every folder saved; the shim is enough."""
 
 
+def _record_outputs_of(base: nn.Module) -> None:
+    """Let output_hidden_states and output_attentions find `base`, whose class has changed since it was made.
+
+    transformers notes what a model can record under the name of its class, when it is made (5.17: by name, 5.23: through a mapping
+    that takes the model; both keep the name).
+    """
+    dict.__setitem__(output_capturing._CAN_RECORD_REGISTRY, str(type(base)), base._can_record_outputs)
+
+
 @cache
 def classes_of(model_type: str) -> tuple[type, type, type]:
     """Config, base model and language model class for `pydisp_<family>`, made and registered with Auto* on first use.
@@ -201,7 +211,9 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
     def lm_init(self, config, *args, **kwargs):
         check_widths(config)
         stock_lm.__init__(self, config, *args, **kwargs)
-        self.get_submodule(self.base_model_prefix).__class__ = model_class
+        base = self.get_submodule(self.base_model_prefix)
+        base.__class__ = model_class
+        _record_outputs_of(base)
         _narrow_layers(config, family_of(config, stock_type), decoder_layers(self, FAMILIES[stock_type]))
         use_upcast_(self)
         self.post_init()

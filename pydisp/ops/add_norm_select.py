@@ -39,8 +39,8 @@ def add_norm_select(
         weight, bias, eps, weight_offset, center: the norm's, as in norm_select.
     Returns: the new residual (..., D) and the selected norm (..., K), residual's dtype; statistics in float32 (float64 for float64)
         of the new residual as it is stored.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit; RuntimeError or IndexError on a CPU for an index that
-        leaves [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
+        repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias, once.
     """
     added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index)

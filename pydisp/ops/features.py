@@ -1,8 +1,8 @@
 """Features: some dimensions of the residual stream, in the three forms that the ops read.
 
-kept = features(torch.tensor([0, 2, 9], dtype=torch.int32), 12)
-kept.inverse    # [0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1]
-kept.mask       # [0b00000101, 0b00000010]
+    kept = features(torch.tensor([0, 2, 9], dtype=torch.int32), 12)
+    kept.inverse    # [0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1]
+    kept.mask       # [0b00000101, 0b00000010]
 """
 
 # D dimensions in all, K kept ones
@@ -35,8 +35,7 @@ def features(index: Tensor, size: int) -> Features:
         would wait for the device, only under PYDISP_CHECK=1).
     """
     check_index("features", "index", index)
-    if not index.is_meta and (index.is_cpu or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")):
-        _check_values(index, size)
+    check_values("features", "index", index, size)
     places = index.long()
     inverse = torch.full((size,), -1, dtype=torch.int32, device=index.device)
     inverse = inverse.index_copy(0, places, torch.arange(index.shape[0], dtype=torch.int32, device=index.device))
@@ -45,14 +44,16 @@ def features(index: Tensor, size: int) -> Features:
     return Features(index, inverse, mask)
 
 
-def _check_values(index: Tensor, size: int) -> None:
-    if index.shape[0] == 0:
+def check_values(op: str, name: str, index: Tensor, size: int) -> None:
+    """Refuse values that are unsorted, repeated or outside [0, size), where looking at them costs no wait (see `features`)."""
+    looks = index.is_cpu or (not index.is_meta and os.environ.get("PYDISP_CHECK", "0") not in ("", "0"))
+    if not looks or index.shape[0] == 0 or torch.compiler.is_compiling():
         return
     if index.shape[0] > 1 and bool((index[1:] <= index[:-1]).any()):
-        raise ValueError("features: index is not sorted or repeats a value; take it from IndexSet.indices.")
+        raise ValueError(f"{op}: {name} is not sorted or repeats a value; take it from IndexSet.indices.")
     lowest, highest = int(index[0]), int(index[-1])
     if lowest < 0 or highest >= size:
-        raise ValueError(f"features: index runs from {lowest} to {highest}; indices of {size} dimensions run from 0 to {size - 1}.")
+        raise ValueError(f"{op}: {name} runs from {lowest} to {highest}; indices of {size} dimensions run from 0 to {size - 1}.")
 
 
 def check_index(op: str, name: str, index: Tensor) -> None:
@@ -65,7 +66,7 @@ def check_index(op: str, name: str, index: Tensor) -> None:
 def forms(op: str, name: str, index: Tensor | Features, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Index, inverse and mask as an op's schema wants them, for a tensor `like` (..., D); a bare index has None for the last two.
 
-    Raises: ValueError for another dtype, shape or device, or for Features of another D.
+    Raises: ValueError for another dtype, shape or device, for Features of another D, and for values as in `features`.
     """
     if isinstance(index, Features):
         index, inverse, mask = index
@@ -74,6 +75,7 @@ def forms(op: str, name: str, index: Tensor | Features, like: Tensor) -> tuple[T
     else:
         inverse = mask = None
         check_index(op, name, index)
+        check_values(op, name, index, like.shape[-1])
     if index.device != like.device:
         raise ValueError(f"{op}: {name} is on {index.device}, the tensor on {like.device}; move one of them.")
     return index, inverse, mask

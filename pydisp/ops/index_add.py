@@ -24,8 +24,8 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Ten
         update: (..., A) in residual's dtype.
         index: (A,) int32, sorted, unique, in [0, D), on residual's device, or Features of it; A may be 0.
     Returns: (..., D) in residual's dtype, contiguous.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit; RuntimeError or IndexError on a CPU for an index that
-        leaves [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
+        repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual and update.
     """
     index, inverse, mask = forms("index_add", "index", index, residual)

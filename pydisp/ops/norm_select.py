@@ -38,8 +38,8 @@ def norm_select(
         index: (K,) int32, sorted, unique, in [0, D), on x's device, or Features of it; K may be 0.
         eps: added to the mean square (the variance with `center`).
     Returns: (..., K) in x's dtype, contiguous; statistics and products in float32 (float64 for float64), rounded once.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit; RuntimeError or IndexError on a CPU for an index that
-        leaves [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
+        repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to x, weight and bias, once.
     """
     index, inverse, mask = forms("norm_select", "index", index, x)
