@@ -10,8 +10,8 @@ check: .venv/stamp
 	.venv/bin/ruff check .
 
 test: .venv/stamp
-	$(ONE_THREAD) .venv/bin/python -m pytest -q -n 2 --dist loadfile
-	$(ONE_THREAD) TRITON_INTERPRET=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/kernels
+	$(ONE_THREAD) .venv/bin/python -m pytest -q -n 2 --dist worksteal --durations=15
+	$(ONE_THREAD) TRITON_INTERPRET=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal tests/kernels
 	$(ONE_THREAD) .venv/bin/python tests/kernels/aot.py
 
 # Every case of the kernels' machine code, not the hot ones alone.
