@@ -248,14 +248,17 @@ template <class A> struct Results {
   int64_t *rank, *argmax;
 };
 
+// Products of the first words with every token, before bias, scale and softcap: what backward need not make again.
+template <class A> struct Kept { A* data; int64_t words, tokens; };
+
 // The statistics of the tokens [begin, end).
 template <class T, class M> class Sweep {
   using A = Arithmetic<M>;
   static constexpr int64_t kR = kTokens<M>;
 
  public:
-  Sweep(const Problem<T, M>& problem, Wanted wanted, int64_t begin, int64_t end, int64_t threads, Tokens<T, M>& tokens)
-      : problem_(problem), wanted_(wanted), begin_(begin), end_(end), tokens_(tokens), running_(end - begin),
+  Sweep(const Problem<T, M>& problem, Wanted wanted, const Kept<A>& kept, int64_t begin, int64_t end, int64_t threads, Tokens<T, M>& tokens)
+      : problem_(problem), wanted_(wanted), kept_(kept), begin_(begin), end_(end), tokens_(tokens), running_(end - begin),
         threshold_(rounded_up(end - begin, kR)) {
     const int64_t slots = std::min<int64_t>(threads, problem.blocks.size());
     for (int64_t i = 0; i < slots; ++i) slots_.emplace_back(problem, rounded_up(end - begin, kR));
@@ -313,12 +316,18 @@ template <class T, class M> class Sweep {
     A* z = slot.logits.get();
     for (int64_t i = 0; i < end_ - begin_; i += kR) {
       problem_.products(words, tokens_.block(begin_ + i), z, kR, slot.narrow);
+      keep(block, z, begin_ + i);
       summarise(pydisp::LogitBlock<A>{z, block.count, kR, problem_.options(block.first)}, summary(slot, i));
       for (int64_t j = 0; j < std::min(kR, end_ - begin_ - i); ++j) {
         const int64_t v = problem_.target(begin_ + i + j) - block.first;
         if (v >= 0 && v < block.count) running_[i + j].target = z[v * kR + j];
       }
     }
+  }
+
+  void keep(const Words<T>& block, const A* x, int64_t token) const {
+    const int64_t count = std::min(block.count, kept_.words - block.first), tokens = std::min(kR, end_ - token);
+    for (int64_t v = 0; v < count; ++v) convert(x + v * kR, kept_.data + (block.first + v) * kept_.tokens + token, tokens);
   }
 
   void merge(const Words<T>& block, const Slot& slot) {
@@ -378,6 +387,7 @@ template <class T, class M> class Sweep {
 
   const Problem<T, M>& problem_;
   Wanted wanted_;
+  Kept<A> kept_;
   int64_t begin_, end_;
   Tokens<T, M>& tokens_;
   std::vector<Running> running_;
@@ -385,7 +395,8 @@ template <class T, class M> class Sweep {
   std::vector<Slot> slots_;
 };
 
-template <class T, class M> void forward(const Problem<T, M>& problem, Wanted wanted, const Results<Arithmetic<M>>& out) {
+template <class T, class M>
+void forward(const Problem<T, M>& problem, Wanted wanted, const Results<Arithmetic<M>>& out, const Kept<Arithmetic<M>>& kept) {
   const int64_t threads = torch::stable::get_num_threads();
   int64_t limit = kMaxTokens;
   // a small vocabulary has too few blocks for all threads: share out the tokens
@@ -395,7 +406,7 @@ template <class T, class M> void forward(const Problem<T, M>& problem, Wanted wa
   const bool share_tokens = sweeps >= threads;
   auto sweep = [&](int64_t i) {
     Tokens<T, M> tokens(problem, limit);
-    Sweep<T, M>(problem, wanted, i * limit, std::min((i + 1) * limit, problem.N), share_tokens ? 1 : threads, tokens).run(out);
+    Sweep<T, M>(problem, wanted, kept, i * limit, std::min((i + 1) * limit, problem.N), share_tokens ? 1 : threads, tokens).run(out);
   };
   if (share_tokens) in_parallel(sweeps, sweep);
   else for (int64_t i = 0; i < sweeps; ++i) sweep(i);
@@ -414,8 +425,8 @@ template <class T, class M> class Backward {
   static constexpr int64_t kPad = 16;        // rows of logits one cache line longer: rows at a power of two apart share cache sets
 
  public:
-  Backward(const Problem<T, M>& problem, const Cotangents<A>& given, const Gradients<T>& out)
-      : problem_(problem), out_(out), tokens_(problem, kMaxGradientTokens), padded_(rounded_up(problem.N, kR)),
+  Backward(const Problem<T, M>& problem, const Cotangents<A>& given, const Kept<const A>& kept, const Gradients<T>& out)
+      : problem_(problem), kept_(kept), out_(out), tokens_(problem, kMaxGradientTokens), padded_(rounded_up(problem.N, kR)),
         cotangents_(4 * padded_), grad_bias_(out.bias ? problem.words : 0) {
     const int64_t N = problem.N;
     for (int64_t k = 0; k < 4; ++k) {
@@ -491,7 +502,13 @@ template <class T, class M> class Backward {
 
   void differentiate_block(const Words<T>& block, Slot& slot, int64_t begin, int64_t end) {
     slot.stride = rounded_up(end - begin, kR) + kPad;
-    for (const Chunk& chunk : chunks(begin, end))
+    if (block.first + block.count <= kept_.words) {  // whole blocks only: a product of other words may round otherwise
+      for (int64_t v = 0; v < block.count; ++v) {
+        A* row = slot.grad.get() + v * slot.stride;
+        convert(kept_.data + (block.first + v) * kept_.tokens + begin, row, end - begin);
+        std::fill(row + (end - begin), row + rounded_up(end - begin, kR), A(0));
+      }
+    } else for (const Chunk& chunk : chunks(begin, end))
       problem_.products(slot.matrix, tokens_.block(chunk.token, chunk.count), slot.grad.get() + (chunk.token - begin), slot.stride,
                         slot.narrow);
     for (int64_t i = begin; i < end; i += kR) {
@@ -550,6 +567,7 @@ template <class T, class M> class Backward {
   }
 
   const Problem<T, M>& problem_;
+  Kept<const A> kept_;
   Gradients<T> out_;
   Tokens<T, M> tokens_;
   int64_t padded_;
@@ -601,18 +619,21 @@ void check(const Tensor& hidden, const Tensor& weight, const std::optional<Tenso
                   "token_statistics: weight, appended and bias must have hidden's dtype");
 }
 
-using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Seven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-Six token_statistics(Tensor hidden, Tensor weight, std::optional<Tensor> appended, std::optional<Tensor> bias, Tensor targets,
-                     std::optional<double> softcap, double scale, int64_t vocab_size, int64_t ignore_index, bool mean, bool entropy,
-                     bool rank, bool argmax) {
+Seven token_statistics(Tensor hidden, Tensor weight, std::optional<Tensor> appended, std::optional<Tensor> bias, Tensor targets,
+                       std::optional<double> softcap, double scale, int64_t vocab_size, int64_t ignore_index, bool mean, bool entropy,
+                       bool rank, bool argmax, int64_t keep_bytes) {
   check(hidden, weight, appended, bias, targets, vocab_size);
-  const int64_t N = hidden.size(0);
+  const int64_t N = hidden.size(0), words = vocab_size + (appended ? appended->size(0) : 0);
   const ScalarType wide = hidden.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
   auto room = [&](bool wanted, ScalarType type) { return torch::stable::new_empty(hidden, {wanted ? N : 0}, type); };
   Tensor lse = room(true, wide), target_logit = room(true, wide), mean_logit = room(mean, wide), entropies = room(entropy, wide),
          ranks = room(rank, ScalarType::Long), best = room(argmax, ScalarType::Long);
+  const int64_t row_bytes = std::max<int64_t>(N, 1) * (wide == ScalarType::Double ? 8 : 4);
+  const int64_t kept_words = std::min(words, keep_bytes / row_bytes);
+  Tensor kept = torch::stable::new_empty(hidden, {kept_words, N}, wide);
   if (N > 0)
     with_types(hidden.scalar_type(), [&](auto stored, auto multiplied) {
       using T = decltype(stored);
@@ -620,18 +641,19 @@ Six token_statistics(Tensor hidden, Tensor weight, std::optional<Tensor> appende
       using A = Arithmetic<M>;
       const Problem<T, M> problem(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index);
       auto data = [](const Tensor& tensor, bool wanted) { return wanted ? static_cast<A*>(tensor.mutable_data_ptr()) : nullptr; };
-      auto words = [](const Tensor& tensor, bool wanted) { return wanted ? static_cast<int64_t*>(tensor.mutable_data_ptr()) : nullptr; };
+      auto indices = [](const Tensor& tensor, bool wanted) { return wanted ? static_cast<int64_t*>(tensor.mutable_data_ptr()) : nullptr; };
       forward(problem, Wanted{mean, entropy, rank, argmax},
-              Results<A>{data(lse, true), data(target_logit, true), data(mean_logit, mean), data(entropies, entropy), words(ranks, rank),
-                         words(best, argmax)});
+              Results<A>{data(lse, true), data(target_logit, true), data(mean_logit, mean), data(entropies, entropy), indices(ranks, rank),
+                         indices(best, argmax)},
+              Kept<A>{data(kept, true), kept_words, N});
     });
-  return {lse, target_logit, mean_logit, entropies, ranks, best};
+  return {lse, target_logit, mean_logit, entropies, ranks, best, kept};
 }
 
 Four token_statistics_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_mean, Tensor lse, Tensor hidden, Tensor weight,
                                std::optional<Tensor> appended, std::optional<Tensor> bias, Tensor targets, std::optional<double> softcap,
                                double scale, int64_t vocab_size, int64_t ignore_index, bool needs_hidden, bool needs_weight,
-                               bool needs_appended, bool needs_bias) {
+                               bool needs_appended, bool needs_bias, std::optional<Tensor> kept) {
   check(hidden, weight, appended, bias, targets, vocab_size);
   const int64_t N = hidden.size(0), D = hidden.size(1), words = vocab_size + (appended ? appended->size(0) : 0);
   const ScalarType wide = hidden.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
@@ -640,6 +662,8 @@ Four token_statistics_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_
                     "token_statistics_backward: lse and the gradients to it and to target_logit must have one value a token");
   STD_TORCH_CHECK(grad_mean.numel() == 0 || (grad_mean.numel() == N && grad_mean.scalar_type() == wide),
                   "token_statistics_backward: grad_mean must have one value a token, or none at all");
+  STD_TORCH_CHECK(!kept || (kept->dim() == 2 && kept->size(0) <= words && kept->size(1) == N && kept->scalar_type() == wide),
+                  "token_statistics_backward: kept must be what token_statistics returned for these tokens and words");
   STD_TORCH_CHECK((appended || !needs_appended) && (bias || !needs_bias),
                   "token_statistics_backward: a gradient was asked for that has no argument");
   auto rows = [&](const Tensor& like, bool needed) {
@@ -665,7 +689,9 @@ Four token_statistics_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_
                    dense_grad_target = torch::stable::contiguous(grad_target), dense_grad_mean = torch::stable::contiguous(grad_mean);
       auto from = [](const Tensor& tensor) { return tensor.numel() ? static_cast<const A*>(tensor.const_data_ptr()) : nullptr; };
       auto to = [](const Tensor& tensor, bool needed) { return needed ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr; };
+      const Tensor dense_kept = kept ? torch::stable::contiguous(*kept) : torch::stable::new_empty(hidden, {0, N}, wide);
       Backward<T, M>(problem, {from(dense_lse), from(dense_grad_lse), from(dense_grad_target), from(dense_grad_mean)},
+                     {from(dense_kept), dense_kept.size(0), N},
                      {to(grad_hidden, needs_hidden), to(grad_weight, needs_weight), to(grad_appended, needs_appended),
                       to(grad_bias, needs_bias)})
           .run();

@@ -4,7 +4,8 @@
     linear_cross_entropy(hidden, lm_head.weight, targets, reduction="mean").backward()
 
 It is composed of the op of `pydisp.ops.token_statistics`: log-sum-exp, target logit and what else is asked for, each differentiable where
-it can be; the backward makes the logits again. The result of a token does not depend on the batch it sits in.
+it can be. The backward makes the logits again, but on CPUs for those of the first words. The result of a token does not depend on the
+batch it sits in.
 """
 
 # N tokens (all dimensions of targets flattened), D hidden, V vocabulary, E appended rows
@@ -17,6 +18,9 @@ from torch import Tensor
 
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
+# Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
+# memory between forward and backward.
+KEEP_BYTES = 80 << 20
 REDUCTIONS = ("none", "sum", "mean", "buckets")
 
 
@@ -99,6 +103,7 @@ def linear_cross_entropy(
         *token_statistics(
             hidden.reshape(targets.shape[0], hidden.shape[-1]), weight, appended, bias, targets, softcap, float(logit_scale), vocab_size,
             ignore_index, label_smoothing > 0, return_entropy, return_rank, return_argmax or reduction == "buckets",
+            KEEP_BYTES if reduction != "buckets" and _has_backward(hidden, weight, bias, appended) else 0,
         )
     )  # fmt: skip
     counted = targets != ignore_index
@@ -124,6 +129,11 @@ def linear_cross_entropy(
         found.rank.masked_fill(~counted, -1).view(shape) if return_rank else None,
         found.argmax.view(shape) if return_argmax else None,
     )
+
+
+def _has_backward(*leaves: Tensor | None) -> bool:
+    """Whether a gradient can be asked for, as far as that is known before there is a graph."""
+    return torch.is_grad_enabled() and any(leaf is not None and leaf.requires_grad for leaf in leaves)
 
 
 def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tensor, num_buckets: int) -> BucketLoss:

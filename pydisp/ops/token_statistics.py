@@ -5,7 +5,7 @@
     nll = lse - target_logit                                       # (N, D), (V, D), (N,) -> (N,) nats
 
 `pydisp.ops.linear_cross_entropy` checks its arguments and makes losses of it; this module is the op: its schema, what it means in plain
-torch a few rows of logits at a time, and its gradients, which make the logits again.
+torch a few rows of logits at a time, and its gradients, which make the logits again, but for those that were kept.
 """
 
 # N tokens, D hidden, V vocabulary, E appended rows, R tokens of one block
@@ -25,7 +25,7 @@ BLOCK_TOKENS = 64
 
 
 class TokenStatistics(NamedTuple):
-    """(N,) each; 0 elements where it was not asked for."""
+    """(N,) each but for kept; 0 elements where it was not asked for."""
 
     lse: Tensor
     target_logit: Tensor
@@ -33,10 +33,11 @@ class TokenStatistics(NamedTuple):
     entropy: Tensor
     rank: Tensor
     argmax: Tensor
+    kept: Tensor
 
 
 def reference(
-    hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax
+    hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax, keep_bytes=0
 ) -> TokenStatistics:
     """What token_statistics means, in plain torch.
 
@@ -49,13 +50,18 @@ def reference(
         bias: (vocab_size + E,), longer where weight is padded and nothing is appended, or None.
         targets: (N,) int64.
         mean, entropy, rank, argmax: whether these are wanted.
+        keep_bytes: room for products that the backward then need not make again; nothing is kept except on CPUs.
     Returns: lse and target_logit (0 where the target is ignore_index, NaN where it is no word), mean_logit over the words and entropy
         (nats) in float32 (float64 for float64); rank, the number of words with a larger logit than the target (0 where there is none),
-        and argmax, the first word with the largest logit, in int64.
+        and argmax, the first word with the largest logit, in int64; kept, (words that fit into keep_bytes, N), the products of hidden
+        with the first words in float32 (float64 for float64), before bias, scale and softcap.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
-    found = TokenStatistics(*_empty(hidden, mean, entropy, rank, argmax))
+    found = TokenStatistics(*_empty(hidden, words, mean, entropy, rank, argmax, keep_bytes))
     for rows, block in _blocks(hidden):
+        if found.kept.numel():
+            products = _logits(block, weight, appended, None, None, 1.0, vocab_size)
+            found.kept[:, rows] = products[: rows.stop - rows.start, : found.kept.shape[0]].t()
         logits = _logits(block, weight, appended, bias, softcap, scale, vocab_size)[: rows.stop - rows.start]
         target = targets[rows]
         is_word = (target >= 0) & (target < words) & (target != ignore_index)
@@ -79,11 +85,12 @@ def reference(
 
 def backward_reference(
     grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index,
-    needs_hidden, needs_weight, needs_appended, needs_bias,
+    needs_hidden, needs_weight, needs_appended, needs_bias, kept=None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of token_statistics to hidden, weight, appended and bias; one that is not needed has no elements.
 
-    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements).
+    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements). kept, which
+    token_statistics may have returned, saves time and changes no bit; here it is made again all the same.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
     grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format) if needs_hidden else hidden.new_empty(0)
@@ -139,23 +146,26 @@ def _logits(block, weight, appended, bias, softcap, scale, vocab_size) -> Tensor
     return logits.mul_(scale / softcap).tanh_().mul_(softcap)
 
 
-def _empty(hidden, mean, entropy, rank, argmax) -> tuple[Tensor, ...]:
+def _empty(hidden, words, mean, entropy, rank, argmax, keep_bytes) -> tuple[Tensor, ...]:
     """Room for the results."""
-    tokens = hidden.shape[0]
-    lse, target, means, entropies = (
-        hidden.new_empty(tokens if wanted else 0, dtype=wide(hidden.dtype)) for wanted in (True, True, mean, entropy)
-    )
+    tokens, dtype = hidden.shape[0], wide(hidden.dtype)
+    lse, target, means, entropies = (hidden.new_empty(tokens if wanted else 0, dtype=dtype) for wanted in (True, True, mean, entropy))
     ranks, argmaxes = (hidden.new_empty(tokens if wanted else 0, dtype=torch.int64) for wanted in (rank, argmax))
-    return lse, target, means, entropies, ranks, argmaxes
+    if keep_bytes and hidden.device.type != "cuda":  # the sizes may be symbols: no min and max of Python's
+        keep_words = torch.sym_min(words, keep_bytes // (dtype.itemsize * torch.sym_max(tokens, 1)))
+    else:
+        keep_words = 0
+    return lse, target, means, entropies, ranks, argmaxes, hidden.new_empty((keep_words, tokens), dtype=dtype)
 
 
-def _fake(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax):
-    return _empty(hidden, mean, entropy, rank, argmax)
+def _fake(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax, keep_bytes=0):
+    words = vocab_size + (0 if appended is None else appended.shape[0])
+    return _empty(hidden, words, mean, entropy, rank, argmax, keep_bytes)
 
 
 def _backward_fake(
     grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index,
-    needs_hidden, needs_weight, needs_appended, needs_bias,
+    needs_hidden, needs_weight, needs_appended, needs_bias, kept=None,
 ):  # fmt: skip
     pairs = (hidden, needs_hidden), (weight, needs_weight), (appended, needs_appended), (bias, needs_bias)
     return tuple(hidden.new_empty(tensor.shape if needed else 0) for tensor, needed in pairs)
@@ -163,20 +173,23 @@ def _backward_fake(
 
 def _setup_context(ctx, inputs, output):
     hidden, weight, appended, bias, targets, *ctx.settings = inputs
-    ctx.save_for_backward(output[0], hidden, weight, appended, bias, targets)
+    ctx.save_for_backward(output[0], output[6], hidden, weight, appended, bias, targets)
     ctx.mark_non_differentiable(*output[3:])
+    ctx.set_materialize_grads(False)  # autograd would fill zeros as large as kept
 
 
 def _backward(ctx, grad_lse, grad_target, grad_mean, *_):
-    lse, hidden, weight, appended, bias, targets = ctx.saved_tensors
-    softcap, scale, vocab_size, ignore_index, mean, *_ = ctx.settings
-    if not mean:
-        grad_mean = grad_lse.new_empty(0)
+    lse, kept, hidden, weight, appended, bias, targets = ctx.saved_tensors
+    softcap, scale, vocab_size, ignore_index, *_ = ctx.settings
+    grad_lse, grad_target = (torch.zeros_like(lse) if grad is None else grad for grad in (grad_lse, grad_target))
+    if grad_mean is None or grad_mean.numel() == 0:
+        grad_mean = lse.new_empty(0)
     needs = ctx.needs_input_grad[:4]
     grads = _backward_op(
-        grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, *needs
-    )
-    return *(grad if needed else None for grad, needed in zip(grads, needs, strict=True)), *(None,) * 9
+        grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, *needs,
+        kept,
+    )  # fmt: skip
+    return *(grad if needed else None for grad, needed in zip(grads, needs, strict=True)), *(None,) * 10
 
 
 _ARGUMENTS = (
@@ -184,8 +197,8 @@ _ARGUMENTS = (
     "int ignore_index"
 )
 token_statistics = define(
-    f"token_statistics({_ARGUMENTS}, bool mean, bool entropy, bool rank, bool argmax)"
-    " -> (Tensor lse, Tensor target_logit, Tensor mean_logit, Tensor entropy, Tensor rank, Tensor argmax)",
+    f"token_statistics({_ARGUMENTS}, bool mean, bool entropy, bool rank, bool argmax, int keep_bytes=0)"
+    " -> (Tensor lse, Tensor target_logit, Tensor mean_logit, Tensor entropy, Tensor rank, Tensor argmax, Tensor kept)",
     reference=reference,
     fake=_fake,
     backward=_backward,
@@ -193,26 +206,27 @@ token_statistics = define(
 )
 _backward_op = define(
     f"token_statistics_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_mean, Tensor lse, {_ARGUMENTS}, bool needs_hidden, "
-    "bool needs_weight, bool needs_appended, bool needs_bias) -> (Tensor, Tensor, Tensor, Tensor)",
+    "bool needs_weight, bool needs_appended, bool needs_bias, Tensor? kept=None) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=backward_reference,
     fake=_backward_fake,
 )
 
 
+# Nothing is kept on a GPU: its kernels take no kept products.
 def _on_cuda(hidden, *args):
     if hidden.dtype == torch.float64:
-        return reference(hidden, *args)
+        return reference(hidden, *args[:12])
     from pydisp.kernels.token_statistics import token_statistics as kernel  # triton is slow to import, so not before it is used
 
-    return kernel(hidden, *args)
+    return *kernel(hidden, *args[:12]), hidden.new_empty((0, hidden.shape[0]), dtype=torch.float32)
 
 
 def _backward_on_cuda(grad_lse, *args):
     if grad_lse.dtype == torch.float64:
-        return backward_reference(grad_lse, *args)
+        return backward_reference(grad_lse, *args[:16])
     from pydisp.kernels.token_statistics import token_statistics_backward as kernel
 
-    return kernel(grad_lse, *args)
+    return kernel(grad_lse, *args[:16])
 
 
 if importlib.util.find_spec("triton") is not None:

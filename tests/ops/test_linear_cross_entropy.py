@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -252,3 +254,39 @@ def test_compiled_code_turns_bad_values_to_nan(draw):
     assert compiled(hidden, weight, targets).isnan().tolist() == [False, True, False, True]
     outside = compiled(hidden, weight, targets * 0, reduction="buckets", buckets=torch.tensor([0, 1, 2, 0]), num_buckets=2)
     assert outside.sum.isnan().all() and outside.sum_squares.isnan().all()
+
+
+@pytest.fixture
+def edge():
+    return importlib.import_module("pydisp.ops.linear_cross_entropy")  # the function has the module's name in pydisp.ops
+
+
+def test_products_are_kept_only_where_a_gradient_can_come(draw, draw_targets, edge, monkeypatch):
+    asked, op = [], edge.token_statistics
+    monkeypatch.setattr(edge, "token_statistics", lambda *arguments: asked.append(arguments[13]) or op(*arguments))
+    hidden, weight, targets = draw(12, 3), draw(7, 3), draw_targets(12, vocabulary=7)
+    leaf = weight.clone().requires_grad_()
+    ops.linear_cross_entropy(hidden, weight, targets)
+    with torch.no_grad():
+        ops.linear_cross_entropy(hidden, leaf, targets)
+    with torch.inference_mode():
+        ops.linear_cross_entropy(hidden, leaf, targets)
+    ops.linear_cross_entropy(hidden, leaf, targets, reduction="buckets", buckets=targets % 3, num_buckets=3)
+    ops.linear_cross_entropy(hidden, leaf, targets, appended=draw(2, 3))  # such a weight gets no gradient
+    assert asked == [0] * 5
+    for arguments in ((hidden, leaf), (hidden.clone().requires_grad_(), weight)):
+        ops.linear_cross_entropy(*arguments, targets)
+        assert asked.pop() == edge.KEEP_BYTES > 0
+
+
+def test_kept_products_have_any_number_of_tokens_compiled(draw, draw_targets, edge, monkeypatch):
+    monkeypatch.setattr(edge, "KEEP_BYTES", 20 * 4 * 300)  # all words for 20 tokens, some for 60
+    weight = draw(300, 3, dtype=torch.float32).requires_grad_()
+    compiled = torch.compile(ops.linear_cross_entropy, fullgraph=True, backend="aot_eager", dynamic=True)
+    for tokens in (20, 60, 7):
+        hidden, targets = draw(tokens, 3, dtype=torch.float32).requires_grad_(), draw_targets(tokens, vocabulary=300)
+        found = torch.autograd.grad(compiled(hidden, weight, targets).sum(), (hidden, weight))
+        for ours, plain in zip(
+            found, torch.autograd.grad(ops.linear_cross_entropy(hidden, weight, targets).sum(), (hidden, weight)), strict=True
+        ):
+            assert torch.equal(ours, plain)

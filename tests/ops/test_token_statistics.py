@@ -60,6 +60,7 @@ def by_definition(hidden, weight, appended, bias, targets, softcap, scale, vocab
         -(log_p.exp() * log_p).sum(1),
         torch.where(is_word, (logits > at_target).sum(1), 0),
         logits.argmax(1),
+        logits.new_empty(0, hidden.shape[0]),
     )
 
 
@@ -131,6 +132,38 @@ def test_only_needed_gradients_come(needs, problem, draw, isa):
         assert torch.equal(found, full) if needed else found.numel() == 0
 
 
+# all words, some of them, not one whole block of them; 1,100 tokens are more than the backward takes at once
+@pytest.mark.parametrize(("tokens", "width", "words"), [(201, 64, 1400), (130, 200, 1100), (70, 64, 100), (1100, 3, 1100)])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_kept_products_change_no_gradient(tokens, width, words, kind, problem, draw, isa, products):
+    given = problem(tokens, width, 1370, 30, dtype=kind, has_bias=True, softcap=2.0, scale=0.7)
+    hidden, weight, appended, *_ = given
+    plain, found = (
+        OP(*given, True, False, True, False),
+        TokenStatistics(*OP(*given, True, False, True, False, words * tokens * (8 if kind == torch.float64 else 4))),
+    )
+    for ours, without in zip(found[:6], plain[:6], strict=True):
+        assert torch.equal(ours, without)
+    gold = (hidden.double() @ torch.cat([weight, appended]).double().t())[:, :words].t()
+    assert found.kept.shape == (words, tokens)
+    rounding = {"rtol": 1e-2, "atol": 1e-1} if kind == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(found.kept.double(), gold, **rounding)
+    arguments = *(draw(tokens).to(found.lse.dtype) for _ in range(3)), found.lse, *given, True, True, True, True
+    again = BACKWARD(*arguments)
+    for ours, without in zip(BACKWARD(*arguments, found.kept), again, strict=True):
+        assert torch.equal(ours, without)
+    if native.is_loaded():  # they are used: other products give other gradients, from a whole block of words on
+        changed = BACKWARD(*arguments, found.kept + 1)
+        assert torch.equal(changed[0], again[0]) == (words < 1024)
+
+
+def test_products_are_kept_over_several_passes(problem):
+    """The forward takes 8192 tokens at once."""
+    given = problem(8200, 3, 40, dtype=torch.float32)
+    kept = OP(*given, False, False, False, False, 8200 * 4 * 17)[6]
+    torch.testing.assert_close(kept, given[1][:17] @ given[0].t(), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("softcap", "scale"), [(None, 1.0), (1.5, 0.7)])
 def test_gradcheck(softcap, scale, problem, isa):
     hidden, weight, appended, bias, *rest = problem(5, 3, 7, 2, has_bias=True, softcap=softcap, scale=scale)
@@ -143,8 +176,8 @@ def test_gradcheck(softcap, scale, problem, isa):
 
 def test_unasked_statistics_are_empty(problem, isa):
     found = TokenStatistics(*OP(*problem(5, 3, 7), False, False, False, False))
-    assert [t.numel() for t in found] == [5, 5, 0, 0, 0, 0]
-    assert [t.numel() for t in OP(*problem(5, 3, 7), True, False, True, False)] == [5, 5, 5, 0, 5, 0]
+    assert [t.numel() for t in found] == [5, 5, 0, 0, 0, 0, 0]
+    assert [t.numel() for t in OP(*problem(5, 3, 7), True, False, True, False)] == [5, 5, 5, 0, 5, 0, 0]
 
 
 @pytest.mark.parametrize("width", [5, 64, 200])
@@ -156,7 +189,7 @@ def test_a_token_has_the_same_bits_in_every_batch(width, kind, problem, generato
         return OP(hidden[rows], weight, appended, bias, targets[rows], *rest, True, True, True, True)
 
     def assert_same(found, rows):
-        for part, full in zip(found, whole, strict=True):
+        for part, full in zip(found[:6], whole[:6], strict=True):
             assert torch.equal(part, full[rows])
 
     whole = run(torch.arange(201))
@@ -272,11 +305,14 @@ def test_opcheck(problem, draw):
     given = problem(6, 3, 7, 2, has_bias=True, softcap=3.0)
     leaves = [t.requires_grad_() for t in given[:4]]
     torch.library.opcheck(OP, (*leaves, *given[4:], True, False, False, False))
+    torch.library.opcheck(OP, (*leaves, *given[4:], True, False, False, False, 6 * 4 * 5))
     plain = [t.detach() for t in leaves]
     torch.library.opcheck(OP, (*plain, *given[4:], False, True, True, True))
     arguments = draw(6), draw(6), draw(6), draw(6), *plain, *given[4:]
     for needs in ((True, True, True, True), (True, False, False, False)):
         torch.library.opcheck(BACKWARD, (*arguments, *needs))
+    kept = OP(*plain, *given[4:], False, False, False, False, 6 * 4 * 5)[6]
+    torch.library.opcheck(BACKWARD, (*arguments, True, True, True, True, kept))
 
 
 class Largest(TorchDispatchMode):
