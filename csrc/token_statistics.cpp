@@ -434,6 +434,9 @@ template <class T, class M> class Backward {
       A* to = cotangents_.data() + k * padded_;
       for (int64_t i = 0; from && i < N; ++i) to[i] = k == 3 ? from[i] / A(problem.words) : from[i];
     }
+    // a loss of NaN has no other gradient: an optimizer must not take a step on it
+    for (int64_t i = 0; i < N; ++i)
+      if (problem.target(i) < 0 && !problem.is_ignored(i)) cotangents_[padded_ + i] = std::numeric_limits<A>::quiet_NaN();
     if (out.hidden) hidden_room_ = Room<A>((kDirect ? (N % kR ? kR : 0) : padded_) * problem.D);
     const int64_t slots = std::min<int64_t>(torch::stable::get_num_threads(), problem.blocks.size());
     for (int64_t i = 0; i < slots; ++i) slots_.emplace_back(problem, tokens_.limit(), needs_words());
@@ -582,6 +585,8 @@ bool multiplies_bfloat16() {
   const char* wanted = std::getenv("PYDISP_BF16_MM");
   if (wanted && std::strcmp(wanted, "native") == 0) return true;
   if (wanted && std::strcmp(wanted, "upcast") == 0) return false;
+  STD_TORCH_CHECK(!wanted || !*wanted || std::strcmp(wanted, "auto") == 0,
+                  "PYDISP_BF16_MM is ", wanted, "; it must be native, upcast or auto");
 #if defined(__x86_64__)
   static const bool has = [] { __builtin_cpu_init(); return bool(__builtin_cpu_supports("avx512bf16")); }();
   return has;

@@ -390,6 +390,8 @@ def token_statistics(
     Returns: lse, target logit, mean logit, entropy (nats), each (N,) float32; rank (words with a larger logit than the target's; 0 where
         the target is no word) and argmax (lowest of equals), each (N,) int64. What is not asked for has 0 elements.
     """
+    if vocab_size == 0 and appended is not None:  # the kernels clamp to the last row of weight, so there must be one
+        weight, appended, vocab_size = appended, None, appended.shape[0]
     form = _by_workspace if uses_workspace(hidden.shape[1], hidden.dtype) else _by_tiles
     return form(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, mean, entropy, rank, argmax)
 

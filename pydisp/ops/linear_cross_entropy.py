@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
 # memory between forward and backward.
 KEEP_BYTES = 80 << 20
+_SUM_TOKENS = 1024  # losses that one row of a sum takes, whatever the batch
 REDUCTIONS = ("none", "sum", "mean", "buckets")
 
 
@@ -87,10 +89,11 @@ def linear_cross_entropy(
     Raises: TypeError and ValueError for arguments that do not fit, on CPUs (and with PYDISP_CHECK=1 everywhere) also for a target that is
         no word or a bucket from num_buckets on; elsewhere these turn the loss or the sums to NaN.
     """
+    _check_kinds(hidden=hidden, weight=weight, targets=targets, bias=bias, appended=appended, buckets=buckets)
     hidden, weight, bias, appended = _autocast(hidden, weight, bias, appended)
     vocab_size = weight.shape[0] if vocab_size is None and weight.dim() else vocab_size
     _check_tensors(hidden, weight, targets, bias, appended, vocab_size)
-    _check_options(softcap, label_smoothing, reduction, targets, buckets, num_buckets)
+    _check_options(softcap, logit_scale, label_smoothing, z_loss, ignore_index, reduction, targets, buckets, num_buckets)
     words = vocab_size + (0 if appended is None else appended.shape[0])
     if appended is not None:
         weight, bias = weight.detach(), None if bias is None else bias.detach()
@@ -119,7 +122,8 @@ def linear_cross_entropy(
     elif reduction == "buckets":
         loss = _by_bucket(loss.detach(), found.argmax == targets, counted, buckets, num_buckets)
     else:
-        loss = loss.sum() if reduction == "sum" else loss.sum() / counted.sum()
+        total = _sum_in_order(loss)
+        loss = (total if reduction == "sum" else total / counted.sum()).to(loss.dtype)
     if not (return_lse or return_entropy or return_rank or return_argmax):
         return loss
     return TokenLoss(
@@ -134,6 +138,12 @@ def linear_cross_entropy(
 def _has_backward(*leaves: Tensor | None) -> bool:
     """Whether a gradient can be asked for, as far as that is known before there is a graph."""
     return torch.is_grad_enabled() and any(leaf is not None and leaf.requires_grad for leaf in leaves)
+
+
+def _sum_in_order(loss: Tensor) -> Tensor:
+    """(N,) to a float64 scalar: by rows of a fixed length first, because torch splits one long sum among its threads."""
+    rows = -(-loss.shape[0] // _SUM_TOKENS)
+    return torch.nn.functional.pad(loss.double(), (0, rows * _SUM_TOKENS - loss.shape[0])).view(rows, _SUM_TOKENS).sum(1).sum()
 
 
 def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tensor, num_buckets: int) -> BucketLoss:
@@ -156,6 +166,17 @@ def _autocast(hidden: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ..
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind) or hidden.dtype == torch.float64:
         return hidden, *others
     return tuple(tensor if tensor is None else tensor.to(torch.get_autocast_dtype(kind)) for tensor in (hidden, *others))
+
+
+def _check_kinds(**tensors: Tensor | None) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) and (tensor is not None or name in ("hidden", "weight", "targets")):
+            raise TypeError(f"linear_cross_entropy: {name} is a {type(tensor).__name__}; it must be a tensor.")
+        if tensor is not None and forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                f"linear_cross_entropy: {name} has a forward-mode tangent, and there is no forward-mode derivative; take F.cross_entropy of "
+                "F.linear where one is needed."
+            )
 
 
 def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
@@ -192,9 +213,17 @@ def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
             raise ValueError(f"linear_cross_entropy: {name} is on {tensor.device}, hidden on {hidden.device}; move one of them.")
 
 
-def _check_options(softcap, label_smoothing, reduction, targets, buckets, num_buckets) -> None:
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"linear_cross_entropy: softcap is {softcap}; it must be above 0, or None for no cap.")
+def _check_options(softcap, logit_scale, label_smoothing, z_loss, ignore_index, reduction, targets, buckets, num_buckets) -> None:
+    # the logits' arithmetic is float32: a smaller cap would be 0 there, which means none
+    smallest, largest = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+    if softcap is not None and not smallest <= softcap <= largest:
+        raise ValueError(f"linear_cross_entropy: softcap is {softcap}; it must be a float32 number above 0, or None for no cap.")
+    for name, value in {"logit_scale": logit_scale, "z_loss": z_loss}.items():
+        if not abs(value) <= largest:
+            raise ValueError(f"linear_cross_entropy: {name} is {value}; it must be a finite float32 number.")
+    for name, value in {"ignore_index": ignore_index, "num_buckets": num_buckets}.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63):
+            raise TypeError(f"linear_cross_entropy: {name} is {value!r}; it must be a whole number of 64 bits.")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"linear_cross_entropy: label_smoothing is {label_smoothing}; it must lie between 0 and 1.")
     if reduction not in REDUCTIONS:

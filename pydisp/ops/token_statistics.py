@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.library import LIBRARY, define, wide
+from pydisp.ops.norm_select import no_second_derivative
 
 # Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
 # number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
@@ -89,8 +90,8 @@ def backward_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of token_statistics to hidden, weight, appended and bias; one that is not needed has no elements.
 
-    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements). kept, which
-    token_statistics may have returned, saves time and changes no bit; here it is made again all the same.
+    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements), NaN for a token whose
+    target is no word. kept, which token_statistics may have returned, saves time and changes no bit; here it is made again all the same.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
     grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format) if needs_hidden else hidden.new_empty(0)
@@ -109,6 +110,7 @@ def backward_reference(
         if grad_mean.numel():
             grad += grad_mean[rows, None] / words
         grad *= slope
+        grad.masked_fill_((~is_word & (target != ignore_index))[:, None], torch.nan)
         if needs_bias:
             grad_bias[:words] += grad.sum(0)
         logits[count:] = 0
@@ -209,6 +211,7 @@ _backward_op = define(
     "bool needs_weight, bool needs_appended, bool needs_bias, Tensor? kept=None) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=backward_reference,
     fake=_backward_fake,
+    backward=no_second_derivative("token_statistics"),
 )
 
 

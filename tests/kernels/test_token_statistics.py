@@ -175,6 +175,12 @@ def test_targets_that_are_no_word(form, device, generator):
     assert found[1][0] == 0 and found[4][0] == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_every_word_may_be_an_appended_one(dtype, device, generator):
+    """Bounds are watched: there is no row of weight that a clamped load could take."""
+    check(module.token_statistics, device, problem(generator, dtype, 3, 24, 0, appended=40, bias=True))
+
+
 def test_ranks_and_ties_are_exact(form, device, generator):
     hidden = torch.randint(-2, 3, (5, 24), generator=generator).to(torch.bfloat16)
     weight = torch.randint(-1, 2, (45, 24), generator=generator).to(torch.bfloat16).repeat(2, 1)  # small integers: nothing is rounded

@@ -290,3 +290,54 @@ def test_kept_products_have_any_number_of_tokens_compiled(draw, draw_targets, ed
             found, torch.autograd.grad(ops.linear_cross_entropy(hidden, weight, targets).sum(), (hidden, weight)), strict=True
         ):
             assert torch.equal(ours, plain)
+
+
+def test_sums_do_not_depend_on_the_threads(generator):
+    # 1 hidden dimension and 2 words make many tokens cheap; torch's own float32 sum of these differs from 2 threads on
+    hidden, weight = torch.randn(120_001, 1, generator=generator), torch.randn(2, 1, generator=generator)
+    targets, before, found = torch.randint(2, (120_001,), generator=generator), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append([ops.linear_cross_entropy(hidden, weight, targets, reduction=how).item() for how in ("sum", "mean")])
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+    gold = F.cross_entropy(hidden.double() @ weight.double().t(), targets, reduction="sum").item()
+    assert abs(found[0][0] - gold) <= 1e-6 * gold
+
+
+def test_there_are_no_other_derivatives(draw):
+    hidden, weight = draw(4, 5, requires_grad=True), draw(7, 5)
+    (grad,) = torch.autograd.grad(ops.linear_cross_entropy(hidden, weight, torch.arange(4)).sum(), hidden, create_graph=True)
+    with pytest.raises(NotImplementedError, match="has no second derivative"):
+        grad.square().sum().backward()
+    with pytest.raises(NotImplementedError, match="hidden has a forward-mode tangent"):
+        torch.func.jvp(lambda x: ops.linear_cross_entropy(x, weight, torch.arange(4)), (hidden.detach(),), (torch.ones(4, 5),))
+
+
+@pytest.mark.parametrize("dtype_of", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_bad_target_in_compiled_code_leaves_no_gradient_to_step_on(dtype_of, draw, isa):
+    hidden, weight = draw(3, 5, dtype=dtype_of, requires_grad=True), draw(7, 5, dtype=dtype_of, requires_grad=True)
+    torch.compiler.reset()  # the limit of recompilations is one for all tests
+    compiled = torch.compile(ops.linear_cross_entropy, fullgraph=True, backend="aot_eager")
+    compiled(hidden, weight, torch.tensor([0, 99, -100])).sum().backward()
+    assert hidden.grad.isnan().all(1).tolist() == [False, True, False] and weight.grad.isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "found"),
+    [
+        ({"softcap": float("inf")}, ValueError, "softcap is inf"),
+        ({"softcap": 1e-50}, ValueError, "softcap is 1e-50"),
+        ({"logit_scale": float("nan")}, ValueError, "logit_scale is nan"),
+        ({"z_loss": float("inf")}, ValueError, "z_loss is inf"),
+        ({"ignore_index": 2**63}, TypeError, "ignore_index is 9223372036854775808"),
+        ({"reduction": "buckets", "buckets": torch.zeros(2, dtype=torch.int64), "num_buckets": 2.5}, TypeError, "num_buckets is 2.5"),
+        ({"bias": [0.0, 1.0]}, TypeError, "bias is a list"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_options_that_float32_or_the_op_cannot_take_are_refused(options, error, found, draw):
+    with pytest.raises(error, match=found):
+        ops.linear_cross_entropy(draw(2, 3), draw(2, 3), torch.tensor([0, 1]), **options)
