@@ -118,10 +118,11 @@ void finish(const Run* runs, int64_t count, int64_t first_lane, int64_t lanes, i
     float total = scaled_exp(sink, shift), weighted = total > 0 ? total * (sink - shift) : 0.f;
     for (int64_t r = 0; r < count; ++r) {
       const float highest = runs[r].maximum()[lane], l = runs[r].total()[lane];
+      const float down = highest - shift, moved = down < -100.f ? -100.f : down;  // -inf would make NaN of the factor 0
       // a NaN among the logits is in the sums, whatever the maximum is
       factor[r] = highest == -INFINITY ? (l == 0.f ? 0.f : NAN) : std::exp(highest - shift);
       total += l * factor[r];
-      weighted += (runs[r].weighted()[lane] + (highest == -INFINITY ? 0.f : l * (highest - shift))) * factor[r];
+      weighted += (runs[r].weighted()[lane] + (highest == -INFINITY ? 0.f : l * moved)) * factor[r];
     }
     const float inverse = total == 0.f ? 0.f : 1.f / total, log_total = std::log(total);
     const float entropy = total == 0.f ? 0.f : log_total - weighted * inverse;

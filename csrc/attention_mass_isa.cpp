@@ -151,7 +151,8 @@ PYDISP_INLINE void soften(float* logits, int64_t count, const int32_t* position,
     }
   for (int n = 0; n < N; ++n) {
     const Floats before = load(maximum + n * kWidth), l = load(total + n * kWidth);
-    const Floats moved = before == splat(-kInfinity) ? zeros() : before - top[n];
+    // no lower than -100: finite maxima can lie further apart than the largest float, and -inf times alpha, 0, would be NaN
+    const Floats moved = before == splat(-kInfinity) ? zeros() : vmax(splat(-100.f), before - top[n]);
     const Floats alpha = before == splat(-kInfinity) ? zeros() : exp_of_nonpositive(moved);
     store(factor + n * kWidth, alpha);
     store(maximum + n * kWidth, top[n]);
@@ -271,7 +272,7 @@ template <class T> void mass_of_few(const MassJob<T>& job) {
         dot = fma(p, vmax(splat(-100.f), distance), dot);
         store(s + j, p);
       }
-      const float moved = before == -kInfinity ? 0.f : before - now;
+      const float down = before - now, moved = before == -kInfinity ? 0.f : down < -100.f ? -100.f : down;  // as in soften
       const float alpha = before == -kInfinity ? 0.f : exp_of_nonpositive(splat(moved))[0];
       job.maximum[lane] = now;
       job.weighted[lane] = (job.weighted[lane] + job.total[lane] * moved) * alpha + reduce_add(dot);

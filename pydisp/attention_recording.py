@@ -25,6 +25,10 @@ from pydisp.ops.attention_mass import MOST_GROUPS, attention_mass
 
 _PREFIX = "pydisp_recording"
 _ROWS = 1024  # of a mask looked at together
+_UNKNOWN_MASK = (
+    "record_attention: an attention mask is none of causal, sliding window and padding (a mask given with four dimensions, "
+    "sequences packed into one row, attention in both directions, or the model's own pattern); give a padding mask (B, T) or none."
+)
 
 
 @dataclass
@@ -168,10 +172,7 @@ class AttentionRecording:
                 alike = [(sight, known) for sight, known in noted if known is not None and known.shape == mask.shape]
                 found = [sight for sight, known in alike if torch.equal(known, mask.to(known.device))]
         if not found or not found[-1].is_plain:
-            raise ValueError(
-                "record_attention: an attention mask is none of causal, sliding window and padding (a mask given with four dimensions, "
-                "sequences packed into one row, attention in both directions, or the model's own pattern); give a padding mask (B, T) or none."
-            )
+            raise ValueError(_UNKNOWN_MASK)
         return found[-1]
 
     def _attended_by(self, implementation: str) -> Callable:
@@ -195,6 +196,7 @@ class AttentionRecording:
         softcap: float | None = None,
         s_aux: Tensor | None = None,
         position_bias: Tensor | None = None,
+        is_causal: bool | None = None,
         cache=None,
         **_others,
     ) -> None:
@@ -205,6 +207,10 @@ class AttentionRecording:
         if self._modules.setdefault(number, module) is not module:
             raise ValueError(f"record_attention: layer {number} has two attention modules; only models with one a layer can be recorded.")
         batch, queries = query.shape[0], query.shape[2]
+        if is_causal is None:
+            is_causal = getattr(module, "is_causal", True)  # what transformers goes by where it made no mask
+        if mask is None and queries > 1 and not is_causal:
+            raise ValueError(_UNKNOWN_MASK)
         sight = self._sight(mask, queries, key.shape[2])
         keys = sight.first_query + queries - sight.first_key  # a static cache holds room behind them
         behind = sight.first_key + keys

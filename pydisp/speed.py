@@ -138,6 +138,25 @@ def check_memory(source: Source) -> None:
         )
 
 
+def check_positions(source: Source, workload: Workload) -> None:
+    """Refuse, before anything is built, a workload of more tokens than the models of a source have positions for.
+
+    Raises: ValueError (LoadingError for a folder or model that cannot be had).
+    """
+    folders = [folder for folder in (source.folder, source.against) if folder is not None]
+    for config in [config_of(source.shape)] if source.shape else map(load_config, folders):
+        _check_positions(config, workload)
+
+
+def _check_positions(config, workload: Workload) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and workload.prompt_tokens + workload.decode_tokens > positions:
+        raise ValueError(
+            f"{workload.prompt_tokens} and {workload.decode_tokens} tokens are more than the {positions} positions of the model; "
+            "choose a smaller --prompt-tokens."
+        )
+
+
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
@@ -178,12 +197,7 @@ def time_models(
     Raises: ValueError where the tokens are more than the model has positions for.
     """
     for model in models.values():
-        positions = getattr(model.config, "max_position_embeddings", None)
-        if positions is not None and workload.prompt_tokens + workload.decode_tokens > positions:
-            raise ValueError(
-                f"{workload.prompt_tokens} and {workload.decode_tokens} tokens are more than the {positions} positions of the model; "
-                "choose a smaller --prompt-tokens."
-            )
+        _check_positions(model.config, workload)
     order = list(models)
     prompts = {name: _prompt(model, workload.prompt_tokens) for name, model in models.items()}
     times = {name: {"prefill": [], "decode": []} for name in order}
@@ -304,6 +318,7 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
     Raises: ValueError (LoadingError among them) before anything is measured; ChildProcessError if a process of its own fails.
     """
     check_memory(source)
+    check_positions(source, workload)
     peaks = {}
     started = time.monotonic()
     for number, name in enumerate(NAMES if memory else ()):

@@ -309,6 +309,25 @@ def test_masks_that_are_not_understood_are_refused():
         model(input_ids=IDS, use_cache=False)
 
 
+@pytest.mark.parametrize("told_by", ["module", "call"])
+def test_attention_in_both_directions_without_a_mask_is_refused(told_by):
+    """As fine-tunes for embeddings set it: no mask is needed, and the modules tell sdpa that they are not causal."""
+    model = a_model("llama", implementation="sdpa")
+    with torch.no_grad():
+        before = model(input_ids=IDS, use_cache=False).logits
+    if told_by == "module":
+        for module in attention_modules(model).values():
+            module.is_causal = False
+    how = dict(is_causal=False) if told_by == "call" else {}
+    with torch.no_grad():
+        assert not torch.equal(model(input_ids=IDS, use_cache=False, **how).logits, before)
+        with record_attention(model, GROUPS, COUNT), pytest.raises(ValueError, match="attention in both directions"):
+            model(input_ids=IDS, use_cache=False, **how)
+        with record_attention(model, GROUPS, COUNT) as recording:
+            model(input_ids=IDS[:, :1], use_cache=False, **how)  # one query alone sees the same either way
+    assert recording.layers[0].queries.tolist() == [1, 1]
+
+
 def test_what_cannot_be_recorded_is_refused_before_anything_changes():
     model, before = a_model("llama", implementation="sdpa"), registered()
     tiny_t5 = transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=97, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0))  # fmt: skip

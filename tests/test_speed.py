@@ -280,6 +280,17 @@ def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeyp
     assert status == 1 and "measures the memory of unpruned failed" in one_sentence(err)
 
 
+def test_too_many_tokens_are_refused_before_anything_is_built(folder, tiny_shape, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise AssertionError("built or measured")
+
+    for name in ("build", "peak_mib", "time_models"):
+        monkeypatch.setattr(speed, name, fail)
+    for source in (Source(shape="tiny"), Source(folder=str(folder[0])), Source(folder=str(folder[0]), against=str(folder[2]))):
+        with pytest.raises(ValueError, match="100000 and 2 tokens are more than the .* positions of the model"):
+            speed.compare(source, Workload(100_000, 2))
+
+
 def test_a_source_is_copied_whole_to_a_process():
     source = Source(shape="qwen2.5-0.5b", keep_ratio=0.25, dtype="float16", seed=3)
     assert Source(**json.loads(json.dumps(speed.asdict(source)))) == source == replace(copy.deepcopy(source))

@@ -66,7 +66,8 @@ def attention_mass(
         num_groups: C, from 1 to 64; no bit may be set from C on.
         causal: a query sees the keys up to its own position.
         window: it sees the `window` last of them only, itself included; without `causal` the later keys stay visible.
-        scale: of the products; without it, 1 / sqrt(Dh).
+        scale: of the products; without it, 1 / sqrt(Dh). 0 or, like softcap and the quotient of the two, a normal float32 (float64
+            for float64).
         softcap: logits become softcap * tanh(logit / softcap).
         sinks: (H,) floats, a logit that joins each row's softmax: in lse and entropy, in no group and not in maximum.
         key_mask: (B, Tk) bool, True for real keys (padding on any side).
@@ -78,7 +79,10 @@ def attention_mass(
     Raises: ValueError or TypeError naming the argument. The bits of groups are checked on CPUs, on other devices under PYDISP_CHECK=1;
         unchecked ones from C on are ignored.
     """
-    _check("attention_mass", q, k, window, scale, softcap, key_mask, query_mask)
+    _check_tensors("attention_mass", q=q, k=k, groups=groups, sinks=sinks, key_mask=key_mask, query_mask=query_mask)
+    _check("attention_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
+    _check_kind("attention_mass", "num_groups", num_groups, int)
+    _check_kind("attention_mass", "per_query", per_query, bool)
     _check_groups(groups, num_groups, k)
     if sinks is not None and (sinks.shape != (q.shape[1],) or not sinks.is_floating_point()):
         raise ValueError(f"attention_mass: sinks has shape {tuple(sinks.shape)} and dtype {sinks.dtype}; it must be ({q.shape[1]},) floats, one for each head of q.")  # fmt: skip
@@ -89,7 +93,7 @@ def attention_mass(
         groups,
         num_groups,
         causal,
-        window or 0,
+        _window(k, window),
         _scale(q, scale),
         softcap or 0.0,
         None if sinks is None else sinks.detach(),
@@ -121,11 +125,17 @@ def attention_key_mass(
     Returns: (B, H, Tk) float32 (float64 for float64); 0 for masked keys. No gradient goes back.
     Raises: ValueError or TypeError naming the argument.
     """
-    _check("attention_key_mass", q, k, window, scale, softcap, key_mask, query_mask)
+    _check_tensors("attention_key_mass", q=q, k=k, lse=lse, key_mask=key_mask, query_mask=query_mask)
+    _check("attention_key_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
     if lse.shape != q.shape[:3] or lse.dtype != wide(q.dtype):
         raise ValueError(f"attention_key_mass: lse has shape {tuple(lse.shape)} and dtype {lse.dtype}; it must be {tuple(q.shape[:3])} of {wide(q.dtype)}, as attention_mass returns it.")  # fmt: skip
     _check_device("attention_key_mass", q, lse=lse)
-    return _key_op(q.detach(), k.detach(), lse.detach(), causal, window or 0, _scale(q, scale), softcap or 0.0, key_mask, query_mask)
+    return _key_op(q.detach(), k.detach(), lse.detach(), causal, _window(k, window), _scale(q, scale), softcap or 0.0, key_mask, query_mask)
+
+
+def _window(k: Tensor, window: int | None) -> int:
+    """The op's window: 0 where none of the keys is out of it, so that no backend adds to a number near the end of its integers."""
+    return 0 if window is None or window >= k.shape[2] else window
 
 
 def _scale(q: Tensor, scale: float | None) -> float:
@@ -136,6 +146,7 @@ def _check(
     op: str,
     q: Tensor,
     k: Tensor,
+    causal: bool,
     window: int | None,
     scale: float | None,
     softcap: float | None,
@@ -152,16 +163,44 @@ def _check(
         raise ValueError(f"{op}: q has {q.shape[1]} heads and k {k.shape[1]}; those of q must be a multiple of those of k.")
     if q.shape[2] > k.shape[2]:
         raise ValueError(f"{op}: q has {q.shape[2]} positions and k {k.shape[2]}; the queries are the last of the keys' positions, so give all keys.")  # fmt: skip
-    if window is not None and window < 1:
-        raise ValueError(f"{op}: window is {window}; it must be 1 or more, or None for no window.")
-    if scale is not None and not math.isfinite(scale):
-        raise ValueError(f"{op}: scale is {scale}; it must be finite.")
-    if softcap is not None and not (math.isfinite(softcap) and softcap > 0):
-        raise ValueError(f"{op}: softcap is {softcap}; it must be finite and above 0, or None for no cap.")
+    _check_kind(op, "causal", causal, bool)
+    if window is not None:
+        _check_kind(op, "window", window, int)
+        if window < 1:
+            raise ValueError(f"{op}: window is {window}; it must be 1 or more, or None for no window.")
+    if scale is not None:
+        _check_kind(op, "scale", scale, float)
+        if not _is_normal_or_0(scale, q.dtype):
+            raise ValueError(f"{op}: scale is {scale}; it must be finite, and 0 or a normal number in {wide(q.dtype)}.")
+    if softcap is not None:
+        _check_kind(op, "softcap", softcap, float)
+        if not (softcap > 0 and _is_normal_or_0(softcap, q.dtype)):
+            raise ValueError(f"{op}: softcap is {softcap}; it must be finite and above 0, a normal number in {wide(q.dtype)}, or None for no cap.")  # fmt: skip
+        if not _is_normal_or_0(_scale(q, scale) / softcap, q.dtype):
+            raise ValueError(f"{op}: softcap is {softcap} and scale {_scale(q, scale)}; scale / softcap must be a normal number in {wide(q.dtype)}.")  # fmt: skip
     for name, mask, length in (("key_mask", key_mask, k.shape[2]), ("query_mask", query_mask, q.shape[2])):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (q.shape[0], length)):
             raise ValueError(f"{op}: {name} has shape {tuple(mask.shape)} and dtype {mask.dtype}; it must be ({q.shape[0]}, {length}) of torch.bool.")  # fmt: skip
     _check_device(op, q, k=k, key_mask=key_mask, query_mask=query_mask)
+
+
+def _check_tensors(op: str, **given: object) -> None:
+    for name, one in given.items():
+        if not isinstance(one, Tensor) and (one is not None or name in ("q", "k", "groups", "lse")):
+            raise TypeError(f"{op}: {name} is a {type(one).__name__}; it must be a tensor.")
+
+
+def _check_kind(op: str, name: str, value: object, kind: type) -> None:
+    """Refuse what is no `kind`; an int is a float, a bool is neither."""
+    kinds = (int, float) if kind is float else (int, torch.SymInt) if kind is int else bool
+    if not isinstance(value, kinds) or (kind is not bool and isinstance(value, bool)):
+        raise TypeError(f"{op}: {name} is {value!r}; it must be {'an' if kind is int else 'a'} {kind.__name__}.")
+
+
+def _is_normal_or_0(value: float, dtype: torch.dtype) -> bool:
+    """Whether the dtype that inputs of `dtype` are computed in holds it with all its digits; outside lie logits NaN or without a cap."""
+    limits = torch.finfo(wide(dtype))
+    return value == 0 or limits.tiny <= abs(value) <= limits.max
 
 
 def _check_device(op: str, q: Tensor, **others: Tensor | None) -> None:
@@ -214,7 +253,7 @@ def reference(
         if sinks is not None:
             distance = sinks.to(dtype)[:, None, None] - shift
             total = total + distance.exp()
-            weighted = weighted + distance.exp() * distance
+            weighted = weighted + distance.exp() * torch.where(distance.exp() == 0, 0, distance)
         inverse = torch.where(total == 0, 0, 1 / total)
         found = p @ indicator * inverse
         maximum[:, :, rows] = top[..., 0]

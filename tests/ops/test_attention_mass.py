@@ -1,6 +1,7 @@
 """attention_mass and attention_key_mass against a full softmax in float64, on every instruction set this processor has."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -38,6 +39,7 @@ CASES = {
     "all": (3, 6, 2, 90, 211, 12, 7, dict(mask=True, sinks=True, window=60, softcap=5.0)),
     "decode_all": (3, 6, 2, 1, 1300, 12, 7, dict(mask=True, sinks=True, window=1200, softcap=5.0)),
 }
+MODULE = sys.modules[AttentionMass.__module__]  # pydisp.ops.attention_mass is the function
 TOLERANCE = 4e-6  # of the largest value: float32 sums run in another order
 
 
@@ -276,6 +278,41 @@ def test_large_logits_do_not_overflow(draw, isa):
     torch.testing.assert_close(found.lse, gold.lse.float(), rtol=2e-6, atol=1e-3)
 
 
+@pytest.mark.parametrize("apart", ["blocks", "runs", "sink"])
+@pytest.mark.parametrize("queries", [1, 90])
+def test_logits_further_apart_than_the_largest_float(queries, apart, isa):
+    """-inf, their difference in float32, times the 0 that it is the logarithm of."""
+    keys, high = 2500, 2400 if apart == "runs" else 1000
+    q = torch.full((1, 1, queries, 1), 1e19)
+    k = torch.where(torch.arange(keys) < high, -2e19, 2e19)[None, None, :, None]
+    options = dict(scale=1.0, causal=False, window=None)
+    if apart == "sink":
+        options["sinks"] = torch.tensor([-3e38])
+    groups = torch.ones(1, keys, dtype=torch.int64)
+    plain = reference(q, k, groups, 1, False, 0, 1.0, 0.0, options.get("sinks"), None, None, True)
+    for found in (attention_mass(q, k, groups, 1, **options), AttentionMass(*plain)):
+        torch.testing.assert_close(found.entropy, torch.full((1, 1, queries), math.log(keys - high)), rtol=2e-6, atol=0)
+        torch.testing.assert_close(found.mass, torch.ones(1, 1, queries, 1), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("window", [2**31 - 1, sys.maxsize])
+def test_a_window_of_more_than_the_keys_is_none(draw, window, monkeypatch):
+    """For every backend: a Triton kernel's integers would overflow."""
+    q, k = draw(1, 2, 5, 8, dtype=torch.float32), draw(1, 2, 9, 8, dtype=torch.float32)
+    groups, passed = torch.ones(1, 9, dtype=torch.int64), []
+
+    def noting(op, place):
+        return lambda *arguments: passed.append(arguments[place]) or op(*arguments)
+
+    monkeypatch.setattr(MODULE, "_op", noting(MODULE._op, 5))
+    monkeypatch.setattr(MODULE, "_key_op", noting(MODULE._key_op, 4))
+    want, found = attention_mass(q, k, groups, 1), attention_mass(q, k, groups, 1, window=window)
+    attention_mass(q, k, groups, 1, window=8)
+    assert torch.equal(found.mass, want.mass)
+    assert torch.equal(attention_key_mass(q, k, want.lse, window=window), attention_key_mass(q, k, want.lse))
+    assert passed == [0, 0, 8, 0, 0]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key_heads=st.integers(1, 3),
@@ -361,7 +398,25 @@ def _valid():
         (dict(q=torch.randn(2, 4, 3, 8).half()), TypeError, "q is torch.float16 and k is torch.float32"),
         (dict(q=torch.ones(2, 4, 3, 8, dtype=torch.int64), k=torch.ones(2, 2, 5, 8, dtype=torch.int64)), TypeError, "q is torch.int64"),
         (dict(k=torch.randn(2, 2, 5, 8, device="meta")), ValueError, "k is on meta"),
+        (dict(q=None), TypeError, "q is a NoneType"),
+        (dict(k=[1.0]), TypeError, "k is a list"),
+        (dict(groups=[[1] * 5] * 2), TypeError, "groups is a list"),
+        (dict(sinks=[0.0] * 4), TypeError, "sinks is a list"),
+        (dict(key_mask=[[True] * 5] * 2), TypeError, "key_mask is a list"),
+        (dict(num_groups=2.5), TypeError, "num_groups is 2.5; it must be an int"),
+        (dict(causal=2), TypeError, "causal is 2; it must be a bool"),
+        (dict(per_query=None), TypeError, "per_query is None"),
+        (dict(window=2.5), TypeError, "window is 2.5; it must be an int"),
+        (dict(window=True), TypeError, "window is True"),
+        (dict(scale="1"), TypeError, "scale is '1'; it must be a float"),
+        (dict(softcap=[3.0]), TypeError, r"softcap is \[3.0\]"),
         (dict(window=0), ValueError, "window is 0"),
+        (dict(scale=1e300), ValueError, r"scale is 1e\+300"),
+        (dict(scale=1e-40), ValueError, "scale is 1e-40"),
+        (dict(scale=math.nan), ValueError, "scale is nan"),
+        (dict(softcap=1e-50), ValueError, "softcap is 1e-50"),
+        (dict(softcap=1e300), ValueError, r"softcap is 1e\+300"),
+        (dict(softcap=1e-30, scale=1e30), ValueError, "softcap is 1e-30 and scale 1e\\+30"),
         (dict(softcap=0.0), ValueError, "softcap is 0.0"),
         (dict(scale=math.inf), ValueError, "scale is inf"),
         (dict(sinks=torch.randn(3)), ValueError, r"sinks has shape \(3,\)"),
@@ -375,8 +430,18 @@ def test_bad_input_is_refused(changes, error, says):
         attention_mass(**_valid() | changes)
 
 
+def test_float64_takes_the_numbers_it_holds():
+    valid = _valid() | dict(q=torch.randn(2, 4, 3, 8).double(), k=torch.randn(2, 2, 5, 8).double())
+    tiny, none = attention_mass(**valid, scale=1e-100), attention_mass(**valid, scale=0)
+    torch.testing.assert_close(tiny.mass, none.mass, rtol=1e-15, atol=0)
+
+
 def test_a_wrong_lse_is_refused():
     valid = _valid()
+    with pytest.raises(TypeError, match="lse is a NoneType"):
+        attention_key_mass(valid["q"], valid["k"], None)
+    with pytest.raises(TypeError, match="attention_key_mass: window is 2.5"):
+        attention_key_mass(valid["q"], valid["k"], torch.zeros(2, 4, 3), window=2.5)
     with pytest.raises(ValueError, match=r"lse has shape \(2, 4, 5\)"):
         attention_key_mass(valid["q"], valid["k"], torch.zeros(2, 4, 5))
     with pytest.raises(ValueError, match="torch.float64"):
