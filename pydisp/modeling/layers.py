@@ -70,10 +70,16 @@ def derive_features_(model: nn.Module) -> None:
             module.derive_()
 
 
+def _add(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
+    """index_add of a block's output, in x's dtype: under torch.autocast the block computes in another one than the residual stream."""
+    return ops.index_add(x, update.to(x.dtype), index.features)
+
+
 def _add_to_own(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
-    """index_add to a tensor that the layer itself has made and nothing else holds: in place where no gradient is asked for."""
-    in_place = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return (ops.index_add_ if in_place else ops.index_add)(x, update, index.features)
+    """_add to a tensor that the layer itself has made and nothing else holds: in place where no gradient is asked for."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return _add(x, update, index)
+    return ops.index_add_(x, update.to(x.dtype), index.features)
 
 
 def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool]:
@@ -103,11 +109,11 @@ class _Layer:
         self, x: Tensor, update: Tensor, add: FeatureIndex, norm: nn.Module, select: FeatureIndex
     ) -> tuple[Tensor, Tensor]:
         if _is_absent(norm):
-            x = ops.index_add(x, update, add.features)
+            x = _add(x, update, add)
             # a copy: a hook on the norm may keep x, which the caller may overwrite
             return x, ops.index_select(norm(x.clone()), select.features)
         weight, bias, eps, center = _norm_arguments(norm)
-        offset = self.norm_offset
+        update, offset = update.to(x.dtype), self.norm_offset  # as in _add
         return ops.add_norm_select(x, update, add.features, weight, bias, select.features, eps, weight_offset=offset, center=center)
 
     def _attend(self, selected: Tensor, **kwargs) -> Tensor:
@@ -147,13 +153,13 @@ class _Sequential(_Layer):
             selected = self._norm_select(attention_norm, x, self.attention_input)
             update = self._attend(selected, **kwargs)
             if not self._has_mlp:
-                return ops.index_add(x, update, self.attention_output.features)
+                return _add(x, update, self.attention_output)
             x, selected = self._add_norm_select(x, update, self.attention_output, mlp_norm, self.mlp_input)
             return _add_to_own(x, self._feed_forward(selected), self.mlp_output)
         if not self._has_mlp:
             return x
         selected = self._norm_select(mlp_norm, x, self.mlp_input)
-        return ops.index_add(x, self._feed_forward(selected), self.mlp_output.features)
+        return _add(x, self._feed_forward(selected), self.mlp_output)
 
 
 class _Parallel(_Layer):
@@ -166,11 +172,11 @@ class _Parallel(_Layer):
         normed = self.input_layernorm(x)
         if self._has_attention:
             update = self._attend(ops.index_select(normed, self.attention_input.features), **kwargs)
-            x = ops.index_add(x, update, self.attention_output.features)
+            x = _add(x, update, self.attention_output)
             if self._has_mlp:
                 x = _add_to_own(x, self._feed_forward(ops.index_select(normed, self.mlp_input.features)), self.mlp_output)
             return x
-        return ops.index_add(x, self._feed_forward(ops.index_select(normed, self.mlp_input.features)), self.mlp_output.features)
+        return _add(x, self._feed_forward(ops.index_select(normed, self.mlp_input.features)), self.mlp_output)
 
 
 def _scattered(update: Tensor, index: FeatureIndex, like: Tensor) -> Tensor:
@@ -212,11 +218,11 @@ class _PostNorm(_Layer):
         x = hidden_states
         if self._has_attention:
             update = self._attend(ops.index_select(x, self.attention_input.features), **kwargs)
-            x = ops.index_add(x, update, self.attention_output.features)
+            x = _add(x, update, self.attention_output)
         x = self.self_attn_layer_norm(x)
         if self._has_mlp:
             update = self._feed_forward(ops.index_select(x, self.mlp_input.features))
-            x = ops.index_add(x, update, self.mlp_output.features)
+            x = _add(x, update, self.mlp_output)
         return self.final_layer_norm(x)
 
 
