@@ -114,6 +114,12 @@ class Kept {
   int64_t count_;
 };
 
+// The element type of a norm's weight or bias, one value a dimension.
+Element vector_element(const Tensor& given, int64_t D, const char* op, const char* name) {
+  STD_TORCH_CHECK(given.dim() == 1 && given.size(0) == D, op, ": ", name, " must be a vector of ", D, " values");
+  return element_of(given, op, name);
+}
+
 // Gain and shift of the kept dimensions in the type of the arithmetic, and what else a norm needs.
 class KeptNorm {
  public:
@@ -134,9 +140,9 @@ class KeptNorm {
 
  private:
   void take(const Tensor& given, const char* name, double offset, void* out, void* room, const char* op) {
-    STD_TORCH_CHECK(given.dim() == 1 && given.size(0) == D_, op, ": ", name, " must be a vector of ", D_, " values");
+    const Element element = vector_element(given, D_, op, name);
     const Tensor source = dense(given);
-    kernels().gather[int(element_of(source, op, name))][is_double_](source.const_data_ptr(), kept_.mask(), D_, kept_.count(), offset, out, room);
+    kernels().gather[int(element)][is_double_](source.const_data_ptr(), kept_.mask(), D_, kept_.count(), offset, out, room);
   }
 
   bool is_double_;
@@ -287,7 +293,8 @@ template <class A> void scatter(const A* sums, const Kept& kept, Tensor& out) {
     case ScalarType::Double: for (int64_t k = 0; k < kept.count(); ++k) static_cast<double*>(values)[kept.index()[k]] = sums[k]; break;
     case ScalarType::Float: scatter(sums, kept, static_cast<float*>(values)); break;
     case ScalarType::BFloat16: scatter(sums, kept, static_cast<pydisp::BFloat16*>(values)); break;
-    default: scatter(sums, kept, static_cast<pydisp::Half*>(values)); break;
+    case ScalarType::Half: scatter(sums, kept, static_cast<pydisp::Half*>(values)); break;
+    default: STD_TORCH_CHECK(false, "the gradient to a vector must be float16, bfloat16, float32 or float64");
   }
 }
 
@@ -315,6 +322,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> gradients(const char* op, const Tenso
   const Tensor grad = rows_of(given_grad, shape, x, op, "grad");
   const Tensor passing = grad_residual ? rows_of(*grad_residual, Shape(x, D), x, op, "grad_residual") : Tensor(x);
   const KeptNorm norm(weight, std::nullopt, kept, D, element, eps, weight_offset, center, op);
+  if (bias) vector_element(*bias, D, op, "bias");  // its values are not read, but its gradient has its length and dtype
   needs.weight = needs.weight && weight.has_value();
   needs.bias = needs.bias && bias.has_value();
 

@@ -142,6 +142,22 @@ class TestNative:
     def test_registration_is_live(self):
         assert ops.implementations()["norm_select"]["cpu"] == "c++" and has_kernel("norm_select_backward", "CPU")
 
+    @pytest.mark.parametrize("name", ["weight", "bias"])
+    @pytest.mark.parametrize(
+        "other",
+        [torch.ones(1), torch.ones(39), torch.ones(41), torch.ones(1, 40), torch.ones(40).int()],
+        ids=["one", "short", "long", "row", "int"],
+    )
+    def test_the_backward_refuses_vectors_that_are_not_the_norms(self, name, other, draw, draw_index):
+        vectors = (other, None) if name == "weight" else (None, other)
+        found = f"{name} must be (a vector of 40 values|float16, bfloat16, float32 or float64)"
+        x, grad, index = draw(3, 40, dtype=torch.float32), draw(3, 4, dtype=torch.float32), draw_index(4, 40)
+        with pytest.raises(RuntimeError, match=f"norm_select_backward: {found}"):
+            torch.ops.pydisp.norm_select_backward(grad, x, *vectors, index, None, None, 1e-5, 0.0, False, False, True, True)
+        junction = (index, None, None, *vectors, index, None, None, 1e-5, 0.0, False)
+        with pytest.raises(RuntimeError, match=f"add_norm_select_backward: {found}"):
+            torch.ops.pydisp.add_norm_select_backward(x, grad, x, *junction, False, False, True, True)
+
     def test_gradients_of_vectors_do_not_depend_on_the_threads(self, dtype, isa, draw, draw_index):
         x, index = draw(1000, 129, dtype=dtype), draw_index(70, 129)
         weight, bias, cotangent = draw(129, dtype=dtype), draw(129, dtype=torch.float32), draw(1000, 70, dtype=dtype)
