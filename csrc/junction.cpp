@@ -33,6 +33,8 @@ Element element_of(const Tensor& tensor, const char* op, const char* name) {
   }
 }
 
+int64_t bytes_of(Element element) { return element == Element::float64 ? 8 : element == Element::float32 ? 4 : 2; }
+
 const pydisp::JunctionKernels& kernels() { return PYDISP_PICK(junction_kernels); }
 
 Tensor dense(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor); }
@@ -73,6 +75,14 @@ Tensor rows_of(const Tensor& given, const Shape& shape, const Tensor& like, cons
   STD_TORCH_CHECK(given.scalar_type() == like.scalar_type() && shape.is_of(given),
                   op, ": ", name, " must have the other tensor's dtype and rows, and one column an index");
   return dense(given);
+}
+
+// `read`, or a copy of it where it shares memory with `written`: the rows are read while those before them, and their own, are written.
+Tensor apart_from(const Tensor& written, const Tensor& read, Element element) {
+  const auto first = [](const Tensor& t) { return static_cast<const char*>(t.const_data_ptr()); };
+  const int64_t bytes = bytes_of(element);
+  const auto last = [&](const Tensor& t) { return first(t) + t.numel() * bytes; };
+  return first(read) < last(written) && first(written) < last(read) ? torch::stable::clone(read) : read;
 }
 
 // One index set as the kernels read it: its byte mask, the caller's or one made here.
@@ -161,8 +171,6 @@ char* at(void* start, int64_t rows, int64_t columns, int64_t bytes) {
   return start ? static_cast<char*>(start) + rows * columns * bytes : nullptr;
 }
 
-int64_t bytes_of(Element element) { return element == Element::float64 ? 8 : element == Element::float32 ? 4 : 2; }
-
 void run(const pydisp::Junction& whole, Element element) {
   const auto forward = kernels().forward[int(element)];
   const int64_t bytes = bytes_of(element);
@@ -202,7 +210,7 @@ Tensor add_and_norm(const char* op, const Tensor& residual, const Tensor& given_
   const Element element = element_of(residual, op, "residual");
   const int64_t D = residual.size(residual.dim() - 1);
   const Kept added(add_index, add_mask, D, op, "add_index"), kept(select_index, select_mask, D, op, "select_index");
-  const Tensor update = rows_of(given_update, Shape(residual, added.count()), residual, op, "update");
+  const Tensor update = apart_from(new_residual, rows_of(given_update, Shape(residual, added.count()), residual, op, "update"), element);
   const Shape shape(residual, kept.count());
   Tensor out = shape.empty(residual);
   const KeptNorm norm(weight, bias, kept, D, element, eps, weight_offset, center, op);
@@ -240,7 +248,7 @@ void add_rows(const char* op, const Tensor& residual, const Tensor& given_update
   const int64_t D = residual.size(residual.dim() - 1);
   const Kept added(index, mask, D, op, "index");
   const Shape shape(residual, added.count());
-  const Tensor update = rows_of(given_update, shape, residual, op, "update");
+  const Tensor update = apart_from(new_residual, rows_of(given_update, shape, residual, op, "update"), element);
   if (D > 0)
     run({residual.const_data_ptr(), update.const_data_ptr(), added.mask(), new_residual.mutable_data_ptr(), nullptr, nullptr, {},
          shape.rows(), D, added.count(), 0},

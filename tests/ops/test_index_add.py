@@ -98,6 +98,18 @@ def test_in_place_refuses_what_needs_a_gradient_and_tells_autograd(draw, draw_in
         product.sum().backward()
 
 
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_in_place_with_an_update_that_lies_in_the_residual(rows, start, dtype, isa, draw):
+    residual, index = draw(rows, 40, dtype=dtype), torch.arange(1 - start, 40 - start, dtype=torch.int32)
+    update = residual[:, start : start + 39]
+    wanted, norm = ops.add_norm_select(residual, update, index, None, None, index, 1e-6)
+    again = residual.clone()
+    assert torch.equal(ops.index_add_(residual, update, index), wanted)
+    assert torch.equal(ops.add_norm_select_(again, again[:, start : start + 39], index, None, None, index, 1e-6), norm)
+    assert torch.equal(again, wanted)
+
+
 @pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here")
 def test_registration_is_live():
     assert ops.implementations()["index_add"]["cpu"] == "c++"
