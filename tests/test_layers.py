@@ -188,3 +188,21 @@ def test_autocast_is_near_float32_forward_and_backward(name, narrow):
     for part, near in ((slice(0, 1), 0.03), (slice(1, 2), 0.03), (slice(2, None), 0.08)):
         off = norm([a - b for a, b in zip(wanted[part], found[part], strict=True)]) / norm(wanted[part])
         assert off < near
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_forward_mode_tangents_are_the_models_differences(name):
+    model = pruned_model(name).double()
+    model.set_attn_implementation("eager")  # torch's fused attention has no tangents on a CPU
+    embedded = model.get_input_embeddings()(IDS).detach()
+    direction = torch.randn(embedded.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * embedded.std()
+
+    def logits(x):
+        return model(inputs_embeds=x, use_cache=False).logits
+
+    for has_gradients in (True, False):
+        with torch.set_grad_enabled(has_gradients):
+            _, tangent = torch.func.jvp(logits, (embedded,), (direction,))
+            # a wide step, which meets kinks of OPT's ReLU: parts of some models compute in float32 whatever their dtype
+            difference = (logits(embedded + 1e-3 * direction) - logits(embedded - 1e-3 * direction)) / 2e-3
+        assert (tangent - difference).norm() < 0.03 * difference.norm()

@@ -12,8 +12,8 @@ from torch import Tensor
 from pydisp.ops.features import Features, forms
 from pydisp.ops.index_add import check_update, refuse_gradients
 from pydisp.ops.index_add import reference as index_add_reference
-from pydisp.ops.library import define, wide
-from pydisp.ops.norm_select import call, check_norm, gradients, no_second_derivative, on_cuda, or_empty
+from pydisp.ops.library import call, define, is_forward_mode, no_second_derivative, on_cuda, wide
+from pydisp.ops.norm_select import check_norm, gradients, or_empty
 from pydisp.ops.norm_select import reference as norm_select_reference
 
 
@@ -66,7 +66,8 @@ def add_norm_select_(
     """
     added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index)
     refuse_gradients("add_norm_select_", residual, update, weight, bias)
-    return _op_(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
+    op = _plain_ if is_forward_mode() else _op_
+    return op(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
 
 
 def _checked(op, residual, update, add_index, weight, bias, select_index):

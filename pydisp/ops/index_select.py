@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import define
-from pydisp.ops.norm_select import call, on_cuda
+from pydisp.ops.library import call, define, on_cuda
 
 
 def index_select(x: Tensor, index: Tensor | Features) -> Tensor:

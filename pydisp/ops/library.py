@@ -1,10 +1,16 @@
 """The dispatcher namespace `pydisp`: what an op needs besides its arithmetic, in one call."""
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 
 LIBRARY = torch.library.Library("pydisp", "FRAGMENT")
+REFERENCES: dict[torch._ops.OpOverload, Callable] = {}
+"""The plain form of each op, with the op's own arguments; composed of torch's ops, so that forward-mode AD goes through it."""
 
 
 def define(
@@ -24,7 +30,9 @@ def define(
     torch.library.register_fake(f"pydisp::{name}", fake, lib=LIBRARY)
     if backward is not None:
         torch.library.register_autograd(f"pydisp::{name}", backward, setup_context=setup_context, lib=LIBRARY)
-    return getattr(torch.ops.pydisp, name).default
+    op = getattr(torch.ops.pydisp, name).default
+    REFERENCES[op] = reference
+    return op
 
 
 def has_kernel(name: str, dispatch_key: str) -> bool:
@@ -37,8 +45,46 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def check_index(op: str, name: str, index: torch.Tensor) -> None:
-    """Refuse an index that is no vector of int32; order and range are IndexSet's to check, once, not every call's."""
-    if index.dtype != torch.int32 or index.dim() != 1:
-        raise ValueError(f"{op}: {name} has dtype {index.dtype} and shape {tuple(index.shape)}, it must be a vector of torch.int32; "
-                         "take it from IndexSet.indices.")  # fmt: skip
+def is_forward_mode() -> bool:
+    """Whether torch.func.jvp or a dual level is open. No op has a rule for tangents, and below autograd they would vanish unseen."""
+    return forward_ad._current_level >= 0
+
+
+def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
+    """`op(*arguments)`, past torch's autograd layer where none of `tensors` asks for a gradient.
+
+    That layer is Python: on one token of D = 2048 it takes 12 us, the norm itself 7 (float32, Zen 3). Forward-mode AD takes the reference.
+    """
+    if is_forward_mode():
+        return REFERENCES[op](*arguments)
+    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+        return op(*arguments)
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor is not None and tensor.requires_grad:
+                return op(*arguments)
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*arguments)
+
+
+def no_second_derivative(op: str) -> Callable:
+    """The backward of a backward op: an error, not a gradient that is silently incomplete."""
+
+    def refuse(ctx, *grads):
+        raise NotImplementedError(f"{op} has no second derivative; take the reference in pydisp.ops.{op} where one is needed.")
+
+    return refuse
+
+
+def on_cuda(op: str, name: str, plain: Callable) -> None:
+    """Register `name` of pydisp.kernels.<op> for CUDA where triton can be imported; float64 stays with the plain form."""
+
+    def kernel(x, *arguments):
+        if x.dtype == torch.float64:
+            return plain(x, *arguments)
+        if name.endswith("_") and arguments[0].untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            arguments = (arguments[0].clone(), *arguments[1:])  # an update that lies in the residual would be read after it has changed
+        return getattr(importlib.import_module(f"pydisp.kernels.{op}"), name)(x, *arguments)  # triton is slow to import: not before use
+
+    if importlib.util.find_spec("triton") is not None:
+        LIBRARY.impl(name, kernel, "CUDA")

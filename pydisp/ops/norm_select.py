@@ -8,15 +8,11 @@ select first, which is another function). CPU: csrc/junction.h, CUDA: kernels/no
 
 # B batch, T tokens, D hidden, K kept dimensions
 
-import importlib
-import importlib.util
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import LIBRARY, define, wide
+from pydisp.ops.library import call, define, no_second_derivative, on_cuda, wide
 
 
 def norm_select(
@@ -61,21 +57,6 @@ def _refuse_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor) -> 
     if vector.device != x.device:
         raise ValueError(f"{op}: {what} is on {vector.device}, {name} on {x.device}; move one of them.")
     raise ValueError(f"{op}: {what} has shape {tuple(vector.shape)}, it must be ({x.shape[-1]},), one value a dimension of {name}.")
-
-
-def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
-    """`op(*arguments)`, past torch's autograd layer where none of `tensors` asks for a gradient.
-
-    That layer is Python: on one token of D = 2048 it takes 12 us, the norm itself 7 (float32, Zen 3).
-    """
-    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
-        return op(*arguments)
-    if torch.is_grad_enabled():
-        for tensor in tensors:
-            if tensor is not None and tensor.requires_grad:
-                return op(*arguments)
-    with torch._C._AutoDispatchBelowAutograd():
-        return op(*arguments)
 
 
 def reference(
@@ -140,27 +121,6 @@ def _scattered_rows_sum(values: Tensor, index: Tensor, like: Tensor) -> Tensor:
 def or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
     """The gradient, or a tensor without elements where none was asked for: an op returns tensors only."""
     return like.new_empty(0) if gradient is None else gradient
-
-
-def no_second_derivative(op: str) -> Callable:
-    """The backward of a backward op: an error, not a gradient that is silently incomplete."""
-
-    def refuse(ctx, *grads):
-        raise NotImplementedError(f"{op} has no second derivative; take the reference in pydisp.ops.{op} where one is needed.")
-
-    return refuse
-
-
-def on_cuda(op: str, name: str, plain: Callable) -> None:
-    """Register `name` of pydisp.kernels.<op> for CUDA where triton can be imported; float64 stays with the plain form."""
-
-    def kernel(x, *arguments):
-        if x.dtype == torch.float64:
-            return plain(x, *arguments)
-        return getattr(importlib.import_module(f"pydisp.kernels.{op}"), name)(x, *arguments)  # triton is slow to import: not before use
-
-    if importlib.util.find_spec("triton") is not None:
-        LIBRARY.impl(name, kernel, "CUDA")
 
 
 def _plain(x, weight, bias, index, inverse, mask, eps, weight_offset, center):

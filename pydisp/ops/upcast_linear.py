@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pydisp.ops import native
-from pydisp.ops.library import define, has_kernel, wide
+from pydisp.ops.library import define, has_kernel, is_forward_mode, no_second_derivative, wide
 
 NARROW = (torch.bfloat16, torch.float16)
 _WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
@@ -29,7 +29,7 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         x: (..., I) bfloat16 or float16 (float32 and float64 work, as in torch's linear); any strides; not changed.
         weight: (O, I), bias: (O,) or None, both in x's dtype.
     Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however
-        many threads run. Gradients to x, weight and bias, summed in float32 too.
+        many threads run. Gradients to x, weight and bias, once, summed in float32 too.
     Raises: TypeError or ValueError naming the argument, for other dtypes and shapes.
     """
     _check(x, weight, bias)
@@ -38,6 +38,8 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """upcast_linear for a module whose parameters match one another: what is wrong is a RuntimeError, as in torch's linear."""
+    if is_forward_mode():
+        return reference(x, weight, bias)
     if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
         return _op(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
@@ -72,7 +74,8 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def backward(grad: Tensor, x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool, needs_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of upcast_linear to x, weight and bias in x's dtype, summed in float32 (float64 for float64); unneeded: 0 elements."""
     kind = wide(x.dtype)
-    rows, wide_grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1]).to(kind)
+    count = x.shape[:-1].numel()  # not -1: without inputs or outputs it could be any number
+    rows, wide_grad = x.reshape(count, x.shape[-1]), grad.reshape(count, grad.shape[-1]).to(kind)
     blocks = range(0, len(weight), max(1, _WEIGHTS_A_BLOCK // max(1, weight.shape[1])))
     grad_x = grad_weight = grad_bias = x.new_empty(0)
     if needs_x:
@@ -104,6 +107,7 @@ _backward_op = define(
     "upcast_linear_backward(Tensor grad, Tensor x, Tensor weight, bool needs_x, bool needs_weight, bool needs_bias) -> (Tensor, Tensor, Tensor)",
     reference=backward,
     fake=_fake_backward,
+    backward=no_second_derivative("upcast_linear"),
 )
 
 

@@ -89,7 +89,9 @@ def test_infinities_and_nan_stay_in_their_row(value, narrow, isa, draw):
 
 
 @pytest.mark.parametrize("has_bias", [True, False], ids=["bias", "plain"])
-@pytest.mark.parametrize(("shape", "outputs"), [((1, 1), 1), ((2, 3, 17), 9), ((15, 33), 7), ((0, 4), 3)])
+@pytest.mark.parametrize(
+    ("shape", "outputs"), [((1, 1), 1), ((2, 3, 17), 9), ((15, 33), 7), ((0, 4), 3), ((2, 3, 0), 3), ((2, 4), 0), ((0, 0), 0), ((0,), 2)]
+)
 def test_gradients_are_as_good_as_the_reference(shape, outputs, has_bias, narrow, draw, assert_as_good):
     inputs = [draw(*shape, dtype=narrow), draw(outputs, shape[-1], dtype=narrow), draw(outputs, dtype=narrow) if has_bias else None]
     grad = draw(*shape[:-1], outputs, dtype=narrow)
@@ -120,6 +122,13 @@ def test_gradients_of_more_than_one_block_of_weights(monkeypatch, draw):
 def test_gradcheck(draw):
     inputs = [draw(2, 3, 5, requires_grad=True), draw(4, 5, requires_grad=True), draw(4, requires_grad=True)]
     assert torch.autograd.gradcheck(upcast_linear, inputs)
+
+
+def test_second_derivatives_are_refused(draw):
+    x, weight = draw(3, 5, requires_grad=True), draw(4, 5, requires_grad=True)
+    (first,) = torch.autograd.grad(upcast_linear(x, weight).square().sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="upcast_linear has no second derivative"):
+        first.sum().backward()
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16], ids=["f64", "bf16", "f16"])
