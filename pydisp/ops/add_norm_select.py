@@ -10,7 +10,7 @@ CPU: csrc/junction.h, CUDA: kernels/add_norm_select.py, one pass over the rows e
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.index_add import check_update, refuse_gradients
+from pydisp.ops.index_add import check_in_place, check_update
 from pydisp.ops.index_add import reference as index_add_reference
 from pydisp.ops.library import call, define, is_forward_mode, no_second_derivative, on_cuda, wide
 from pydisp.ops.norm_select import check_norm, gradients, or_empty
@@ -65,13 +65,14 @@ def add_norm_select_(
     Args and errors: as add_norm_select; RuntimeError where autograd would have to follow.
     """
     added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index)
-    refuse_gradients("add_norm_select_", residual, update, weight, bias)
+    check_in_place("add_norm_select_", residual, update, weight, bias)
     op = _plain_ if is_forward_mode() else _op_
     return op(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
 
 
 def _checked(op, residual, update, add_index, weight, bias, select_index):
-    added, kept = forms(op, "add_index", add_index, residual), forms(op, "select_index", select_index, residual)
+    added = forms(op, "add_index", add_index, "residual", residual)
+    kept = forms(op, "select_index", select_index, "residual", residual)
     check_update(op, residual, update, added[0])
     check_norm(op, "residual", residual, weight, bias)
     return added, kept

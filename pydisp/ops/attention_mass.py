@@ -12,13 +12,12 @@ the queries in blocks. These are measurements: no gradient goes back, q and k ar
 
 import importlib.util
 import math
-import os
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import LIBRARY, define, wide
+from pydisp.ops.library import LIBRARY, check_tensors, define, may_read_values, wide
 
 MOST_GROUPS = 64  # the bits of an int64
 _ROWS = 64  # queries a block of the reference
@@ -212,12 +211,12 @@ def _check_device(op: str, q: Tensor, **others: Tensor | None) -> None:
 def _check_groups(groups: Tensor, num_groups: int, k: Tensor) -> None:
     if not 1 <= num_groups <= MOST_GROUPS:
         raise ValueError(f"attention_mass: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64 (call again for more).")  # fmt: skip
+    check_tensors("attention_mass", groups=groups)
     if groups.dtype != torch.int64:
         raise TypeError(f"attention_mass: groups is {groups.dtype}; it must be torch.int64, bit c set where a key is in group c.")
     if groups.shape != (k.shape[0], k.shape[2]):
         raise ValueError(f"attention_mass: groups has shape {tuple(groups.shape)}; it must be ({k.shape[0]}, {k.shape[2]}), one for each key.")  # fmt: skip
-    checked = groups.device.type == "cpu" or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")
-    if checked and num_groups < MOST_GROUPS and not torch.compiler.is_compiling() and bool((groups >> num_groups).any()):
+    if num_groups < MOST_GROUPS and may_read_values(groups) and bool((groups >> num_groups).any()):
         raise ValueError(f"attention_mass: groups has bits set from bit {num_groups} on, num_groups is {num_groups}; bit c stands for group c, from 0 to {num_groups - 1}.")  # fmt: skip
 
 

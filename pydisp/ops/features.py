@@ -7,11 +7,12 @@
 
 # D dimensions in all, K kept ones
 
-import os
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pydisp.ops.library import check_tensors, may_read_values
 
 
 class Features(NamedTuple):
@@ -31,9 +32,13 @@ def features(index: Tensor, size: int) -> Features:
     Args:
         index: (K,) int32, sorted, unique, in [0, size); K may be 0.
         size: D.
-    Raises: ValueError for another dtype or shape, and for values that are unsorted, repeated or out of range (on a GPU, where looking
+    Raises: TypeError for another type, ValueError for another dtype or shape, a negative size, and for values that are unsorted, repeated or out of range (on a GPU, where looking
         would wait for the device, only under PYDISP_CHECK=1).
     """
+    if not isinstance(size, (int, torch.SymInt)):
+        raise TypeError(f"features: size is {size!r}, it must be a whole number of dimensions.")
+    if size < 0:
+        raise ValueError(f"features: size is {size}, it must be a number of dimensions, at least 0.")
     check_index("features", "index", index)
     check_values("features", "index", index, size)
     places = index.long()
@@ -45,9 +50,8 @@ def features(index: Tensor, size: int) -> Features:
 
 
 def check_values(op: str, name: str, index: Tensor, size: int) -> None:
-    """Refuse values that are unsorted, repeated or outside [0, size), where looking at them costs no wait (see `features`)."""
-    looks = index.is_cpu or (not index.is_meta and os.environ.get("PYDISP_CHECK", "0") not in ("", "0"))
-    if not looks or index.shape[0] == 0 or torch.compiler.is_compiling():
+    """Refuse values that are unsorted, repeated or outside [0, size), where they may be read."""
+    if index.shape[0] == 0 or not may_read_values(index):
         return
     if index.shape[0] > 1 and bool((index[1:] <= index[:-1]).any()):
         raise ValueError(f"{op}: {name} is not sorted or repeats a value; take it from IndexSet.indices.")
@@ -58,24 +62,36 @@ def check_values(op: str, name: str, index: Tensor, size: int) -> None:
 
 def check_index(op: str, name: str, index: Tensor) -> None:
     """Refuse an index that is no vector of int32. Order and range are checked where its values are at hand."""
+    check_tensors(op, **{name: index})
     if index.dtype != torch.int32 or index.dim() != 1:
         raise ValueError(f"{op}: {name} has dtype {index.dtype} and shape {tuple(index.shape)}, it must be a vector of torch.int32; "
                          "take it from IndexSet.indices.")  # fmt: skip
 
 
-def forms(op: str, name: str, index: Tensor | Features, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Index, inverse and mask as an op's schema wants them, for a tensor `like` (..., D); a bare index has None for the last two.
+def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Index, inverse and mask as an op's schema wants them, for its tensor `of`, `like` (..., D); a bare index has None for the last two.
 
-    Raises: ValueError for another dtype, shape or device, for Features of another D, and for values as in `features`.
+    Raises: TypeError for what is no tensor, ValueError for another dtype, shape or device, for Features of another D, and for values as in
+        `features`.
     """
-    if isinstance(index, Features):
-        index, inverse, mask = index
-        if inverse.shape[0] != like.shape[-1]:
-            raise ValueError(f"{op}: {name} is of {inverse.shape[0]} dimensions, the tensor has {like.shape[-1]}.")
-    else:
-        inverse = mask = None
-        check_index(op, name, index)
-        check_values(op, name, index, like.shape[-1])
-    if index.device != like.device:
-        raise ValueError(f"{op}: {name} is on {index.device}, the tensor on {like.device}; move one of them.")
+    inverse = mask = None
+    try:
+        size, device = like.shape[-1], like.device
+        if isinstance(index, Features):
+            inverse, mask = index.inverse, index.mask
+            index = index.index
+            if inverse.shape[0] != size:
+                raise ValueError(f"{op}: {name} is of {inverse.shape[0]} dimensions, {of} has {size}; make Features of {size}.")
+            mask.shape  # noqa: B018  of no tensor: an error, see below
+        else:
+            check_index(op, name, index)
+            check_values(op, name, index, size)
+        if index.device != device:
+            raise ValueError(f"{op}: {name} is on {index.device}, {of} on {device}; move one of them.")
+    except (AttributeError, IndexError):  # looking for them beforehand would cost every call
+        check_tensors(op, **{of: like})
+        if like.dim() == 0:
+            raise ValueError(f"{op}: {of} has no dimension, it must be (..., D).") from None
+        check_tensors(op, **{f"{name}.index": index, f"{name}.inverse": inverse, f"{name}.mask": mask})
+        raise
     return index, inverse, mask

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pydisp.ops import index_select as _index_select  # noqa: F401  the gradient to the update is a selection
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import call, define, is_forward_mode, on_cuda
+from pydisp.ops.library import FLOATS, call, check_tensors, define, is_forward_mode, on_cuda
 
 
 def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
@@ -27,7 +27,7 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Ten
         repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual and update.
     """
-    index, inverse, mask = forms("index_add", "index", index, residual)
+    index, inverse, mask = forms("index_add", "index", index, "residual", residual)
     check_update("index_add", residual, update, index)
     return call(_op, (residual, update), residual, update, index, inverse, mask)
 
@@ -37,30 +37,39 @@ def index_add_(residual: Tensor, update: Tensor, index: Tensor | Features) -> Te
 
     Args and errors: as index_add; RuntimeError where autograd would have to follow.
     """
-    index, inverse, mask = forms("index_add_", "index", index, residual)
+    index, inverse, mask = forms("index_add_", "index", index, "residual", residual)
     check_update("index_add_", residual, update, index)
-    refuse_gradients("index_add_", residual, update)
+    check_in_place("index_add_", residual, update)
     (_plain_ if is_forward_mode() else _op_)(residual, update, index, inverse, mask)
     return residual
 
 
 def check_update(op: str, residual: Tensor, update: Tensor, index: Tensor) -> None:
     """Refuse an update that has not residual's dtype, device and rows and a column an index."""
-    if update.dtype != residual.dtype or not residual.is_floating_point():
-        raise TypeError(f"{op}: update is {update.dtype}, residual {residual.dtype}; both must be one float dtype.")
+    try:
+        dtype, device = update.dtype, update.device
+    except AttributeError:
+        check_tensors(op, update=update)
+        raise
+    if dtype != residual.dtype or dtype not in FLOATS:
+        raise TypeError(
+            f"{op}: update is {dtype}, residual {residual.dtype}; both must be float16, bfloat16, float32 or float64 and the same."
+        )
     expected = (*residual.shape[:-1], index.shape[0])
     if update.shape != expected:
         raise ValueError(f"{op}: update is {tuple(update.shape)}, it must be {expected} for this residual and {index.shape[0]} indices.")
-    if update.device != residual.device:
-        raise ValueError(f"{op}: update is on {update.device}, residual on {residual.device}; move one of them.")
+    if device != residual.device:
+        raise ValueError(f"{op}: update is on {device}, residual on {residual.device}; move one of them.")
 
 
-def refuse_gradients(op: str, residual: Tensor, *others: Tensor | None) -> None:
-    """Refuse to change `residual` where autograd would have to follow, and tell autograd that it changes."""
+def check_in_place(op: str, residual: Tensor, *others: Tensor | None) -> None:
+    """Refuse to change `residual` where autograd would have to follow or its rows share memory, and tell autograd that it changes."""
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (residual, *others)):
         raise RuntimeError(
             f"{op}: a tensor requires grad, and the form in place has no backward; use {op.removesuffix('_')} or torch.no_grad()."
         )
+    if not residual.is_contiguous() and any(step == 0 and size > 1 for step, size in zip(residual.stride(), residual.shape, strict=True)):
+        raise ValueError(f"{op}: residual is expanded, its rows share memory; change a copy of it (residual.clone()).")
     if not torch.compiler.is_compiling() and not residual.is_inference():
         torch.autograd.graph.increment_version(residual)
 

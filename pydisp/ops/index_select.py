@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import call, define, on_cuda
+from pydisp.ops.library import FLOATS, call, define, on_cuda
 
 
 def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
@@ -25,8 +25,8 @@ def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
         repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradient to x.
     """
-    index, inverse, mask = forms("index_select", "index", index, x)
-    if not x.is_floating_point():
+    index, inverse, mask = forms("index_select", "index", index, "x", x)
+    if x.dtype not in FLOATS:
         raise TypeError(f"index_select: x is {x.dtype}, it must be float16, bfloat16, float32 or float64.")
     return call(_op, (x,), x, index, inverse, mask)
 

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 
 import torch
@@ -43,6 +44,30 @@ def has_kernel(name: str, dispatch_key: str) -> bool:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The dtype the ops compute in: float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
+"""The dtypes the ops compute with."""
+
+
+def may_read_values(tensor: Tensor) -> bool:
+    """Whether an op may look at values, for a check or a choice.
+
+    Not while something traces (torch.compile, make_fx, FakeTensorMode), not where there are none (meta tensors, wrappers), and on a GPU
+    only under PYDISP_CHECK=1, because looking waits for the device.
+    """
+    if torch.compiler.is_compiling() or tensor.is_meta or type(tensor) not in (Tensor, torch.nn.Parameter):
+        return False
+    if torch._C._len_torch_dispatch_stack():  # a mode: it may be one that traces
+        return False
+    return tensor.is_cpu or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")
+
+
+def check_tensors(op: str, **arguments) -> None:
+    """Refuse what is no tensor. For the way to an error: on every call it would cost as much as all other checks."""
+    for name, argument in arguments.items():
+        if not isinstance(argument, Tensor):
+            raise TypeError(f"{op}: {name} is of type {type(argument).__name__}, it must be a tensor.")
 
 
 def is_forward_mode() -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import call, define, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import FLOATS, call, check_tensors, define, no_second_derivative, on_cuda, wide
 
 
 def norm_select(
@@ -38,22 +38,31 @@ def norm_select(
         repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to x, weight and bias, once.
     """
-    index, inverse, mask = forms("norm_select", "index", index, x)
+    index, inverse, mask = forms("norm_select", "index", index, "x", x)
     check_norm("norm_select", "x", x, weight, bias)
     return call(_op, (x, weight, bias), x, weight, bias, index, inverse, mask, eps, weight_offset, center)
 
 
 def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
     """Refuse an x that is no float tensor and vectors that are not its last dimension's."""
-    if not x.is_floating_point():
-        raise TypeError(f"{op}: {name} is {x.dtype}, it must be float16, bfloat16, float32 or float64.")
-    if weight is not None and (weight.shape != x.shape[-1:] or weight.device != x.device):
-        _refuse_vector(op, "weight", weight, name, x)
-    if bias is not None and (bias.shape != x.shape[-1:] or bias.device != x.device):
-        _refuse_vector(op, "bias", bias, name, x)
+    dtype = x.dtype
+    if dtype not in FLOATS:
+        raise TypeError(f"{op}: {name} is {dtype}, it must be float16, bfloat16, float32 or float64.")
+    if weight is not None:
+        _check_vector(op, "weight", weight, name, x, dtype)
+    if bias is not None:
+        _check_vector(op, "bias", bias, name, x, dtype)
 
 
-def _refuse_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor) -> None:
+def _check_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor, dtype: torch.dtype) -> None:
+    try:
+        if vector.shape == x.shape[-1:] and vector.device == x.device and (vector.dtype is dtype or vector.dtype in FLOATS):
+            return
+    except AttributeError:
+        check_tensors(op, **{what: vector})
+        raise
+    if vector.dtype not in FLOATS:
+        raise TypeError(f"{op}: {what} is {vector.dtype}, it must be float16, bfloat16, float32 or float64.")
     if vector.device != x.device:
         raise ValueError(f"{op}: {what} is on {vector.device}, {name} on {x.device}; move one of them.")
     raise ValueError(f"{op}: {what} has shape {tuple(vector.shape)}, it must be ({x.shape[-1]},), one value a dimension of {name}.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pydisp.ops import native
-from pydisp.ops.library import define, has_kernel, is_forward_mode, no_second_derivative, wide
+from pydisp.ops.library import FLOATS, check_tensors, define, has_kernel, is_forward_mode, no_second_derivative, wide
 
 NARROW = (torch.bfloat16, torch.float16)
 _WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
@@ -50,7 +50,8 @@ def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    if not x.is_floating_point() or x.element_size() < 2:
+    check_tensors("upcast_linear", x=x, weight=weight, **({} if bias is None else {"bias": bias}))
+    if x.dtype not in FLOATS:
         raise TypeError(f"upcast_linear: x has dtype {x.dtype}; needed is bfloat16, float16, float32 or float64.")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.dtype != x.dtype:

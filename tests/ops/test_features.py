@@ -29,18 +29,49 @@ def test_wrong_values_are_refused(index, message):
         ops.features(torch.tensor(index, dtype=torch.int32), 4)
 
 
+@pytest.mark.parametrize(
+    ("index", "size", "error", "message"),
+    [
+        ([0, 1], 4, TypeError, "index is of type list"),
+        (torch.zeros(0, dtype=torch.int32), -1, ValueError, "size is -1"),
+        (torch.zeros(1, dtype=torch.int32), 40.5, TypeError, "size is 40.5"),
+        (torch.zeros(1, dtype=torch.int32), None, TypeError, "size is None"),
+    ],
+)
+def test_other_arguments_are_refused(index, size, error, message):
+    with pytest.raises(error, match=f"features: {message}"):
+        ops.features(index, size)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda kept: kept._replace(inverse=None), r"index\.inverse is of type NoneType"),
+        (lambda kept: kept._replace(mask=None), r"index\.mask is of type NoneType"),
+        (lambda kept: kept._replace(index=[0, 1]), r"index\.index is of type list"),
+        (lambda kept: ops.Features(kept.index, None, None), r"index\.inverse is of type NoneType"),
+        (tuple, "index is of type tuple"),
+        (lambda kept: kept.index.tolist(), "index is of type list"),
+        (lambda kept: None, "index is of type NoneType"),
+    ],
+)
+def test_what_is_no_index_is_refused(change, message, draw, draw_index):
+    with pytest.raises(TypeError, match=f"norm_select: {message}, it must be a tensor"):
+        ops.norm_select(draw(2, 8), None, None, change(ops.features(draw_index(3, 8), 8)), 1e-6)
+
+
 def test_another_dtype_is_refused():
     with pytest.raises(ValueError, match="vector of torch.int32"):
         ops.features(torch.tensor([0, 1]), 4)
 
 
 def test_features_of_another_width_are_refused(draw, draw_index):
-    with pytest.raises(ValueError, match="index is of 9 dimensions, the tensor has 8"):
+    with pytest.raises(ValueError, match="index is of 9 dimensions, x has 8"):
         ops.norm_select(draw(2, 8), None, None, ops.features(draw_index(3, 9), 9), 1e-6)
 
 
 def test_an_index_on_another_device_is_refused(draw, draw_index):
-    with pytest.raises(ValueError, match="index is on meta, the tensor on cpu"):
+    with pytest.raises(ValueError, match="index is on meta, x on cpu"):
         ops.index_select(draw(2, 8), draw_index(3, 8).to("meta"))
 
 

@@ -85,6 +85,19 @@ def test_lengths_and_dtypes_that_differ_are_refused(draw, draw_index):
             op(draw(2, 7), draw(2, 1), torch.tensor([7], dtype=torch.int32))
 
 
+def test_what_is_no_update_and_an_expanded_residual_are_refused(draw, draw_index):
+    index = draw_index(3, 7)
+    with pytest.raises(TypeError, match="index_add: update is of type list"):
+        ops.index_add(draw(2, 7), [1.0, 2.0, 3.0], index)
+    for residual in (draw(1, 7).expand(2, 7), draw(2, 1).expand(2, 7)):
+        with pytest.raises(ValueError, match="index_add_: residual is expanded"):
+            ops.index_add_(residual, draw(2, 3), index)
+        with pytest.raises(ValueError, match="add_norm_select_: residual is expanded"):
+            ops.add_norm_select_(residual, draw(2, 3), index, None, None, index, 1e-6)
+        assert torch.equal(ops.index_add(residual, torch.zeros(2, 3, dtype=torch.float64), index), residual)
+    ops.index_add_(draw(1, 7).expand(1, 7), draw(1, 3), index)
+
+
 def test_in_place_refuses_what_needs_a_gradient_and_tells_autograd(draw, draw_index):
     index = draw_index(3, 7)
     with pytest.raises(RuntimeError, match="index_add_: a tensor requires grad"):

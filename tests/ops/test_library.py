@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pydisp import ops
 
@@ -65,3 +67,40 @@ def test_forward_mode_tangents_are_those_of_torch(name, way, draw):
     with context():
         found = torch.compile(run, backend="eager")(op) if way == "compiled" else run(op)
         torch.testing.assert_close(found, run(by_torch))
+
+
+READERS = {
+    "a bare index": lambda x, index: ops.norm_select(x, None, None, index, 1e-6),
+    "features": lambda x, index: ops.norm_select(x, None, None, ops.features(index, 5), 1e-6),
+    "groups": lambda x, index: ops.attention_mass(x[None, None], x[None, None], index.long()[None, :2] % 2, num_groups=1).mass_sum,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("way", ["fake", "make_fx", "make_fx of fakes", "make_fx of symbols", "export"])
+def test_values_are_not_read_while_tracing(name, way, draw):
+    function, x = READERS[name], draw(2, 5, dtype=torch.float32)
+    wanted = function(x, INDEX)
+    if way == "fake":
+        with FakeTensorMode() as mode:
+            found = function(mode.from_tensor(x), mode.from_tensor(INDEX))
+        assert found.shape == wanted.shape and found.dtype == wanted.dtype
+        return
+    if way == "export":
+
+        class Model(torch.nn.Module):
+            def forward(self, x, index):
+                return function(x, index)
+
+        traced = torch.export.export(Model(), (x, INDEX)).module()
+    else:
+        kind = {"make_fx": "real", "make_fx of fakes": "fake", "make_fx of symbols": "symbolic"}[way]
+        traced = make_fx(function, tracing_mode=kind)(x, INDEX)
+    torch.testing.assert_close(traced(x, INDEX), wanted)
+
+
+def test_values_are_read_where_nothing_traces():
+    with pytest.raises(ValueError, match="bits set from bit 1 on"):
+        ops.attention_mass(torch.ones(1, 1, 2, 5), torch.ones(1, 1, 2, 5), torch.full((1, 2), 2), num_groups=1)
+    with pytest.raises(ValueError, match="not sorted"):
+        ops.features(torch.nn.Parameter(torch.tensor([2, 1], dtype=torch.int32), requires_grad=False), 5)

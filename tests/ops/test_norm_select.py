@@ -124,6 +124,45 @@ def test_bad_input_is_refused(draw, draw_index):
             ops.norm_select(draw(2, 4), *vectors, draw_index(2, 4), 1e-6)
 
 
+@pytest.mark.parametrize("name", ["weight", "bias"])
+@pytest.mark.parametrize(
+    "vector", [torch.ones(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool), [1.0] * 4], ids=["int", "bool", "list"]
+)
+def test_vectors_of_another_kind_are_refused(name, vector, draw, draw_index):
+    with pytest.raises(TypeError, match=f"norm_select: {name} is (torch.int64|torch.bool|of type list), it must be"):
+        ops.norm_select(draw(2, 4), **{"weight": None, "bias": None, name: vector}, index=draw_index(2, 4), eps=1e-6)
+    with pytest.raises(TypeError, match=f"add_norm_select: {name} is"):
+        index = draw_index(2, 4)
+        ops.add_norm_select(draw(2, 4), draw(2, 2), index, *((vector, None) if name == "weight" else (None, vector)), index, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (None, TypeError, "is of type NoneType, it must be a tensor"),
+        ([1.0, 2.0], TypeError, "is of type list, it must be a tensor"),
+        (torch.tensor(1.0), ValueError, "has no dimension"),
+        (torch.ones(2, 4).to(torch.float8_e4m3fn), TypeError, "(is|residual) torch.float8_e4m3fn"),
+    ],
+    ids=["none", "list", "0-d", "float8"],
+)
+def test_other_streams_are_refused(x, error, message, draw, draw_index):
+    index, update = draw_index(2, 4), draw(2, 2)
+    if error is TypeError and isinstance(x, torch.Tensor):
+        update = update.to(x.dtype)
+    calls = {
+        "norm_select: x": lambda: ops.norm_select(x, None, None, index, 1e-6),
+        "index_select: x": lambda: ops.index_select(x, index),
+        "index_add: (residual|update)": lambda: ops.index_add(x, update, index),
+        "index_add_: (residual|update)": lambda: ops.index_add_(x, update, index),
+        "add_norm_select: (residual|update)": lambda: ops.add_norm_select(x, update, index, None, None, index, 1e-6),
+        "add_norm_select_: (residual|update)": lambda: ops.add_norm_select_(x, update, index, None, None, index, 1e-6),
+    }
+    for start, call in calls.items():
+        with pytest.raises(error, match=f"^{start}.*{message}"):
+            call()
+
+
 def test_index_of_another_dtype_or_shape_is_refused(draw):
     x = draw(2, 4)
     for index in (torch.tensor([0, 1]), torch.zeros(1, 1, dtype=torch.int32)):

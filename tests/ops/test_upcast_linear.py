@@ -181,6 +181,9 @@ def test_random_shapes(rows, inputs, outputs, seed, kind):
 
 BAD = {
     "x of whole numbers": (lambda x, w, b: (x.int(), w, b), TypeError, "x has dtype torch.int32"),
+    "x of eight bits": (lambda x, w, b: (x.to(torch.float8_e5m2), w, b), TypeError, "x has dtype torch.float8_e5m2"),
+    "no x": (lambda x, w, b: (None, w, b), TypeError, "x is of type NoneType"),
+    "a list as bias": (lambda x, w, b: (x, w, b.tolist()), TypeError, "bias is of type list"),
     "another weight dtype": (lambda x, w, b: (x, w.float(), b), TypeError, "weight has dtype torch.float32"),
     "another bias dtype": (lambda x, w, b: (x, w, b.float()), TypeError, "bias has dtype torch.float32"),
     "other inputs": (lambda x, w, b: (x[:, :4], w, b), ValueError, r"x has shape \(2, 4\) and weight \(3, 5\)"),
