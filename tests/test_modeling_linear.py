@@ -66,6 +66,18 @@ def test_everything_else_is_torch_s_linear(served, monkeypatch):
     assert served == []
 
 
+@pytest.mark.parametrize("kind", NARROW, ids=["bf16", "f16"])
+@pytest.mark.parametrize("cast", NARROW, ids=["to_bf16", "to_f16"])
+def test_autocast_decides_on_the_dtype_as_for_torch_s_linear(kind, cast, served):
+    module, x = made(kind), torch.randn(2, 6).to(kind)
+    for run in (module, torch.compile(module, fullgraph=True, backend="aot_eager")):
+        served.clear()
+        with torch.autocast("cpu", dtype=cast):
+            found, wanted = run(x), F.linear(x, module.weight, module.bias)
+        assert found.dtype == wanted.dtype == cast and served == ([kind] if kind == cast else [])
+        torch.testing.assert_close(found, wanted, rtol=2**-7, atol=2**-7)
+
+
 class Quantized(torch.Tensor):
     """A weight of its own kind, as torchao's are: it answers torch.nn.functional.linear itself."""
 

@@ -11,7 +11,7 @@ class UpcastLinear(nn.Linear):
     """An nn.Linear in everything but its speed; see `pydisp.ops.upcast_linear`.
 
     Plain tensors in a dtype of FASTER on a CPU are multiplied by upcast_linear. Everything else goes to torch's linear: other devices and
-    dtypes, and weights that are tensors of their own kind (quantized or distributed ones).
+    dtypes, torch.autocast in another dtype, and weights that are tensors of their own kind (quantized or distributed ones).
     """
 
     faster: frozenset[torch.dtype] = FASTER
@@ -20,7 +20,8 @@ class UpcastLinear(nn.Linear):
         weight = self.weight
         dtype = x.dtype
         if dtype in self.faster and weight.dtype is dtype and x.is_cpu and weight.is_cpu and type(weight) in (nn.Parameter, Tensor):
-            return unchecked(x, weight, self.bias)
+            if not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is dtype:
+                return unchecked(x, weight, self.bias)
         return F.linear(x, weight, self.bias)
 
 
