@@ -19,9 +19,9 @@ class UpcastLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
         dtype = x.dtype
-        if dtype in self.faster and weight.dtype is dtype and x.is_cpu and weight.is_cpu and type(weight) in (nn.Parameter, Tensor):
-            if not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is dtype:
-                return unchecked(x, weight, self.bias)
+        is_served = dtype in self.faster and weight.dtype is dtype and x.is_cpu and weight.is_cpu and type(weight) in (nn.Parameter, Tensor)
+        if is_served and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is dtype):
+            return unchecked(x, weight, self.bias)
         return F.linear(x, weight, self.bias)
 
 

@@ -80,7 +80,7 @@ def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
 
     That layer is Python: on one token of D = 2048 it takes 12 us, the norm itself 7 (float32, Zen 3). Forward-mode AD takes the reference.
     """
-    if is_forward_mode():
+    if forward_ad._current_level >= 0:
         return REFERENCES[op](*arguments)
     if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
         return op(*arguments)

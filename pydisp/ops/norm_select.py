@@ -45,22 +45,22 @@ def norm_select(
 
 def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
     """Refuse an x that is no float tensor and vectors that are not its last dimension's."""
-    dtype = x.dtype
+    dtype, shape, device = x.dtype, x.shape[-1:], x.device
     if dtype not in FLOATS:
         raise TypeError(f"{op}: {name} is {dtype}, it must be float16, bfloat16, float32 or float64.")
-    if weight is not None:
-        _check_vector(op, "weight", weight, name, x, dtype)
-    if bias is not None:
-        _check_vector(op, "bias", bias, name, x, dtype)
+    for what, vector in (("weight", weight), ("bias", bias)):
+        if vector is None:
+            continue
+        try:
+            is_right = vector.shape == shape and vector.device == device and (vector.dtype is dtype or vector.dtype in FLOATS)
+        except AttributeError:
+            check_tensors(op, **{what: vector})
+            raise
+        if not is_right:
+            _refuse_vector(op, what, vector, name, x)
 
 
-def _check_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor, dtype: torch.dtype) -> None:
-    try:
-        if vector.shape == x.shape[-1:] and vector.device == x.device and (vector.dtype is dtype or vector.dtype in FLOATS):
-            return
-    except AttributeError:
-        check_tensors(op, **{what: vector})
-        raise
+def _refuse_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor) -> None:
     if vector.dtype not in FLOATS:
         raise TypeError(f"{op}: {what} is {vector.dtype}, it must be float16, bfloat16, float32 or float64.")
     if vector.device != x.device:
