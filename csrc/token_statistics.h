@@ -12,7 +12,7 @@
 namespace pydisp {
 
 // 48 for double: with 64 the results of MKL's AVX2 product depend on where in the block a token stands (its tiles are 6 or 12 wide).
-template <class A> constexpr int64_t kBlockTokens = 64;
+template <class A> constexpr int64_t kBlockTokens = 128;
 template <> inline constexpr int64_t kBlockTokens<double> = 48;
 
 // z = softcap * tanh(scale * (x + bias) / softcap), without softcap (0) scale * (x + bias)

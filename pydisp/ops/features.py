@@ -1,8 +1,8 @@
 """Features: some dimensions of the residual stream, in the three forms that the ops read.
 
-    kept = features(torch.tensor([0, 2, 9], dtype=torch.int32), 12)
-    kept.inverse    # [0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1]
-    kept.mask       # [0b00000101, 0b00000010]
+kept = features(torch.tensor([0, 2, 9], dtype=torch.int32), 12)
+kept.inverse    # [0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1]
+kept.mask       # [0b00000101, 0b00000010]
 """
 
 # D dimensions in all, K kept ones

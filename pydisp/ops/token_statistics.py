@@ -17,8 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import LIBRARY, define, wide
-from pydisp.ops.norm_select import no_second_derivative
+from pydisp.ops.library import LIBRARY, define, no_second_derivative, wide
 
 # Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
 # number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
