@@ -16,6 +16,8 @@ The online softmax is FlashAttention's, https://arxiv.org/abs/2205.14135, the cu
 import torch
 import triton
 import triton.language as tl
+from pydisp.kernels.softcap import capped
+from pydisp.kernels.target import is_hip
 from torch import Tensor
 
 SPLIT_QUERIES = 16  # at most so many queries cannot fill a GPU by themselves: their keys are cut
@@ -28,22 +30,10 @@ _HEADROOM = tl.constexpr(15.0)  # p <= 1, so 2**15 * p stays below float16's 655
 
 
 @triton.jit
-def _capped(x, cap):
-    """cap * tanh(x / cap); near 0 by its series, where 1 - exp loses the digits, and without libdevice, which not every backend has."""
-    y = x / cap
-    e = tl.exp(-2.0 * tl.abs(y))
-    far = (1.0 - e) / (1.0 + e)
-    far = tl.where(y < 0, -far, far)
-    y2 = y * y
-    near = y * (1.0 + y2 * (-1.0 / 3 + y2 * (2.0 / 15 + y2 * (-17.0 / 315 + y2 * (62.0 / 2835)))))
-    return cap * tl.where(tl.abs(y) < 0.3, near, far)
-
-
-@triton.jit
 def _score(product, scale, softcap, HAS_SOFTCAP: tl.constexpr):
     """From q @ k to the logit in units of log 2."""
     if HAS_SOFTCAP:
-        return _capped(product * scale, softcap) * _LOG2E
+        return capped(product * scale, softcap) * _LOG2E
     return product * (scale * _LOG2E)
 
 
@@ -393,14 +383,9 @@ def tile_config(dtype: torch.dtype, head_size: int, of_keys: bool) -> dict[str, 
         return {"BLOCK_N": 32, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2}
     if head_size > 128:
         return {"BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2}
-    if _is_hip():  # local memory ends at 64 KiB; scalar registers run out at 64 streamed keys and at 32 streamed queries
+    if is_hip():  # local memory ends at 64 KiB; scalar registers run out at 64 streamed keys and at 32 streamed queries
         return {"BLOCK_N": 128, "BLOCK_K": 64 if of_keys else 32, "num_warps": 8, "num_stages": 2}
     return {"BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 3}
-
-
-def _is_hip() -> bool:
-    """Whether what Triton compiles for is AMD's; the interpreter has no driver to ask."""
-    return not triton.knobs.runtime.interpret and triton.runtime.driver.active.get_current_target().backend == "hip"
 
 
 def attention_mass(

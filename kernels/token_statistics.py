@@ -17,6 +17,8 @@ The online softmax is the one of https://arxiv.org/abs/1805.02867 (Milakov and G
 import torch
 import triton
 import triton.language as tl
+from pydisp.kernels.softcap import capped
+from pydisp.kernels.target import is_hip
 from torch import Tensor
 
 WORKSPACE_BYTES = 256 * 2**20
@@ -31,25 +33,13 @@ _NO_WORD = tl.constexpr(2**31 - 1)
 
 
 @triton.jit
-def _capped(x, cap):
-    """cap * tanh(x / cap); near 0 by its series, where 1 - exp loses the digits, and without libdevice, which not every backend has."""
-    y = x / cap
-    e = tl.exp(-2.0 * tl.abs(y))
-    far = (1.0 - e) / (1.0 + e)
-    far = tl.where(y < 0, -far, far)
-    y2 = y * y
-    near = y * (1.0 + y2 * (-1.0 / 3 + y2 * (2.0 / 15 + y2 * (-17.0 / 315 + y2 * (62.0 / 2835)))))
-    return cap * tl.where(tl.abs(y) < 0.3, near, far)
-
-
-@triton.jit
 def _logit(product, bias_value, softcap, scale, HAS_BIAS: tl.constexpr, HAS_SOFTCAP: tl.constexpr):
     """From hidden @ weight.T to the logit. One function for every path: rank and ties need the same bits everywhere."""
     if HAS_BIAS:
         product = product + bias_value
     product = product * scale
     if HAS_SOFTCAP:
-        product = _capped(product, softcap)
+        product = capped(product, softcap)
     return product
 
 
@@ -350,13 +340,8 @@ def tile_config(dtype: torch.dtype, keeps_more: bool) -> dict[str, int]:
     """Tile and launch of the tiled form, read off the compiler's registers, spills and shared memory, not timed."""
     if dtype == torch.float32:
         return {"BLOCK_N": 64, "BLOCK_V": 64, "BLOCK_D": 32, "num_warps": 4, "num_stages": 2}
-    stages = 2 if _is_hip() else 3  # AMD's local memory ends at 64 KiB
+    stages = 2 if is_hip() else 3  # AMD's local memory ends at 64 KiB
     return {"BLOCK_N": 128, "BLOCK_V": 128 if keeps_more else 256, "BLOCK_D": 64, "num_warps": 8, "num_stages": stages}
-
-
-def _is_hip() -> bool:
-    """Whether what Triton compiles for is AMD's; the interpreter has no driver to ask."""
-    return not triton.knobs.runtime.interpret and triton.runtime.driver.active.get_current_target().backend == "hip"
 
 
 def workspace_rows(words: int) -> int:

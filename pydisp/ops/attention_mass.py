@@ -10,14 +10,13 @@ the queries in blocks. These are measurements: no gradient goes back, q and k ar
 
 # B batch, H query heads, Hk key heads, Tq queries, Tk keys, Dh head dimension, C groups; s logits, p probabilities
 
-import importlib.util
 import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import LIBRARY, check_tensors, define, may_read_values, wide
+from pydisp.ops.library import check_tensors, define, may_read_values, on_cuda, wide
 
 MOST_GROUPS = 64  # the bits of an int64
 _ROWS = 64  # queries a block of the reference
@@ -332,23 +331,5 @@ _key_op = define(
     fake=_key_fake,
 )
 
-
-def _cuda(q, *arguments):
-    if q.dtype == torch.float64:
-        return reference(q, *arguments)
-    from pydisp.kernels.attention_mass import attention_mass as kernel  # triton is slow to import, so not before it is used
-
-    return kernel(q, *arguments)
-
-
-def _key_cuda(q, *arguments):
-    if q.dtype == torch.float64:
-        return key_reference(q, *arguments)
-    from pydisp.kernels.attention_mass import attention_key_mass as kernel
-
-    return kernel(q, *arguments)
-
-
-if importlib.util.find_spec("triton") is not None:
-    LIBRARY.impl("attention_mass", _cuda, "CUDA")
-    LIBRARY.impl("attention_key_mass", _key_cuda, "CUDA")
+on_cuda("attention_mass", "attention_mass", reference)
+on_cuda("attention_mass", "attention_key_mass", key_reference)

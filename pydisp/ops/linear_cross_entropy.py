@@ -10,13 +10,13 @@ batch it sits in.
 
 # N tokens (all dimensions of targets flattened), D hidden, V vocabulary, E appended rows
 
-import os
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from pydisp.ops.library import is_forward_mode, may_read_values
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
@@ -100,7 +100,7 @@ def linear_cross_entropy(
 
     # int64 before anything is compared: uint8 would turn -100 and sizes above 255 into other numbers
     shape, targets, buckets = targets.shape, targets.reshape(-1).long(), None if buckets is None else buckets.reshape(-1).long()
-    if _reads_values(targets):
+    if targets.numel() and may_read_values(targets):
         _check_values(targets, ignore_index, words, buckets, num_buckets)
     found = TokenStatistics(
         *token_statistics(
@@ -172,7 +172,7 @@ def _check_kinds(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) and (tensor is not None or name in ("hidden", "weight", "targets")):
             raise TypeError(f"linear_cross_entropy: {name} is a {type(tensor).__name__}; it must be a tensor.")
-        if tensor is not None and forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+        if tensor is not None and is_forward_mode() and forward_ad.unpack_dual(tensor).tangent is not None:
             raise NotImplementedError(
                 f"linear_cross_entropy: {name} has a forward-mode tangent, and there is no forward-mode derivative; take F.cross_entropy of "
                 "F.linear where one is needed."
@@ -244,13 +244,6 @@ def _check_options(softcap, logit_scale, label_smoothing, z_loss, ignore_index, 
             f"linear_cross_entropy: buckets are {tuple(buckets.shape)} on {buckets.device}; they must be {tuple(targets.shape)} on "
             f"{targets.device}, as targets are."
         )
-
-
-def _reads_values(targets: Tensor) -> bool:
-    """Whether values may be looked at: not while tracing, and on a GPU only when asked for, because it waits for the device."""
-    if torch.compiler.is_compiling() or type(targets) is not Tensor or targets.is_meta or targets.numel() == 0:
-        return False
-    return targets.device.type == "cpu" or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")
 
 
 def _check_values(targets, ignore_index, words, buckets, num_buckets) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pydisp.ops import native
-from pydisp.ops.library import FLOATS, check_tensors, define, has_kernel, is_forward_mode, no_second_derivative, wide
+from pydisp.ops.library import FLOATS, call, check_tensors, define, has_kernel, no_second_derivative, wide
 
 NARROW = (torch.bfloat16, torch.float16)
 _WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
@@ -38,15 +38,7 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """upcast_linear for a module whose parameters match one another: what is wrong is a RuntimeError, as in torch's linear."""
-    if is_forward_mode():
-        return reference(x, weight, bias)
-    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
-        return _op(x, weight, bias)
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
-        return _op(x, weight, bias)
-    # The autograd kernel is Python and takes longer than the linear of a small layer for one token.
-    with torch._C._AutoDispatchBelowAutograd():
-        return _op(x, weight, bias)
+    return call(_op, (x, weight, bias), x, weight, bias)
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
