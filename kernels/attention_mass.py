@@ -24,8 +24,8 @@ SPLIT_QUERIES = 16  # at most so many queries cannot fill a GPU by themselves: t
 SPLIT_KEYS = 1024  # keys of one cut; by the number of keys alone, so that no batch changes a row
 _LOG2E = tl.constexpr(1.4426950408889634)
 _LN2 = tl.constexpr(0.6931471805599453)
-_NO_SCORE = tl.constexpr(-1.0e37)  # below every score, and finite: -inf minus -inf would be NaN
-_UNDERFLOW = tl.constexpr(-200.0)  # exp2 of it is 0 in float32 even 2**15 times too large, and 0 times it is 0
+_NO_SCORE = tl.constexpr(-3.4028234663852886e38)  # above no finite score, and finite itself: -inf minus -inf would be NaN
+_UNDERFLOW = tl.constexpr(-200.0)  # exp2 of it is 0 in float32 even 2**15 times too large, and 0 times it is 0, which 0 times -inf is not
 _HEADROOM = tl.constexpr(15.0)  # p <= 1, so 2**15 * p stays below float16's 65504, and what float16 drops is 2**15 times smaller
 
 
@@ -70,12 +70,11 @@ def _sweep(
         if key_mask is not None:
             score = tl.where((tl.load(key_mask + inside) != 0)[None, :], score, float("-inf"))
         new = tl.maximum(highest, tl.max(score, 1))
-        shrink = tl.exp2(highest - new)
-        distance = score - new[:, None]
-        if EDGE or key_mask is not None:
-            distance = tl.maximum(distance, _UNDERFLOW, propagate_nan=tl.PropagateNan.ALL)
+        down = tl.maximum(highest - new, _UNDERFLOW)
+        shrink = tl.exp2(down)
+        distance = tl.maximum(score - new[:, None], _UNDERFLOW, propagate_nan=tl.PropagateNan.ALL)
         p = tl.exp2(distance + _HEADROOM)
-        slope = shrink * (slope + (highest - new) * total) + tl.sum(p * distance, 1)
+        slope = shrink * (slope + down * total) + tl.sum(p * distance, 1)
         total = total * shrink + tl.sum(p, 1)
         bits = tl.load(groups + inside)
         if BLOCK_C <= 32:
@@ -101,9 +100,11 @@ def _store_rows(
     tl.store(maximum_out + row, maximum, mask=inside)
     if HAS_SINK:
         new = tl.maximum(highest, sink)
-        shrink = tl.exp2(highest - new)
-        own = tl.exp2(tl.maximum(sink - new, _UNDERFLOW) + _HEADROOM)
-        slope = shrink * (slope + (highest - new) * total) + own * tl.maximum(sink - new, _UNDERFLOW)
+        down = tl.maximum(highest - new, _UNDERFLOW)
+        shrink = tl.exp2(down)
+        own_distance = tl.maximum(sink - new, _UNDERFLOW)
+        own = tl.exp2(own_distance + _HEADROOM)
+        slope = shrink * (slope + down * total) + own * own_distance
         total = total * shrink + own
         mass = mass * shrink[:, None]
         highest = new

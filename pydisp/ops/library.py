@@ -75,6 +75,17 @@ def is_forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
+def refuse_tangents(op: str, instead: str, **tensors) -> None:
+    """NotImplementedError where one of `tensors` has a forward-mode tangent, for an op whose plain form is no way out."""
+    if not is_forward_mode():
+        return
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                f"{op}: {name} has a forward-mode tangent, and there is no forward-mode derivative; take {instead} where one is needed."
+            )
+
+
 def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
     """`op(*arguments)`, past torch's autograd layer where none of `tensors` asks for a gradient.
 

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from pydisp.ops.library import is_forward_mode, may_read_values
+from pydisp.ops.library import may_read_values, refuse_tangents
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
@@ -172,11 +171,7 @@ def _check_kinds(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) and (tensor is not None or name in ("hidden", "weight", "targets")):
             raise TypeError(f"linear_cross_entropy: {name} is a {type(tensor).__name__}; it must be a tensor.")
-        if tensor is not None and is_forward_mode() and forward_ad.unpack_dual(tensor).tangent is not None:
-            raise NotImplementedError(
-                f"linear_cross_entropy: {name} has a forward-mode tangent, and there is no forward-mode derivative; take F.cross_entropy of "
-                "F.linear where one is needed."
-            )
+    refuse_tangents("linear_cross_entropy", "F.cross_entropy of F.linear", **tensors)
 
 
 def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:

@@ -12,7 +12,7 @@ The DISP-LLM paper prints ln(pi1) for logit(pi1): at logits 3 and a linear loss 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import define, wide
+from pydisp.ops.library import define, refuse_tangents, wide
 
 
 def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
@@ -23,12 +23,13 @@ def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
         draws: 0 or 1, logits' shape; drawn with probability sigmoid(logits); gets no gradient.
         temperature: of the relaxation, > 0; the paper's value is 1.
     Returns: draws in logits' dtype.
-    Raises: ValueError if the shapes differ or temperature is not positive.
+    Raises: ValueError if the shapes differ or temperature is not positive; NotImplementedError for a forward-mode tangent.
     """
     if draws.shape != logits.shape:
         raise ValueError(f"reinmax: draws have shape {tuple(draws.shape)}, logits {tuple(logits.shape)}; draw one gate for each logit.")
     if not temperature > 0:
         raise ValueError(f"reinmax: temperature is {temperature}; it must be positive, the paper uses 1.")
+    refuse_tangents("reinmax", "the formula of the module's docstring", logits=logits)
     return _op(logits, draws, float(temperature))
 
 

@@ -194,6 +194,24 @@ def test_large_and_equal_scores(device, generator, queries):
     assert (mass >= 0).all() and (mass <= 1.000001).all()
 
 
+@pytest.mark.parametrize("apart", ["tile", "tiles", "cuts", "sink"])
+@pytest.mark.parametrize("queries", [2, 40])
+def test_logits_further_apart_than_the_largest_float(device, queries, apart):
+    """-inf, their difference in float32, times the 0 that it is the logarithm of."""
+    keys, high = 64, {"tile": 60, "tiles": 48, "cuts": 32, "sink": 0}[apart]
+    q, k = torch.full((1, 1, queries, 1), 1e19), torch.where(torch.arange(keys) < high, -2e19, 2e19)[None, None, :, None]
+    sinks = torch.tensor([-2e38]) if apart == "sink" else None
+    groups = torch.ones(1, keys, dtype=torch.int64)
+    found = run(device, (q, k, groups, 1, False, 0, 1.0, 0.0, sinks, None, None, True))
+    rows = {"rtol": 2e-6, "atol": 2e-6, "check_device": False}
+    torch.testing.assert_close(found[0], torch.ones(1, 1, queries, 1), **rows)
+    torch.testing.assert_close(found[2], torch.full((1, 1, queries), keys - high).log(), **rows)
+    torch.testing.assert_close(found[3], torch.full((1, 1, queries), 2e38), **rows)
+    low = run(device, (q, -k.abs(), groups, 1, False, 0, 1.0, 0.0, None, None, None, True))
+    torch.testing.assert_close(low[0], torch.ones(1, 1, queries, 1), **rows)
+    torch.testing.assert_close(low[3], torch.full((1, 1, queries), -2e38), **rows)
+
+
 @pytest.mark.parametrize("queries", [2, 40])
 def test_a_nan_stays_in_its_rows(device, generator, queries):
     arguments = problem(generator, torch.bfloat16, 1, 2, 1, queries, 50, 16, key_mask="some")

@@ -56,6 +56,11 @@ def test_gradient_survives_large_logits():
     assert (logits.grad[:2] > 0).all() and logits.grad.isfinite().all()
 
 
+def test_a_tangent_is_refused(draw):
+    with pytest.raises(NotImplementedError, match="logits has a forward-mode tangent"):
+        torch.func.jvp(lambda x: ops.reinmax(x, torch.ones(3)), (draw(3),), (draw(3),))
+
+
 def test_opcheck_and_compile(draw):
     logits, draws = draw(5, requires_grad=True), torch.tensor([0.0, 1, 1, 0, 1])
     torch.library.opcheck(torch.ops.pydisp.reinmax.default, (logits, draws, 1.0))
