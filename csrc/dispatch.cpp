@@ -36,6 +36,7 @@ std::atomic<int> in_use{chosen()};
 }  // namespace
 
 Isa isa() { return static_cast<Isa>(in_use.load(std::memory_order_relaxed)); }
+bool supports(Isa set) { return has(static_cast<int>(set)); }
 
 }  // namespace pydisp
 

@@ -8,7 +8,8 @@ namespace pydisp {
 
 enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2 };
 
-Isa isa();  // the set in use
+Isa isa();               // the set in use
+bool supports(Isa set);  // whether this processor runs it
 
 }  // namespace pydisp
 

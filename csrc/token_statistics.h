@@ -1,7 +1,7 @@
 #pragma once
 // token_statistics without its matrix products: passes over one block of logits. No torch here, so the sanitizers can build it alone.
 //
-// A block is (words, kBlockTokens), word after word: tokens lie along the vectors and each token's sums run over its words in one order,
+// A block is (words, tokens), word after word: tokens lie along the vectors and each token's sums run over its words in one order,
 // so nothing depends on where in a block, or in which batch, a token stands. A is float, or double for float64.
 
 #include <cstdint>
@@ -22,12 +22,13 @@ template <class A> struct LogitOptions {
 };
 
 template <class A> struct LogitBlock {
-  A* x;  // (words, stride), the first kBlockTokens of a row; in place
+  A* x;  // (words, stride), the first `tokens` of a row; in place
   int64_t words, stride;
+  int64_t tokens;  // at most kBlockTokens, whole vectors
   LogitOptions<A> options;
 };
 
-// Results are (kBlockTokens,), of this block alone; one that is null is not wanted.
+// Results are (tokens,), of this block alone; one that is null is not wanted.
 template <class A> struct LogitSummary {
   A* highest;
   A* total;     // sum of e^(z - highest)
@@ -39,8 +40,8 @@ template <class A> struct LogitSummary {
 };
 
 template <class A> struct LogitGradient {
-  const A *lse, *grad_lse, *grad_target, *grad_mean;  // (kBlockTokens,); grad_mean is already divided by the number of words
-  const int64_t* target;                              // (kBlockTokens,) row of this block, or anything outside it
+  const A *lse, *grad_lse, *grad_target, *grad_mean;  // (tokens,); grad_mean is already divided by the number of words
+  const int64_t* target;                              // (tokens,) row of this block, or anything outside it
   A* grad_bias;                                       // (words,), added to; or null
 };
 

@@ -58,29 +58,29 @@ template <class A> void transform(const LogitBlock<A>& block) {
   for (int64_t v = 0; v < block.words; ++v) {
     A* row = block.x + v * block.stride;
     const A bias = block.options.bias ? block.options.bias[v] : A(0);
-    for (int64_t j = 0; j < kBlockTokens<A>; j += Lanes<A>::count) store(row + j, logit(load(row + j), bias, block.options));
+    for (int64_t j = 0; j < block.tokens; j += Lanes<A>::count) store(row + j, logit(load(row + j), bias, block.options));
   }
 }
 
-// The tokens go strip by strip, as many vectors as have room in the registers.
-constexpr int64_t kStrip = 4;
+// The tokens go strip by strip, kStrip vectors each: as many as have room in the registers, one at the end.
+constexpr int64_t kWideStrip = 4;
 
 // Calls each(j, s, v, z) for the vectors of the strip at token j: s counts them, v runs over the words.
-template <class A, class Each> PYDISP_INLINE void walk(const LogitBlock<A>& block, int64_t j, Each each) {
+template <int64_t kStrip, class A, class Each> PYDISP_INLINE void walk(const LogitBlock<A>& block, int64_t j, Each each) {
   for (int64_t v = 0; v < block.words; ++v) {
     const A* row = block.x + v * block.stride + j;
     for (int64_t s = 0; s < kStrip; ++s) each(s, v, load(row + s * Lanes<A>::count));
   }
 }
 
-template <class A, bool kWeighted> PYDISP_INLINE void exponentials(const LogitBlock<A>& block, const LogitSummary<A>& out, int64_t j) {
+template <int64_t kStrip, bool kWeighted, class A> PYDISP_INLINE void exponentials(const LogitBlock<A>& block, const LogitSummary<A>& out, int64_t j) {
   using V = typename Lanes<A>::V;
   V highest[kStrip], total[kStrip], weighted[kStrip];
   // not -infinity: a block of words that are all impossible has no NaN, only a total of 0
   for (int64_t s = 0; s < kStrip; ++s) highest[s] = splat(std::numeric_limits<A>::lowest());
-  walk(block, j, [&](int64_t s, int64_t, V z) { highest[s] = vmax(z, highest[s]); });
+  walk<kStrip>(block, j, [&](int64_t s, int64_t, V z) { highest[s] = vmax(z, highest[s]); });
   for (int64_t s = 0; s < kStrip; ++s) total[s] = weighted[s] = splat(A(0));
-  walk(block, j, [&](int64_t s, int64_t, V z) {
+  walk<kStrip>(block, j, [&](int64_t s, int64_t, V z) {
     const V below = z - highest[s], odds = vexp(below);
     total[s] += odds;
     if (kWeighted) weighted[s] += odds * vmax(below, splat(A(-1000)));  // so that a logit of -infinity adds nothing
@@ -92,42 +92,47 @@ template <class A, bool kWeighted> PYDISP_INLINE void exponentials(const LogitBl
   }
 }
 
-template <class A> PYDISP_INLINE void sums(const LogitBlock<A>& block, A* out, int64_t j) {
+template <int64_t kStrip, class A> PYDISP_INLINE void sums(const LogitBlock<A>& block, A* out, int64_t j) {
   using V = typename Lanes<A>::V;
   V sum[kStrip];
   for (int64_t s = 0; s < kStrip; ++s) sum[s] = splat(A(0));
-  walk(block, j, [&](int64_t s, int64_t, V z) { sum[s] += z; });
+  walk<kStrip>(block, j, [&](int64_t s, int64_t, V z) { sum[s] += z; });
   for (int64_t s = 0; s < kStrip; ++s) store(out + j + s * Lanes<A>::count, sum[s]);
 }
 
-template <class A> PYDISP_INLINE void counts_above(const LogitBlock<A>& block, const A* threshold, A* out, int64_t j) {
+template <int64_t kStrip, class A> PYDISP_INLINE void counts_above(const LogitBlock<A>& block, const A* threshold, A* out, int64_t j) {
   using V = typename Lanes<A>::V;
   V least[kStrip], count[kStrip];
   for (int64_t s = 0; s < kStrip; ++s) least[s] = load(threshold + j + s * Lanes<A>::count), count[s] = splat(A(0));
-  walk(block, j, [&](int64_t s, int64_t, V z) { count[s] += z > least[s] ? splat(A(1)) : splat(A(0)); });
+  walk<kStrip>(block, j, [&](int64_t s, int64_t, V z) { count[s] += z > least[s] ? splat(A(1)) : splat(A(0)); });
   for (int64_t s = 0; s < kStrip; ++s) store(out + j + s * Lanes<A>::count, count[s]);
 }
 
-template <class A> PYDISP_INLINE void first_largest(const LogitBlock<A>& block, A* out, int64_t j) {
+template <int64_t kStrip, class A> PYDISP_INLINE void first_largest(const LogitBlock<A>& block, A* out, int64_t j) {
   using V = typename Lanes<A>::V;
   V highest[kStrip], word[kStrip];
   for (int64_t s = 0; s < kStrip; ++s) highest[s] = splat(-std::numeric_limits<A>::infinity()), word[s] = splat(A(0));
-  walk(block, j, [&](int64_t s, int64_t v, V z) {
+  walk<kStrip>(block, j, [&](int64_t s, int64_t v, V z) {
     word[s] = z > highest[s] ? splat(A(v)) : word[s];
     highest[s] = vmax(z, highest[s]);
   });
   for (int64_t s = 0; s < kStrip; ++s) store(out + j + s * Lanes<A>::count, word[s]);
 }
 
+template <int64_t kStrip, class A> PYDISP_INLINE void summarise_strip(const LogitBlock<A>& block, const LogitSummary<A>& out, int64_t j) {
+  if (out.weighted) exponentials<kStrip, true>(block, out, j);
+  else exponentials<kStrip, false>(block, out, j);
+  if (out.sum) sums<kStrip>(block, out.sum, j);
+  if (out.above) counts_above<kStrip>(block, out.threshold, out.above, j);
+  if (out.best) first_largest<kStrip>(block, out.best, j);
+}
+
 template <class A> void summarise(const LogitBlock<A>& block, const LogitSummary<A>& out) {
   if (!is_plain(block.options)) transform(block);
-  for (int64_t j = 0; j < kBlockTokens<A>; j += kStrip * Lanes<A>::count) {
-    if (out.weighted) exponentials<A, true>(block, out, j);
-    else exponentials<A, false>(block, out, j);
-    if (out.sum) sums(block, out.sum, j);
-    if (out.above) counts_above(block, out.threshold, out.above, j);
-    if (out.best) first_largest(block, out.best, j);
-  }
+  constexpr int64_t wide = kWideStrip * Lanes<A>::count;
+  int64_t j = 0;
+  for (; j + wide <= block.tokens; j += wide) summarise_strip<kWideStrip>(block, out, j);
+  for (; j < block.tokens; j += Lanes<A>::count) summarise_strip<1>(block, out, j);
 }
 
 template <class A, bool kPlain> PYDISP_INLINE void softmax_gradient(const LogitBlock<A>& block, const LogitGradient<A>& given) {
@@ -136,7 +141,7 @@ template <class A, bool kPlain> PYDISP_INLINE void softmax_gradient(const LogitB
     A* row = block.x + v * block.stride;
     const A bias = block.options.bias ? block.options.bias[v] : A(0);
     V sum = splat(A(0));
-    for (int64_t j = 0; j < kBlockTokens<A>; j += Lanes<A>::count) {
+    for (int64_t j = 0; j < block.tokens; j += Lanes<A>::count) {
       const V z = kPlain ? load(row + j) : logit(load(row + j), bias, block.options);
       V grad = vexp(z - load(given.lse + j)) * load(given.grad_lse + j) + load(given.grad_mean + j);
       if (!kPlain) grad *= slope(z, block.options);
@@ -149,14 +154,14 @@ template <class A, bool kPlain> PYDISP_INLINE void softmax_gradient(const LogitB
 
 template <class A> void differentiate(const LogitBlock<A>& block, const LogitGradient<A>& given) {
   A at_target[kBlockTokens<A>];
-  for (int64_t j = 0; j < kBlockTokens<A>; ++j) {
+  for (int64_t j = 0; j < block.tokens; ++j) {
     const int64_t v = given.target[j];
     at_target[j] = v >= 0 && v < block.words ? block.x[v * block.stride + j] : A(0);
   }
   if (is_plain(block.options)) softmax_gradient<A, true>(block, given);
   else softmax_gradient<A, false>(block, given);
   const LogitOptions<A>& options = block.options;
-  for (int64_t j = 0; j < kBlockTokens<A>; ++j) {
+  for (int64_t j = 0; j < block.tokens; ++j) {
     const int64_t v = given.target[j];
     if (v < 0 || v >= block.words) continue;
     A grad = given.grad_target[j] * options.scale;

@@ -20,7 +20,7 @@ from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
 # memory between forward and backward.
-KEEP_BYTES = 80 << 20
+KEEP_BYTES = 76 << 20
 _SUM_TOKENS = 1024  # losses that one row of a sum takes, whatever the batch
 REDUCTIONS = ("none", "sum", "mean", "buckets")
 

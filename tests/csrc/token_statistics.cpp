@@ -22,8 +22,7 @@ template <class A> void check_near(A found, double exact, double tolerance, cons
         int(token), int(words), double(found), exact);
 }
 
-template <class A> void check_block(Random& random, int64_t words, int64_t stride, bool has_bias, A scale, A softcap) {
-  constexpr int64_t R = kBlockTokens<A>;
+template <class A> void check_block(Random& random, int64_t words, int64_t R, int64_t stride, bool has_bias, A scale, A softcap) {
   const double tolerance = sizeof(A) == 8 ? 1e-12 : 2e-5;
   const auto x = exactly<A>((words - 1) * stride + R), copy = exactly<A>((words - 1) * stride + R), bias = exactly<A>(words);
   for (int64_t i = 0; i < (words - 1) * stride + R; ++i) x[i] = copy[i] = A(4 * random.normal());
@@ -38,7 +37,7 @@ template <class A> void check_block(Random& random, int64_t words, int64_t strid
   A* const out = results.get();
   // the last word's own logit where nothing changes it, as a target's is: a word is not above itself
   for (int64_t j = 0; j < R; ++j) threshold[j] = !has_bias && scale == 1 && softcap == 0 ? x[(words - 1) * stride + j] : A(random.normal());
-  summarise(LogitBlock<A>{x.get(), words, stride, options},
+  summarise(LogitBlock<A>{x.get(), words, stride, R, options},
             LogitSummary<A>{out, out + R, out + 2 * R, out + 3 * R, out + 4 * R, out + 5 * R, threshold.get()});
   for (int64_t j = 0; j < R; ++j) {
     double highest = -INFINITY, total = 0, weighted = 0, sum = 0;
@@ -71,7 +70,7 @@ template <class A> void check_block(Random& random, int64_t words, int64_t strid
   }
   for (int64_t v = 0; v < words; ++v) grad_bias[v] = A(v);
   for (int64_t i = 0; i < (words - 1) * stride + R; ++i) x[i] = copy[i];
-  differentiate(LogitBlock<A>{x.get(), words, stride, options},
+  differentiate(LogitBlock<A>{x.get(), words, stride, R, options},
                 LogitGradient<A>{given.get(), given.get() + R, given.get() + 2 * R, given.get() + 3 * R, target.get(), grad_bias.get()});
   for (int64_t v = 0; v < words; ++v) {
     double row = double(v);
@@ -91,7 +90,7 @@ template <class A> void check_extremes() {
   x[2 * R + 1] = A(5);                             // one possible word
   x[2] = x[R + 2] = std::numeric_limits<A>::max() / 2;  // two large ones
   x[3] = std::numeric_limits<A>::quiet_NaN();
-  summarise(LogitBlock<A>{x.data(), 3, R, {nullptr, A(1), A(0)}},
+  summarise(LogitBlock<A>{x.data(), 3, R, R, {nullptr, A(1), A(0)}},
             LogitSummary<A>{&out[0], &out[R], &out[2 * R], &out[3 * R], &out[4 * R], &out[5 * R], threshold.data()});
   CHECK(out[R] == 0 && out[2 * R] == 0 && out[5 * R] == 0, "a token without any possible word");
   CHECK(out[1] == 5 && out[R + 1] == 1 && out[2 * R + 1] == 0 && out[5 * R + 1] == 2, "a token with one possible word");
@@ -113,12 +112,12 @@ template <class T> void check_conversions(void (*widen)(const T*, float*, int64_
 template <class A> void check_all(Random& random) {
   for (const int64_t words : {1, 2, 7, 128, 301})
     for (const int64_t extra : {0, 3, 64}) {
-      const int64_t stride = kBlockTokens<A> + extra;
-      check_block<A>(random, words, stride, false, A(1), A(0));
-      check_block<A>(random, words, stride, true, A(1), A(0));
-      check_block<A>(random, words, stride, false, A(-0.5), A(0));
-      check_block<A>(random, words, stride, true, A(0.7), A(3));
-      check_block<A>(random, words, stride, false, A(0.01), A(30));
+      const int64_t all = kBlockTokens<A>, tokens = extra == 3 ? 16 : extra == 64 ? all - 16 : all, stride = all + extra;
+      check_block<A>(random, words, tokens, stride, false, A(1), A(0));
+      check_block<A>(random, words, tokens, stride, true, A(1), A(0));
+      check_block<A>(random, words, tokens, stride, false, A(-0.5), A(0));
+      check_block<A>(random, words, tokens, stride, true, A(0.7), A(3));
+      check_block<A>(random, words, tokens, stride, false, A(0.01), A(30));
     }
   check_extremes<A>();
 }
