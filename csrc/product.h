@@ -26,8 +26,8 @@ constexpr int64_t kProductRoom = kTileRows * (kDepth + 16);
 template <class T> struct ProductOf {
   // Panels of columns that lie as rows of depth values; the last one is filled up with zeros.
   void (*pack)(const T* columns, int64_t stride, int64_t count, int64_t depth, float* panels);
-  // out (count, end - begin) = rows (count, depth) times the columns [begin, end) of `packed` ones; all three are multiples of panel, and
-  // room has kProductRoom floats.
+  // out (count, whole panels) = rows (count, depth) times the columns [begin, end) of `packed` ones; begin and packed are multiples of
+  // panel, columns from end on are those of the panel or 0, and room has kProductRoom floats.
   void (*multiply)(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
                    int64_t end, float* out, int64_t out_stride, float* room);
 };

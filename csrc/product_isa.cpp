@@ -62,10 +62,80 @@ PYDISP_INLINE void partial_tile(int64_t count, const float* rows, const float* p
   }
 }
 
+#if defined(PYDISP_AVX2)
+constexpr int kFewGroups = 2;  // of kWidth rows each: with one, the chain of sums takes longer than memory
+
+PYDISP_INLINE void transpose(Floats x[8]) {
+  __m256 pairs[8], fours[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(__m256(x[i]), __m256(x[i + 1]));
+    pairs[i + 1] = _mm256_unpackhi_ps(__m256(x[i]), __m256(x[i + 1]));
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      fours[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0x44);
+      fours[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0xee);
+    }
+  for (int i = 0; i < 4; ++i) {
+    x[i] = Floats(_mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20));
+    x[i + 4] = Floats(_mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31));
+  }
+}
+
+// The first C columns of a panel, rows along the vectors: every row is read once. The sums are a tile's, to the bit.
+template <int C, class T>
+void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
+                  float* out, int64_t out_stride) {
+  constexpr int64_t kRows = kFewGroups * kWidth;
+  for (int64_t r = 0; r < count; r += kRows) {
+    const T* row[kRows];
+    for (int64_t k = 0; k < kRows; ++k) row[k] = rows + std::min(r + k, count - 1) * stride;
+    Floats total[kFewGroups][C];
+    for (int64_t d = 0; d < depth || d == 0; d += kDepth) {
+      const int64_t part = std::min(kDepth, depth - d);
+      const float* columns = panels + d * packed + begin * part;
+      Floats sum[kFewGroups][C];
+      for (int g = 0; g < kFewGroups; ++g)
+        for (int c = 0; c < C; ++c) sum[g][c] = zeros();
+      const auto step = [&](int64_t i, int64_t values, auto load_at) __attribute__((always_inline)) {
+        for (int g = 0; g < kFewGroups; ++g) {
+          Floats x[kWidth];
+          for (int k = 0; k < kWidth; ++k) x[k] = load_at(row[g * kWidth + k] + d + i);
+          transpose(x);
+          for (int k = 0; k < kWidth; ++k)
+            if (k < values)
+              for (int c = 0; c < C; ++c) sum[g][c] = fma(x[k], splat(columns[(i + k) * kPanel + c]), sum[g][c]);
+        }
+      };
+      int64_t i = 0;
+      for (; i + kWidth <= part; i += kWidth) step(i, kWidth, [](const T* from) __attribute__((always_inline)) { return load(from); });
+      if (i < part) step(i, part - i, [&](const T* from) __attribute__((always_inline)) { return load_part(from, part - i); });
+      for (int g = 0; g < kFewGroups; ++g)
+        for (int c = 0; c < C; ++c) total[g][c] = d > 0 ? total[g][c] + sum[g][c] : sum[g][c];
+    }
+    for (int g = 0; g < kFewGroups; ++g)
+      for (int k = 0; k < kWidth && r + g * kWidth + k < count; ++k) {
+        float* to = out + (r + g * kWidth + k) * out_stride;
+        store(to, zeros()), store(to + kWidth, zeros());
+        for (int c = 0; c < C; ++c) to[c] = total[g][c][k];
+      }
+  }
+}
+#endif
+
 template <class T>
 void multiply(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin, int64_t end,
               float* out, int64_t out_stride, float* room) {
   static_assert(kProductRoom == kTileRows * kRoomStride);
+#if defined(PYDISP_AVX2)
+  switch (end - begin) {
+    case 1: return multiply_few<1>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
+    case 2: return multiply_few<2>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
+    case 3: return multiply_few<3>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
+    case 4: return multiply_few<4>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
+  }
+#endif
+  end = (end + kPanel - 1) / kPanel * kPanel;
   for (int64_t first = begin; first < end; first += kColumns) {
     const int64_t last = std::min(first + kColumns, end);
     for (int64_t d = 0; d < depth || d == 0; d += kDepth) {

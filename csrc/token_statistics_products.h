@@ -4,7 +4,7 @@
 // A token's result must be the same in every batch. A BLAS may round otherwise for another shape: torch's product has kBlockTokens tokens,
 // the last ones filled up with zeros, and as many words as their block of the vocabulary. 128 tokens: at 512 tokens the loss takes 0.93 to
 // 0.95 of one bare product, with 64 0.98, with 32 more than 1.1 (AVX2, float, D = 1024, V = 128,256); a single token pays for all of them.
-// The product of product_isa.cpp does not look at the shape, and a panel of 16 is all that a single token pays for. Blocks of words are
+// The product of product_isa.cpp does not look at the shape, and up to four tokens read every word once. Blocks of words are
 // merged in their order, whichever thread computed them.
 
 #include <algorithm>
@@ -61,7 +61,7 @@ template <class T> class PanelProduct {
   int64_t wide(int64_t count) const { return rounded_up(count, all_.panel); }
   int64_t columns(int64_t count) const { return wide(std::min(count, kR)); }
   void take(int64_t begin, int64_t end) {
-    begin_ = begin;
+    begin_ = begin, end_ = end;
     packed_ = wide(end - begin);
     panels_ = Room<float>(packed_ * problem_.D);
     const int64_t stride = problem_.hidden.stride(0);
@@ -69,9 +69,8 @@ template <class T> class PanelProduct {
   }
   const Words<T>& prepare(const Words<T>& words, const Work&) const { return words; }
   void multiply(const Words<T>& words, int64_t token, int64_t columns, float* x, int64_t stride, const Work& work) const {
-    const int64_t first = token - begin_;
-    product_.multiply(words.rows, words.stride, words.count, problem_.D, panels_.get(), packed_, first, first + columns, x, stride,
-                      work.get());
+    const int64_t first = token - begin_, last = std::min(first + columns, end_ - begin_);
+    product_.multiply(words.rows, words.stride, words.count, problem_.D, panels_.get(), packed_, first, last, x, stride, work.get());
   }
 
  private:
@@ -82,7 +81,7 @@ template <class T> class PanelProduct {
   const Problem<T, float>& problem_;
   const ProductKernels& all_;
   const ProductOf<T>& product_;
-  int64_t limit_, begin_ = 0, packed_ = 0;
+  int64_t limit_, begin_ = 0, end_ = 0, packed_ = 0;
   Room<float> panels_;
 };
 
