@@ -123,8 +123,9 @@ def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
         f"{' and '.join(map(str, threads))} CPU thread{'s' * (threads != [1])}; {versions}; commit {', '.join(commits)}; "
         f"{', '.join(sorted({case['date'] for case in cases}))}.",
     ]
-    if result.get("goals"):
-        parts += ["### Goals", goals.table(result["goals"])]
+    judged = goals.judge(result["cases"], machine)
+    if any(line["value"] is not None for line in judged):
+        parts += ["### Goals", goals.table(judged)]
     if "checks" in result:
         lines = result["checks"]
         parts.append(

@@ -1,6 +1,6 @@
 """Results files: bench/results/<device>-<isa>.json, one a device and instruction set, each case with the commit that it was measured at.
 
-{"format": "pydisp-bench-1", "machine": {...}, "cases": {"norm_select[...]": {..., "commit": "0123abcd4567", "date": "2026-11-21"}}, "goals": [...]}
+{"format": "pydisp-bench-1", "machine": {...}, "cases": {"norm_select[...]": {..., "commit": "0123abcd4567", "date": "2026-11-21"}}}
 """
 
 import json
@@ -23,18 +23,13 @@ def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{file_stem(machine)}.json"
-    found = read(file) if file.is_file() else {"format": FORMAT, "cases": {}, "goals": []}
+    found = read(file) if file.is_file() else {"format": FORMAT, "cases": {}}
     run = {name: machine[name] for name in _OF_THE_RUN}
     found["machine"] = machine
     known = found["cases"] | {record["id"]: record | run for record in records}
     found["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
     _write(file, found | more)
     return file
-
-
-def keep_goals(file: Path, lines: list[dict]) -> None:
-    """Put the judged goals (goals.judge) into a results file, in place of those there."""
-    _write(file, read(file) | {"goals": lines})
 
 
 def read(file: Path) -> dict:

@@ -110,6 +110,13 @@ def build(source: Source, names: Sequence[str] = NAMES) -> dict[str, nn.Module]:
     return {name: made[name]() for name in names}
 
 
+def _parameters(config) -> int:
+    import transformers
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in transformers.AutoModelForCausalLM.from_config(config).parameters())
+
+
 def check_memory(source: Source) -> None:
     """Refuse, before anything is built, what would not fit into memory: dense and pruned weights stand side by side.
 
@@ -129,7 +136,8 @@ def check_memory(source: Source) -> None:
     else:
         config = load_config(source.folder)
         stock_config(config)  # refuses what is not pruned
-        values = 2 * config.pydisp["dense_parameters"]["total"]
+        values = config.pydisp["dense_parameters"]["total"]
+        values += _parameters(load_config(source.against)) if source.against else values
     needed = values * dtype.itemsize + _SLACK_BYTES
     if free is not None and needed > free:
         raise ValueError(

@@ -280,6 +280,18 @@ def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeyp
     assert status == 1 and "measures the memory of unpruned failed" in one_sentence(err)
 
 
+def test_the_model_to_compare_with_counts(folder, tmp_path, monkeypatch):
+    import transformers
+
+    large = transformers.LlamaConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=4, vocab_size=1000, num_attention_heads=8)
+    large.save_pretrained(tmp_path / "large")
+    monkeypatch.setattr(speed, "free_bytes", lambda _device: (1 << 29) + (100 << 20))
+    speed.check_memory(Source(folder=str(folder[0])))
+    with pytest.raises(ValueError, match="side by side"):
+        speed.check_memory(Source(folder=str(folder[0]), against=str(tmp_path / "large")))
+
+
+
 def test_too_many_tokens_are_refused_before_anything_is_built(folder, tiny_shape, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("built or measured")
