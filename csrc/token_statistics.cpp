@@ -48,8 +48,10 @@ template <class T, class M, class Product> class Sweep {
       guess_targets();
       sweep();
       bool same = true;
-      for (int64_t i = 0; i < end_ - begin_; ++i)
-        if (problem_.target(begin_ + i) >= 0 && threshold_[i] != running_[i].target) threshold_[i] = running_[i].target, same = false;
+      for (int64_t i = 0; i < end_ - begin_; ++i) {
+        const A found = running_[i].target;  // NaN: nothing is above it, whatever was guessed
+        if (problem_.target(begin_ + i) >= 0 && threshold_[i] != found && found == found) threshold_[i] = found, same = false;
+      }
       if (!same) {
         std::fill(running_.begin(), running_.end(), Running{});
         sweep();

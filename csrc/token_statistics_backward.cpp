@@ -29,7 +29,7 @@ template <class T, class M> class Backward {
   static constexpr bool kMayHavePanels = std::is_same_v<M, float>;
   using Panels = PanelProduct<std::conditional_t<kMayHavePanels, T, float>>;
   static constexpr bool kDirect = std::is_same_v<T, A>;  // products are added up right in the result
-  static constexpr int64_t kChunk = 2 * kR;  // tokens of one product: no loss is read off these, so fewer and larger ones serve
+  static constexpr int64_t kChunk = 2 * kR;  // tokens of one product to hidden: no loss is read off these, so fewer and larger ones serve
   static constexpr int64_t kPad = 16;  // rows of logits one cache line longer: rows at a power of two apart share cache sets
 
  public:
@@ -41,6 +41,8 @@ template <class T, class M> class Backward {
       const A* from = k == 0 ? given.lse : k == 1 ? given.grad_lse : k == 2 ? given.grad_target : given.grad_mean;
       A* to = cotangents_.data() + k * padded_;
       for (int64_t i = 0; from && i < N; ++i) to[i] = k == 3 ? from[i] / A(problem.words) : from[i];
+      // a column behind the last token has no probability at all: a large bias alone would overflow against an LSE of 0
+      if (k == 0) std::fill(to + N, to + padded_, std::numeric_limits<A>::infinity());
     }
     // a loss of NaN has no other gradient: an optimizer must not take a step on it
     for (int64_t i = 0; i < N; ++i)
@@ -91,7 +93,7 @@ template <class T, class M> class Backward {
 
   struct Slot {
     Slot(const Problem<T, M>& problem, int64_t tokens, bool needs_words)
-        : words(problem.word_room()), narrow(problem.narrow_room(kChunk)), grad(problem.block_words * (tokens + kPad)),
+        : words(problem.word_room()), narrow(problem.narrow_room(kR)), grad(problem.block_words * (tokens + kPad)),
           narrow_grad(std::is_same_v<M, A> ? 0 : problem.block_words * (tokens + kPad)),
           grad_words(kDirect || !needs_words ? 0 : problem.block_words * problem.D),
           narrow_grad_words(std::is_same_v<M, A> || !needs_words ? 0 : problem.block_words * problem.D) {}
@@ -120,27 +122,23 @@ template <class T, class M> class Backward {
     return found;
   }
 
-  // Into slot.grad, the same bits as forward's; a column behind the last token is finite.
+  // Into slot.grad, with the shapes of forward's products and so its bits; 0 behind the last token.
   void products(const Words<T>& block, Slot& slot, int64_t begin, int64_t end) {
-    const int64_t tokens = end - begin;
     A* x = slot.grad.get();
     if (block.first + block.count <= kept_.words) {  // whole blocks only: a product of other words may round otherwise
-      for (int64_t v = 0; v < block.count; ++v) convert(kept_.data + (block.first + v) * kept_.tokens + begin, x + v * slot.stride, tokens);
-      return clear(block, slot, tokens);
-    }
-    if constexpr (kMayHavePanels)
-      if (panels_) {
-        panels_->multiply(block, begin, panels_->wide(tokens), x, slot.stride, slot.work);
-        return clear(block, slot, tokens);
-      }
-    for (const Chunk& chunk : chunks(begin, end))
-      problem_.products(slot.matrix, tokens_.block(chunk.token, chunk.count), x + (chunk.token - begin), slot.stride, slot.narrow);
-  }
-  static void clear(const Words<T>& block, Slot& slot, int64_t tokens) {
+      for (int64_t v = 0; v < block.count; ++v)
+        convert(kept_.data + (block.first + v) * kept_.tokens + begin, x + v * slot.stride, end - begin);
+    } else if (!panel_products(block, slot, begin, end))
+      for (int64_t i = begin; i < end; i += kR) problem_.products(slot.matrix, tokens_.block(i, kR), x + (i - begin), slot.stride, slot.narrow);
     for (int64_t v = 0; v < block.count; ++v) {
-      A* row = slot.grad.get() + v * slot.stride;
-      std::fill(row + tokens, row + rounded_up(tokens, kR), A(0));
+      A* row = x + v * slot.stride;
+      std::fill(row + (end - begin), row + rounded_up(end - begin, kR), A(0));
     }
+  }
+  bool panel_products(const Words<T>& block, Slot& slot, int64_t begin, int64_t end) {
+    if constexpr (kMayHavePanels)
+      if (panels_) return panels_->multiply(block, begin, panels_->wide(end - begin), slot.grad.get(), slot.stride, slot.work), true;
+    return false;
   }
 
   void differentiate_block(const Words<T>& block, Slot& slot, int64_t begin, int64_t end) {
@@ -207,7 +205,7 @@ template <class T, class M> class Backward {
   Tokens<T, M> tokens_;
   std::optional<Panels> panels_;
   int64_t padded_;
-  std::vector<A> cotangents_;  // lse, grad_lse, grad_target, grad_mean / words, each filled up with zeros
+  std::vector<A> cotangents_;  // lse, filled up with infinity; grad_lse, grad_target, grad_mean / words, with zeros
   std::vector<A> grad_bias_;
   Room<A> hidden_room_;
   std::vector<Slot> slots_;

@@ -65,7 +65,7 @@ template <class A> void transform(const LogitBlock<A>& block) {
 // The tokens go strip by strip, kStrip vectors each: as many as have room in the registers, one at the end.
 constexpr int64_t kWideStrip = 4;
 
-// Calls each(j, s, v, z) for the vectors of the strip at token j: s counts them, v runs over the words.
+// Calls each(s, v, z) for the vectors of the strip at token j: s counts them, v runs over the words.
 template <int64_t kStrip, class A, class Each> PYDISP_INLINE void walk(const LogitBlock<A>& block, int64_t j, Each each) {
   for (int64_t v = 0; v < block.words; ++v) {
     const A* row = block.x + v * block.stride + j;

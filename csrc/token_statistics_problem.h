@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <optional>
 #include <type_traits>
@@ -209,7 +208,7 @@ template <class T, class M> class Tokens {
     }
   }
 
-  Matrix<const M> block(int64_t token, int64_t count = kR) const {  // a multiple of kR, those behind the last one are zero
+  Matrix<const M> block(int64_t token, int64_t count) const {  // a multiple of kR, those behind the last one are zero
     if constexpr (std::is_same_v<T, M>)
       if (token < copied_from_) return {row(token), count, problem_.D, problem_.hidden.stride(0)};
     return {room_.get() + (token - copied_from_) * stride_, count, problem_.D, stride_};

@@ -4,8 +4,8 @@
 // A token's result must be the same in every batch. A BLAS may round otherwise for another shape: torch's product has kBlockTokens tokens,
 // the last ones filled up with zeros, and as many words as their block of the vocabulary. 128 tokens: at 512 tokens the loss takes 0.93 to
 // 0.95 of one bare product, with 64 0.98, with 32 more than 1.1 (AVX2, float, D = 1024, V = 128,256); a single token pays for all of them.
-// The product of product_isa.cpp does not look at the shape, and up to four tokens read every word once. Blocks of words are
-// merged in their order, whichever thread computed them.
+// The bits of product_isa.cpp's do not depend on the shape, so a few tokens cost what they are. Blocks of words are merged in their order,
+// whichever thread computed them.
 
 #include <algorithm>
 

@@ -291,7 +291,6 @@ def test_the_model_to_compare_with_counts(folder, tmp_path, monkeypatch):
         speed.check_memory(Source(folder=str(folder[0]), against=str(tmp_path / "large")))
 
 
-
 def test_too_many_tokens_are_refused_before_anything_is_built(folder, tiny_shape, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("built or measured")

@@ -248,8 +248,8 @@ def _check_values(targets, ignore_index, words, buckets, num_buckets) -> None:
             f"linear_cross_entropy: target {outside[0].item()} is no word; targets must lie between 0 and {words - 1} or be "
             f"ignore_index ({ignore_index})."
         )
-    if buckets is not None and buckets.max() >= num_buckets:
+    if buckets is not None and (buckets.where(targets != ignore_index, -1) >= num_buckets).any():
         raise ValueError(
-            f"linear_cross_entropy: bucket {buckets.max().item()} is outside num_buckets={num_buckets}; buckets run from 0 to "
+            f"linear_cross_entropy: bucket {buckets.where(targets != ignore_index, -1).max().item()} is outside num_buckets={num_buckets}; buckets run from 0 to "
             f"{num_buckets - 1}, negative ones leave the token out."
         )

@@ -54,7 +54,8 @@ def reference(
     Returns: lse and target_logit (0 where the target is ignore_index, NaN where it is no word), mean_logit over the words and entropy
         (nats) in float32 (float64 for float64); rank, the number of words with a larger logit than the target (0 where there is none),
         and argmax, the first word with the largest logit, in int64; kept, (words that fit into keep_bytes, N), the products of hidden
-        with the first words in float32 (float64 for float64), before bias, scale and softcap.
+        with the first words in float32 (float64 for float64), before bias, scale and softcap. A logit of NaN makes lse, mean_logit and
+        entropy NaN; rank and argmax of such a token mean nothing.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
     found = TokenStatistics(*_empty(hidden, words, mean, entropy, rank, argmax, keep_bytes))
