@@ -50,7 +50,9 @@ def commit() -> str:
     """The commit of this checkout, with `+` where tracked files differ from it, or `unknown` outside git."""
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "pydisp", "kernels", "csrc", "bench"], cwd=ROOT, check=False)
+        changed = subprocess.run(
+            ["git", "diff", "--quiet", "HEAD", "--", "pydisp", "kernels", "csrc", "bench", ":!bench/results"], cwd=ROOT, check=False
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("PYDISP_COMMIT", "unknown")
     return found[:12] + "+" * bool(changed.returncode)
