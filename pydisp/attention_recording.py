@@ -5,7 +5,9 @@
     recording.layers[3].mass_sum                            # (B, H, 4): layer 3, summed over the queries
 
 Inside, the model's attention goes through its own implementation (sdpa, eager, ...), so its outputs keep their bits, and q and k go
-through ops.attention_mass besides. transformers' AttentionInterface and AttentionMaskInterface carry both.
+through ops.attention_mass besides. transformers' AttentionInterface and AttentionMaskInterface carry both, under a name of the
+recording's own: a model whose code goes by the implementation's name is refused where it is known (flash attention, GPT-2's
+reorder_and_upcast_attn, sparse attention by indices), and otherwise its outputs are those of a name it does not know.
 """
 
 # B batch, H query heads, Tq queries of one forward, T positions, C groups
@@ -14,12 +16,12 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
-from transformers.masking_utils import causal_mask_function, sdpa_mask
+from transformers.masking_utils import causal_mask_function, flash_attention_mask, sdpa_mask
 
 from pydisp.ops.attention_mass import MOST_GROUPS, attention_mass
 
@@ -27,7 +29,8 @@ _PREFIX = "pydisp_recording"
 _ROWS = 1024  # of a mask looked at together
 _UNKNOWN_MASK = (
     "record_attention: an attention mask is none of causal, sliding window and padding (a mask given with four dimensions, "
-    "sequences packed into one row, attention in both directions, or the model's own pattern); give a padding mask (B, T) or none."
+    "sequences packed into one row, attention in both directions, or the model's own pattern), or the attention implementation makes no "
+    "masks and its layers' windows differ; give a padding mask (B, T) or none, under the implementation sdpa or eager."
 )
 
 
@@ -68,7 +71,8 @@ class LayerAttention:
                 "their sums belong to other sequences, so record each batch in a `with` of its own."
             )
         for name in ("mass_sum", "entropy_sum", "queries"):
-            getattr(self, name).add_(getattr(other, name))
+            # Not in place: what a forward in inference mode leaves, nothing outside of that mode may change
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("mass", "entropy", "lse", "maximum"):
             if getattr(self, name) is not None:
                 setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)], 2))
@@ -86,6 +90,11 @@ class _Sight:
     padding: Tensor | None  # (B, positions) bool, True for real tokens
     is_plain: bool  # False: the mask is none of causal, window and padding
     mask: weakref.ref | None  # what the implementation got; None: no mask was needed
+
+    @property
+    def reach(self) -> int:
+        """How many keys a query sees at most; windows beyond all keys, and none, are the same."""
+        return self.keys if self.window is None else min(self.window, self.keys)
 
 
 @dataclass
@@ -138,12 +147,13 @@ class AttentionRecording:
         local_size: int | None = None,
         use_vmap: bool = False,
         batch_size: int = 1,
+        device: torch.device | str = "cpu",
         **_others,
     ) -> None:
         first_query, first_key = int(q_offset), int(kv_offset)
         is_plain = local_size is None and mask_function is causal_mask_function
         if not is_plain and not use_vmap:  # vmap: a function that the model or its user made
-            is_plain = _is_causal_window(mask_function, batch_size, q_length, kv_length, first_query, first_key, local_size)
+            is_plain = _is_causal_window(mask_function, batch_size, q_length, kv_length, first_query, first_key, local_size, device)
         sight = _Sight(
             q_length,
             kv_length,
@@ -156,11 +166,11 @@ class AttentionRecording:
         )
         # Of the masks that still exist, and of those that were not needed the newest of each size
         same = (made is None, q_length, kv_length)
-        self._sights = [
-            old
-            for old in self._sights
-            if (old.mask is None and (True, old.queries, old.keys) != same) or (old.mask is not None and old.mask() is not None)
-        ] + [sight]
+        kept = [old for old in self._sights if old.mask is None or old.mask() is not None]
+        replaced = [old for old in kept if old.mask is None and (True, old.queries, old.keys) == same]
+        if any(old.reach != sight.reach for old in replaced):  # a layer without a mask does not say which of them it goes by
+            sight = replace(sight, is_plain=False)
+        self._sights = [old for old in kept if all(old is not one for one in replaced)] + [sight]
 
     def _sight(self, mask: Tensor | None, queries: int, keys: int) -> _Sight:
         if mask is None:
@@ -198,12 +208,17 @@ class AttentionRecording:
         position_bias: Tensor | None = None,
         is_causal: bool | None = None,
         cache=None,
+        indices: Tensor | None = None,
+        block_indices: Tensor | None = None,
         **_others,
     ) -> None:
-        for name, unknown in (("position_bias", position_bias), ("cache", cache)):
+        number = self._numbers.get(module)
+        if number is None:  # another model that shares the config
+            return
+        # indices: sparse attention makes a mask of them under the names sdpa and eager only
+        for name, unknown in (("position_bias", position_bias), ("cache", cache), ("indices", indices), ("block_indices", block_indices)):
             if unknown is not None:
                 raise ValueError(f"record_attention: {type(module).__name__} passes {name}, which changes what attention sees and is not recorded; use another model or cache.")  # fmt: skip
-        number = self._numbers[module]
         if self._modules.setdefault(number, module) is not module:
             raise ValueError(f"record_attention: layer {number} has two attention modules; only models with one a layer can be recorded.")
         batch, queries = query.shape[0], query.shape[2]
@@ -261,11 +276,14 @@ def record_attention(
     Returns: an AttentionRecording. Forwards add up: sums are added, queries appended, so that `generate`, which runs the prompt and then
         one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
     Raises: ValueError for an encoder-decoder, gradient checkpointing in training mode (it would count twice), a model that is being
-        recorded already, an attention implementation without a mask function, bad groups; and from the model's forward for masks that are
-        none of causal, window and padding.
+        recorded already or shares its config with one that is, an attention implementation without a mask function or whose code goes by
+        its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type; and ValueError
+        from the model's forward for masks that are none of causal, window and padding. Another model that shares the config runs
+        inside the `with` as ever and is not recorded.
     """
     config = model.config.get_text_config(decoder=True)
-    _check(model, config, groups, num_groups, query_mask)
+    _check_arguments(groups, num_groups, query_mask, per_query)
+    _check_model(model, config)
     modules = dict(model.named_modules())
     numbers = {module: next((int(part) for part in name.split(".") if part.isdigit()), 0) for name, module in modules.items()}
     configs = {id(config): config}  # parts of a model may hold copies
@@ -276,14 +294,22 @@ def record_attention(
     before = [(own, own._attn_implementation) for own in configs.values()]
     for _, implementation in before:
         if str(implementation).startswith(_PREFIX):
-            raise ValueError("record_attention: this model is being recorded already; leave that `with` first.")
+            raise ValueError(
+                "record_attention: this model is being recorded already, or shares its config with a model that is; leave that `with` first."
+            )
         if implementation not in AttentionMaskInterface._global_mapping:
             raise ValueError(
                 f"record_attention: the attention implementation {implementation!r} has no mask function to read; "
                 'choose another, such as model.set_attn_implementation("sdpa").'
             )
+        # transformers loads a flash attention's kernels by the name in the config, which is the recording's meanwhile
+        if "flash" in implementation or AttentionMaskInterface._global_mapping[implementation] is flash_attention_mask:
+            raise ValueError(
+                f"record_attention: the attention implementation {implementation!r} is a flash attention, which cannot be recorded; "
+                'choose another, such as model.set_attn_implementation("sdpa").'
+            )
     recording = AttentionRecording(groups, num_groups, query_mask, per_query, numbers)
-    # transformers asks the name whether it is a flash attention, so it keeps the implementation's own
+    # One name an implementation: copies of a config may differ in theirs
     names = {implementation: f"{_PREFIX}_{id(recording):x}_{implementation}" for _, implementation in before}
     try:
         for implementation, name in names.items():
@@ -301,16 +327,33 @@ def record_attention(
         recording._sights.clear()
 
 
-def _check(model: nn.Module, config: PreTrainedConfig, groups: Tensor, num_groups: int, query_mask: Tensor | None) -> None:
+def _check_arguments(groups: Tensor, num_groups: int, query_mask: Tensor | None, per_query: bool) -> None:
+    for name, given, dtype in (("groups", groups, torch.int64), ("query_mask", query_mask, torch.bool)):
+        if given is None and name == "query_mask":
+            continue
+        if not isinstance(given, Tensor):
+            raise TypeError(f"record_attention: {name} is of type {type(given).__name__}; it must be a tensor (B, T) of {dtype}.")
+        if given.dtype != dtype or given.dim() != 2 or len(given) == 0:
+            raise ValueError(f"record_attention: {name} has shape {tuple(given.shape)} and dtype {given.dtype}; it must be (B, T) of {dtype}.")  # fmt: skip
+    if not isinstance(num_groups, int) or isinstance(num_groups, bool):
+        raise TypeError(f"record_attention: num_groups is {num_groups!r}; it must be an int from 1 to {MOST_GROUPS}.")
+    if not 1 <= num_groups <= MOST_GROUPS:
+        raise ValueError(f"record_attention: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64.")
+    if not isinstance(per_query, bool):
+        raise TypeError(f"record_attention: per_query is {per_query!r}; it must be a bool.")
+
+
+def _check_model(model: nn.Module, config: PreTrainedConfig) -> None:
     if config.is_encoder_decoder:
         raise ValueError(f"record_attention: {type(model).__name__} is an encoder-decoder; only causal language models can be recorded.")
     if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise ValueError("record_attention: gradient checkpointing runs each layer twice; call model.eval() or model.gradient_checkpointing_disable() first.")  # fmt: skip
-    if not 1 <= num_groups <= MOST_GROUPS:
-        raise ValueError(f"record_attention: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64.")
-    for name, given, dtype in (("groups", groups, torch.int64), ("query_mask", query_mask, torch.bool)):
-        if given is not None and (given.dtype != dtype or given.dim() != 2 or len(given) == 0):
-            raise ValueError(f"record_attention: {name} has shape {tuple(given.shape)} and dtype {given.dtype}; it must be (B, T) of {dtype}.")  # fmt: skip
+    # GPT-2 computes this way only under the name "eager", which is another one meanwhile
+    if config._attn_implementation == "eager" and any(getattr(module, "reorder_and_upcast_attn", False) for module in model.modules()):
+        raise ValueError(
+            f"record_attention: {type(model).__name__} has reorder_and_upcast_attn, an eager attention of its own that cannot be recorded; "
+            'choose another implementation, such as model.set_attn_implementation("sdpa").'
+        )
 
 
 def _rows(given: Tensor | None, batch: int, start: int, stop: int, device: torch.device) -> Tensor | None:
@@ -325,15 +368,25 @@ def _rows(given: Tensor | None, batch: int, start: int, stop: int, device: torch
 
 
 def _is_causal_window(
-    mask_function: Callable, batch: int, queries: int, keys: int, first_query: int, first_key: int, window: int | None
+    mask_function: Callable,
+    batch: int,
+    queries: int,
+    keys: int,
+    first_query: int,
+    first_key: int,
+    window: int | None,
+    device: torch.device | str,
 ) -> bool:
-    """Whether a mask function is causal with this window and nothing else, for these positions."""
-    key = torch.arange(first_key, first_key + keys)
+    """Whether a mask function is causal with this window and nothing else, for these positions.
+
+    device: where transformers calls it; tensors that it holds are there.
+    """
+    key = torch.arange(first_key, first_key + keys, device=device)
     for start in range(0, queries, _ROWS):
         count = min(_ROWS, queries - start)
-        query = torch.arange(first_query + start, first_query + start + count)[:, None]
+        query = torch.arange(first_query + start, first_query + start + count, device=device)[:, None]
         expected = key <= query if window is None else (key <= query) & (key > query - window)
-        found = sdpa_mask(batch, count, keys, first_query + start, first_key, mask_function, allow_is_causal_skip=False)
+        found = sdpa_mask(batch, count, keys, first_query + start, first_key, mask_function, allow_is_causal_skip=False, device=device)
         if not bool((found == expected).all()):
             return False
     return True

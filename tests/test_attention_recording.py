@@ -211,6 +211,22 @@ def test_forwards_add_up_and_another_batch_size_is_refused():
     torch.testing.assert_close(recording.layers[2].mass_sum, once + short.layers[2].mass_sum)
 
 
+@pytest.mark.parametrize(
+    "modes", [(torch.inference_mode, torch.no_grad), (torch.no_grad, torch.inference_mode)], ids=["inference-first", "inference-last"]
+)
+def test_forwards_in_and_out_of_inference_mode_add_up(modes):
+    model = a_model("llama", implementation="sdpa")
+    with record_attention(model, GROUPS, COUNT, per_query=True) as recording:
+        for mode in modes:
+            with mode():
+                model(input_ids=IDS)
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT) as once:
+        model(input_ids=IDS)
+    for number, layer in recording.layers.items():
+        assert torch.equal(layer.mass_sum, 2 * once.layers[number].mass_sum)
+        assert layer.queries.tolist() == [2 * TOKENS] * 2 and layer.mass.shape[2] == 2 * TOKENS
+
+
 def test_training_keeps_its_gradients():
     model = a_model("llama", implementation="sdpa").train()
     model(input_ids=IDS, labels=IDS).loss.backward()
@@ -267,6 +283,24 @@ def test_nested_recordings_of_one_model_are_refused_of_two_they_work():
     assert (model.config._attn_implementation, other.config._attn_implementation) == ("sdpa", "eager") and registered() == before
 
 
+def test_another_model_with_the_same_config_runs_undisturbed_and_is_not_recorded():
+    model = a_model("llama", implementation="sdpa")
+    torch.manual_seed(1)
+    other = type(model)(model.config).eval()
+    assert other.config is model.config
+    inputs = dict(input_ids=IDS, attention_mask=MASKS["left"])
+    with torch.no_grad():
+        want = other(**inputs).logits
+        with record_attention(model, GROUPS, COUNT) as recording:
+            assert torch.equal(other(**inputs).logits, want)
+            model(**inputs)
+            assert torch.equal(other(**inputs).logits, want)
+            with pytest.raises(ValueError, match="shares its config with a model that is"), record_attention(other, GROUPS, COUNT):
+                pass
+        assert torch.equal(other(**inputs).logits, want)
+    assert_is_eager(recording, eager_weights(model, **inputs), GROUPS, MASKS["left"], per_query=False)
+
+
 def test_the_text_part_of_a_model_with_pictures():
     """Its config is a part of the model's; the vision tower keeps its own attention."""
     text = dict(_GATED, head_dim=16, sliding_window=6, layer_types=["sliding_attention", "full_attention", "sliding_attention"])
@@ -309,6 +343,47 @@ def test_masks_that_are_not_understood_are_refused():
         model(input_ids=IDS, use_cache=False)
 
 
+@pytest.fixture
+def without_masks():
+    """The name of an implementation that needs no masks, as those do that take the window from the layer."""
+    name = "attention_that_makes_no_masks"
+    AttentionInterface.register(name, AttentionInterface._global_mapping["sdpa"])
+    AttentionMaskInterface.register(name, lambda **_: None)
+    yield name
+    AttentionInterface._global_mapping.pop(name)
+    AttentionMaskInterface._global_mapping.pop(name)
+
+
+def test_layers_of_different_windows_without_masks_are_refused(without_masks):
+    model = a_model("gemma3_text", implementation=without_masks)
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT) as recording:
+        model(input_ids=IDS[:, :6], use_cache=False)  # both kinds of layers see all six
+        assert list(recording.layers) == [0, 1, 2, 3]
+        for _ in range(2):  # the sights of a refused forward do not help the next
+            with pytest.raises(ValueError, match="its layers' windows differ"):
+                model(input_ids=IDS, use_cache=False)
+    assert_is_eager(recording, eager_weights(model, input_ids=IDS[:, :6]), GROUPS[:, :6], MASKS["whole"][:, :6], per_query=False)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_layers_of_one_window_without_masks_are_recorded(name, without_masks):
+    model = a_model(name, implementation=without_masks)
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT) as recording:
+        model(input_ids=IDS, use_cache=False)
+    weights = eager_weights(model, input_ids=IDS)
+    found = recording.layers[0]  # the window of the later ones is another's: sdpa was not told of it
+    mass = torch.einsum("bhqk,bkc->bhc", weights[0], (GROUPS[..., None] >> torch.arange(COUNT) & 1).double())
+    torch.testing.assert_close(found.mass_sum.double(), mass, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["indices", "block_indices"])
+def test_sparse_attention_is_refused(name):
+    """It makes its mask of the indices only where the implementation is called sdpa or eager."""
+    model = a_model("llama", implementation="sdpa")
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT), pytest.raises(ValueError, match=f"LlamaAttention passes {name},"):
+        model(input_ids=IDS, **{name: IDS})
+
+
 @pytest.mark.parametrize("told_by", ["module", "call"])
 def test_attention_in_both_directions_without_a_mask_is_refused(told_by):
     """As fine-tunes for embeddings set it: no mask is needed, and the modules tell sdpa that they are not causal."""
@@ -335,11 +410,20 @@ def test_what_cannot_be_recorded_is_refused_before_anything_changes():
     training.model.gradient_checkpointing = True
     AttentionInterface.register("attention_without_a_mask", AttentionInterface._global_mapping["sdpa"])
     unmasked = a_model("llama", implementation="attention_without_a_mask")
+    flash, kernel, reordered = a_model("llama"), a_model("llama"), a_model("gpt2")
+    flash.config._attn_implementation = "flash_attention_2"  # set_attn_implementation asks for its package
+    AttentionMaskInterface.register("a_kernel", AttentionMaskInterface._global_mapping["flash_attention_2"])
+    kernel.config._attn_implementation = "a_kernel"
+    for module in attention_modules(reordered).values():
+        module.reorder_and_upcast_attn = True
     try:
         for what, groups, count, options, says in (
             (tiny_t5, GROUPS, COUNT, {}, "encoder-decoder"),
             (training, GROUPS, COUNT, {}, "gradient checkpointing"),
             (unmasked, GROUPS, COUNT, {}, "'attention_without_a_mask' has no mask function"),
+            (flash, GROUPS, COUNT, {}, "'flash_attention_2' is a flash attention.* choose another"),
+            (kernel, GROUPS, COUNT, {}, "'a_kernel' is a flash attention.* choose another"),
+            (reordered, GROUPS, COUNT, {}, "GPT2LMHeadModel has reorder_and_upcast_attn.* choose another"),
             (model, GROUPS, 65, {}, "num_groups is 65"),
             (model, GROUPS.int(), COUNT, {}, "groups has shape .* torch.int32"),
             (model, GROUPS[0], COUNT, {}, r"groups has shape \(19,\)"),
@@ -349,6 +433,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_changes():
                 pass
     finally:
         AttentionInterface._global_mapping.pop("attention_without_a_mask")
+        AttentionMaskInterface._global_mapping.pop("a_kernel")
     assert registered() == before and model.config._attn_implementation == "sdpa"
     with (
         torch.no_grad(),
@@ -358,6 +443,36 @@ def test_what_cannot_be_recorded_is_refused_before_anything_changes():
         model(input_ids=IDS)
     with torch.no_grad(), record_attention(model, GROUPS, 1), pytest.raises(ValueError, match="bits set from bit 1 on"):
         model(input_ids=IDS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (dict(groups=None), "groups is of type NoneType; it must be a tensor"),
+        (dict(groups=[[1, 2]]), "groups is of type list; it must be a tensor"),
+        (dict(query_mask=[[True]]), "query_mask is of type list; it must be a tensor"),
+        (dict(num_groups="4"), "num_groups is '4'; it must be an int"),
+        (dict(num_groups=2.5), "num_groups is 2.5; it must be an int"),
+        (dict(num_groups=True), "num_groups is True; it must be an int"),
+        (dict(per_query="x"), "per_query is 'x'; it must be a bool"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_at_entry(changes, says):
+    arguments = dict(groups=GROUPS, num_groups=COUNT) | changes
+    with pytest.raises(TypeError, match=says), record_attention(a_model("llama"), **arguments):
+        pass
+
+
+def test_reordered_attention_is_recorded_under_sdpa():
+    """GPT-2 goes by reorder_and_upcast_attn in its eager attention only."""
+    model = a_model("gpt2", implementation="sdpa")
+    for module in attention_modules(model).values():
+        module.reorder_and_upcast_attn = True
+    with torch.no_grad():
+        want = model(input_ids=IDS).logits
+        with record_attention(model, GROUPS, COUNT) as recording:
+            assert torch.equal(model(input_ids=IDS).logits, want)
+    assert_is_eager(recording, eager_weights(model, input_ids=IDS), GROUPS, MASKS["whole"], per_query=False)
 
 
 def test_a_recording_of_nothing_says_so():
