@@ -116,17 +116,19 @@ void finish(const Run* runs, int64_t count, int64_t first_lane, int64_t lanes, i
     for (int64_t r = 0; r < count; ++r) top = std::max(top, runs[r].maximum()[lane]);
     const float sink = out.sinks ? out.sinks[g] : -INFINITY, shift = std::max(top, sink);
     float total = scaled_exp(sink, shift), weighted = total > 0 ? total * (sink - shift) : 0.f;
+    bool is_nan = false;  // among the keys: the sink is not in the maximum
     for (int64_t r = 0; r < count; ++r) {
       const float highest = runs[r].maximum()[lane], l = runs[r].total()[lane];
       const float down = highest - shift, moved = down < -100.f ? -100.f : down;  // -inf would make NaN of the factor 0
       // a NaN among the logits is in the sums, whatever the maximum is
       factor[r] = highest == -INFINITY ? (l == 0.f ? 0.f : NAN) : std::exp(highest - shift);
+      is_nan |= l != l;
       total += l * factor[r];
       weighted += (runs[r].weighted()[lane] + (highest == -INFINITY ? 0.f : l * moved)) * factor[r];
     }
     const float inverse = total == 0.f ? 0.f : 1.f / total, log_total = std::log(total);
     const float entropy = total == 0.f ? 0.f : log_total - weighted * inverse;
-    out.maximum[row] = total != total ? NAN : top;
+    out.maximum[row] = is_nan ? NAN : top;
     out.lse[row] = total == 0.f ? -INFINITY : shift + log_total;
     out.entropy[row] = entropy < 0.f ? 0.f : entropy;
     const bool counts = !out.query_mask || out.query_mask[i];
@@ -254,7 +256,11 @@ void plain_mass(const Tensor& q, const Tensor& k, const int64_t* groups, int64_t
       for (int64_t i = 0; i < n.Tq; ++i) {
         const PlainRow row = plain_row(q, k, b, h, i, causal, window, scale, softcap, key_mask);
         double top = -INFINITY;
-        for (int64_t j = 0; j < n.Tk; ++j) top = std::max(top, s[j] = row.logit(j));
+        bool is_nan = false;  // among the keys: the sink is not in the maximum
+        for (int64_t j = 0; j < n.Tk; ++j) {
+          top = std::max(top, s[j] = row.logit(j));
+          is_nan |= s[j] != s[j];
+        }
         const double sink = sinks ? sinks[h] : -INFINITY, shift = std::max(top, sink);
         double total = sink == -INFINITY ? 0 : std::exp(sink - shift), weighted = total > 0 ? total * (sink - shift) : 0;
         std::fill(sums.begin(), sums.end(), 0.0);
@@ -267,7 +273,7 @@ void plain_mass(const Tensor& q, const Tensor& k, const int64_t* groups, int64_t
         }
         const double inverse = total == 0 ? 0 : 1 / total;
         const int64_t at = head * n.Tq + i;
-        maximum[at] = total != total ? NAN : top;
+        maximum[at] = is_nan ? NAN : top;
         lse[at] = total == 0 ? -INFINITY : shift + std::log(total);
         entropy[at] = total == 0 ? 0 : std::max(std::log(total) - weighted * inverse, 0.0);
         for (int64_t c = 0; c < C; ++c) {

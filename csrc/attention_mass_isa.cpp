@@ -386,7 +386,8 @@ template <class T> void key_mass(const KeyMassJob<T>& job) {
         Floats s = load(logits + i * kLanes + v * kWidth);
         if (job.rule.softcap > 0) s = cap * tanh_of(s);
         if (masked) s = seen(s, splat_int(int32_t(query[i] + offset)), key[v], job.rule.causal, int32_t(job.rule.window));
-        sum += vexp(s - splat(lse));
+        // a key that the row does not see gets nothing, also where the row's lse is NaN
+        sum += s == splat(-kInfinity) ? zeros() : vexp(s - splat(lse));
       }
       total[v] += sum;
     }

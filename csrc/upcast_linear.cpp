@@ -76,11 +76,15 @@ void run(const pydisp::UpcastKernels<T>& kernels, const Tensor& x, int64_t x_str
           static_cast<T*>(out.mutable_data_ptr()), out.numel() / O, I, O});
 }
 
-// What torch does with the types it multiplies well itself.
-Tensor linear_of_torch(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(x), torch::stable::detail::from(weight), torch::stable::detail::from(bias)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "", stack.data(), TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
+// What torch does with the types it multiplies well itself. Its linear without `out` would follow an open torch.autocast region, and
+// float32 sums would become 16-bit ones. All leading dimensions in one, for then the bias joins the product as it does there.
+void linear_of_torch(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, Tensor& out) {
+  using torch::stable::detail::from;
+  const int64_t I = weight.size(1), O = weight.size(0), M = out.numel() / O;
+  const Tensor rows = torch::stable::reshape(x, {M, I}), out_rows = torch::stable::view(out, {M, O});
+  std::array<StableIValue, 4> stack{from(rows), from(weight), from(bias), from(out_rows)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
+  (void)torch::stable::detail::to<Tensor>(stack[0]);  // takes the handle, which is of `out`, off the stack
 }
 
 Tensor upcast_linear(Tensor given, Tensor given_weight, std::optional<Tensor> given_bias) {
@@ -91,18 +95,23 @@ Tensor upcast_linear(Tensor given, Tensor given_weight, std::optional<Tensor> gi
   const int64_t O = given_weight.size(0);
   STD_TORCH_CHECK(!given_bias || (given_bias->dim() == 1 && given_bias->size(0) == O && given_bias->scalar_type() == type),
                   "upcast_linear: bias must have one value for each row of weight, in x's dtype");
-  if (type == ScalarType::Float || type == ScalarType::Double) return linear_of_torch(given, given_weight, given_bias);
-  STD_TORCH_CHECK(type == ScalarType::BFloat16 || type == ScalarType::Half, "upcast_linear: x must be float16, bfloat16, float32 or float64");
+  const bool is_wide = type == ScalarType::Float || type == ScalarType::Double;
+  STD_TORCH_CHECK(is_wide || type == ScalarType::BFloat16 || type == ScalarType::Half,
+                  "upcast_linear: x must be float16, bfloat16, float32 or float64");
+  std::vector<int64_t> shape(given.sizes().begin(), given.sizes().end());
+  shape.back() = O;
+  Tensor out = torch::stable::new_empty(given, shape);
+  if (out.numel() == 0) return out;
+  if (is_wide) {
+    linear_of_torch(given, given_weight, given_bias, out);
+    return out;
+  }
   const std::optional<int64_t> stride = row_stride(given);
   const Tensor x = stride ? given : torch::stable::contiguous(given);
   const bool rows_whole = given_weight.size(1) == 1 || given_weight.stride(1) == 1;
   const Tensor weight = rows_whole ? given_weight : torch::stable::contiguous(given_weight);
   std::optional<Tensor> bias;
   if (given_bias) bias = torch::stable::contiguous(*given_bias);
-  std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
-  shape.back() = O;
-  Tensor out = torch::stable::new_empty(x, shape);
-  if (out.numel() == 0) return out;
   const int64_t x_stride = stride ? *stride : x.size(x.dim() - 1);
   const pydisp::UpcastLinearKernels& kernels = PYDISP_PICK(upcast_linear_kernels);
   if (type == ScalarType::BFloat16) run(kernels.bfloat16, x, x_stride, weight, bias, out);

@@ -79,7 +79,7 @@ def test_autocast_decides_on_the_dtype_as_for_torch_s_linear(kind, cast, served)
 
 
 class Quantized(torch.Tensor):
-    """A weight of its own kind, as torchao's are: it answers torch.nn.functional.linear itself."""
+    """A tensor of its own kind, as torchao's weights are: it answers torch.nn.functional.linear itself."""
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
@@ -90,6 +90,20 @@ def test_a_weight_of_its_own_kind_answers_itself(served):
     module = made()
     module.weight = nn.Parameter(module.weight.detach().as_subclass(Quantized), requires_grad=False)
     assert module(torch.randn(2, 6).bfloat16()) == "quantized" and served == []
+
+
+def test_an_input_of_its_own_kind_answers_itself(served):
+    assert made()(torch.randn(2, 6).bfloat16().as_subclass(Quantized)) == "quantized" and served == []
+
+
+@pytest.mark.parametrize("layout", [torch.jagged, torch.strided], ids=["jagged", "strided"])
+def test_a_nested_input_goes_to_torch_s_linear(layout, served):
+    module, rows = made(), [torch.randn(length, 6).bfloat16() for length in (2, 5)]
+    with torch.no_grad():
+        found = module(torch.nested.nested_tensor(rows, layout=layout))
+        for one, x in zip(found.unbind(), rows, strict=True):
+            torch.testing.assert_close(one, F.linear(x, module.weight, module.bias))
+    assert served == []
 
 
 def test_it_is_copied_stored_and_converted_like_a_linear(served):

@@ -6,12 +6,14 @@ from torch.nn import functional as F
 
 from pydisp.ops.upcast_linear import FASTER, unchecked
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 class UpcastLinear(nn.Linear):
     """An nn.Linear in everything but its speed; see `pydisp.ops.upcast_linear`.
 
     Plain tensors in a dtype of FASTER on a CPU are multiplied by upcast_linear. Everything else goes to torch's linear: other devices and
-    dtypes, torch.autocast in another dtype, and weights that are tensors of their own kind (quantized or distributed ones).
+    dtypes, torch.autocast in another dtype, and inputs and weights that are tensors of their own kind (nested, quantized, distributed).
     """
 
     faster: frozenset[torch.dtype] = FASTER
@@ -19,7 +21,9 @@ class UpcastLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
         dtype = x.dtype
-        is_served = dtype in self.faster and weight.dtype is dtype and x.is_cpu and weight.is_cpu and type(weight) in (nn.Parameter, Tensor)
+        is_served = dtype in self.faster and weight.dtype is dtype and x.is_cpu and weight.is_cpu
+        # nested: a strided one is a Tensor by type
+        is_served = is_served and type(x) in _PLAIN and type(weight) in _PLAIN and not x.is_nested
         if is_served and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is dtype):
             return unchecked(x, weight, self.bias)
         return F.linear(x, weight, self.bias)

@@ -253,7 +253,7 @@ def reference(
             total = total + distance.exp()
             weighted = weighted + distance.exp() * torch.where(distance.exp() == 0, 0, distance)
         inverse = torch.where(total == 0, 0, 1 / total)
-        found = p @ indicator * inverse
+        found = _product(p, indicator) * inverse
         maximum[:, :, rows] = top[..., 0]
         lse[:, :, rows] = (shift + total.log())[..., 0]
         entropy[:, :, rows] = torch.where(total == 0, 0, total.log() - weighted * inverse)[..., 0].clamp_min(0)
@@ -286,6 +286,12 @@ def key_reference(
     return found
 
 
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """`left @ right` in their own dtype: an open torch.autocast region would round both to 16 bits."""
+    with torch.autocast(left.device.type, enabled=False):
+        return left @ right
+
+
 def _logits(q: Tensor, k: Tensor, causal: bool, window: int, scale: float, softcap: float, key_mask: Tensor | None):
     """For each block of queries its slice and its logits (B, H, rows, Tk), -inf where a key is not visible."""
     dtype = wide(q.dtype)
@@ -294,7 +300,7 @@ def _logits(q: Tensor, k: Tensor, causal: bool, window: int, scale: float, softc
     key = torch.arange(keys, device=q.device)
     for start in range(0, queries, _ROWS):
         rows = slice(start, min(start + _ROWS, queries))
-        s = q[:, :, rows].to(dtype) @ transposed * scale
+        s = _product(q[:, :, rows].to(dtype), transposed) * scale
         if softcap:
             s = softcap * (s / softcap).tanh()
         position = torch.arange(rows.start, rows.stop, device=q.device)[:, None] + (keys - queries)

@@ -61,7 +61,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """What upcast_linear means, in plain torch; arguments as there."""
     kind = wide(x.dtype)
-    return F.linear(x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)).to(x.dtype).contiguous()
+    with torch.autocast(x.device.type, enabled=False):  # an open region would round what is multiplied here to 16 bits
+        return F.linear(x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)).to(x.dtype).contiguous()
 
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool, needs_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,7 +82,8 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, needs_x: bool, needs_weigh
         grad_weight, wide_rows = weight.new_empty(weight.shape), rows.to(kind)
         for block in blocks:
             part = slice(block, block + blocks.step)
-            grad_weight[part] = wide_grad[:, part].t() @ wide_rows
+            with torch.autocast(x.device.type, enabled=False):  # as in reference
+                grad_weight[part] = wide_grad[:, part].t() @ wide_rows
     if needs_bias:
         grad_bias = wide_grad.sum(0).to(x.dtype)
     return grad_x, grad_weight, grad_bias if needs_bias else x.new_empty(0)

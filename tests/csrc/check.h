@@ -1,10 +1,12 @@
 #pragma once
 // What the programs of this folder share: a check that ends the program with a sentence, random numbers from a printed seed, and
-// buffers of exactly the size asked for, so that the address sanitizer sees the first element behind their end.
+// buffers of exactly the size asked for, so that the address sanitizer sees the first element behind their end, full of NaN, so that a
+// result shows what was read before anybody wrote it.
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <random>
@@ -30,5 +32,9 @@ struct Random {
   float normal() { return std::normal_distribution<float>()(engine); }
 };
 
-// n values of T, none beyond them; n may be 0.
-template <class T> std::unique_ptr<T[]> exactly(int64_t n) { return std::unique_ptr<T[]>(new T[n]); }
+// n values of T, none beyond them; n may be 0. All bits are set: a NaN in every float type, -1 in the whole numbers.
+template <class T> std::unique_ptr<T[]> exactly(int64_t n) {
+  std::unique_ptr<T[]> values(new T[n]);
+  std::memset(values.get(), 0xff, n * sizeof(T));
+  return values;
+}

@@ -236,36 +236,94 @@ def test_empty(draw, batch, queries, keys, isa):
     assert torch.equal(attention_key_mass(q, k, found.lse), torch.zeros(batch, 2, keys))
 
 
-def test_rows_without_a_key(draw, isa):
-    q, k = draw(1, 2, 3, 8, dtype=torch.float32), draw(1, 2, 3, 8, dtype=torch.float32)
-    nothing, groups = torch.zeros(1, 3, dtype=torch.bool), torch.ones(1, 3, dtype=torch.int64)
+@pytest.mark.parametrize("queries", [3, 90])
+def test_rows_without_a_key(draw, queries, isa):
+    q, k = draw(1, 2, queries, 8, dtype=torch.float32), draw(1, 2, queries, 8, dtype=torch.float32)
+    nothing, groups = torch.zeros(1, queries, dtype=torch.bool), torch.ones(1, queries, dtype=torch.int64)
     found = attention_mass(q, k, groups, 1, key_mask=nothing)
     assert (found.mass == 0).all() and (found.entropy == 0).all() and (found.lse == -math.inf).all() and (found.maximum == -math.inf).all()
-    assert (attention_key_mass(q, k, found.lse, key_mask=nothing) == 0).all()
-    last = torch.tensor([[False, False, True]])
+    assert (found.mass_sum == 0).all() and (attention_key_mass(q, k, found.lse, key_mask=nothing) == 0).all()
+    last = (torch.arange(queries) == queries - 1)[None]
     found = attention_mass(q, k, groups, 1, key_mask=last)
-    seen = torch.tensor([0.0, 0.0, 1.0]).expand(1, 2, 3)
+    seen = last[0].float().expand(1, 2, queries)
     torch.testing.assert_close(found.mass[..., 0], seen, rtol=1e-6, atol=0)
     torch.testing.assert_close(attention_key_mass(q, k, found.lse, key_mask=last), seen, rtol=1e-6, atol=0)
     sinks = torch.tensor([0.5, -2.0])
     found = attention_mass(q, k, groups, 1, key_mask=nothing, sinks=sinks)
     assert (found.mass == 0).all() and (found.entropy == 0).all() and (found.maximum == -math.inf).all()
-    assert torch.equal(found.lse, sinks[None, :, None].expand(1, 2, 3))
+    assert torch.equal(found.lse, sinks[None, :, None].expand(1, 2, queries))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("visible", ["all", "last", "none"])
+@pytest.mark.parametrize("queries", [1, 90])
+@pytest.mark.parametrize("sink", [-math.inf, math.inf, math.nan, 1e30])
+def test_any_sink_as_in_the_reference(draw, sink, queries, visible, dtype, isa):
+    q, k = draw(1, 2, queries, 8, dtype=dtype), draw(1, 2, 90, 8, dtype=dtype)
+    groups, sinks = torch.ones(1, 90, dtype=torch.int64), torch.tensor([sink, 0.5])
+    first = {"all": 0, "last": 85, "none": 90}[visible]
+    options = dict(sinks=sinks, key_mask=(torch.arange(90) >= first)[None])
+    found = attention_mass(q, k, groups, 1, **options)
+    plain = reference(q, k, groups, 1, *positional(q, options))
+    keys = attention_key_mass(q, k, found.lse, **without_sinks(options))
+    plain_keys = key_reference(q, k, plain[3], *key_positional(q, options))
+    for one, other in zip((*found, keys), (*plain, plain_keys), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert not found.maximum.isnan().any()
+    is_number = sink < math.inf
+    assert found.lse[:, 0].isnan().all() != is_number and found.mass[:, 0].isnan().all() != is_number
 
 
 @pytest.mark.parametrize("options", [{}, dict(softcap=4.0), dict(window=2)], ids=["plain", "softcap", "window"])
+@pytest.mark.parametrize("queries", [1, 2, 90])
 @pytest.mark.parametrize("where", ["q", "k"])
-def test_nan_shows_in_its_rows_and_in_no_other(draw, where, options, isa):
-    q, k = draw(1, 1, 90, 8, dtype=torch.float32), draw(1, 1, 90, 8, dtype=torch.float32)
-    (q if where == "q" else k)[0, 0, 40, 3] = math.nan
-    groups = torch.ones(1, 90, dtype=torch.int64)
+def test_nan_shows_in_its_rows_and_in_no_other(draw, where, queries, options, isa):
+    q, k = draw(1, 1, queries, 8, dtype=torch.float32), draw(1, 1, 90, 8, dtype=torch.float32)
+    groups, keys, position = torch.ones(1, 90, dtype=torch.int64), torch.arange(90), torch.arange(90 - queries, 90)[:, None]
+    visible = (keys <= position) & (keys > position - options.get("window", 90))
+    row = queries // 2
+    place = 90 - queries + row
+    (q[0, 0, row] if where == "q" else k[0, 0, place])[3] = math.nan
+    touched = torch.arange(queries) == row if where == "q" else visible[:, place]
     found = attention_mass(q, k, groups, 1, **options)
-    rows = torch.arange(90)
-    touched = rows == 40 if where == "q" else (rows >= 40) & (rows < 40 + options.get("window", 90))
-    for one in (found.mass[0, 0, :, 0], found.entropy[0, 0], found.lse[0, 0]):
+    for one in (found.mass[0, 0, :, 0], found.entropy[0, 0], found.lse[0, 0], found.maximum[0, 0]):
         assert torch.equal(one.isnan(), touched)
-    key_mass = attention_key_mass(q, k, found.lse, **options)[0, 0]
-    assert key_mass[40].isnan()
+    plain = key_reference(q, k, found.lse, *key_positional(q, options))
+    for key_mass in (attention_key_mass(q, k, found.lse, **options), plain):
+        assert torch.equal(key_mass[0, 0].isnan(), visible[touched].any(0))
+
+
+@pytest.mark.parametrize("queries", [1, 2, 90])
+def test_a_softcap_bounds_huge_and_infinite_logits(queries, isa):
+    q = torch.full((1, 1, queries, 1), 1e30)
+    q[:, :, 1::2] = -math.inf
+    k = torch.tensor([1e30, -1e30, math.inf, -math.inf, 1e-30, -3e-30]).repeat(15)[None, None, :, None]
+    groups, options = 1 << torch.arange(90)[None] % 6, dict(softcap=4.0, scale=1.0)
+    gold, gold_keys = naive(q, k, groups, 6, **options)
+    found = attention_mass(q, k, groups, 6, **options)
+    keys = attention_key_mass(q, k, found.lse, **options)
+    plain = reference(q, k, groups, 6, *positional(q, options))
+    plain_keys = key_reference(q, k, plain[3], *key_positional(q, options))
+    assert gold.maximum.abs().max() <= 4
+    for results in ((*found, keys), (*plain, plain_keys)):
+        for one, exact in zip(results, (*gold, gold_keys), strict=True):
+            torch.testing.assert_close(one, exact.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_does_not_round_the_products(case):
+    q, k, groups, count, options = case("all")
+
+    def everything():
+        plain = reference(q, k, groups, count, *positional(q, options))
+        found = attention_mass(q, k, groups, count, **options)
+        keys = attention_key_mass(q, k, found.lse, **without_sinks(options))
+        return *plain, key_reference(q, k, plain[3], *key_positional(q, options)), *found, keys
+
+    expected = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = everything()
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
 
 
 def test_large_logits_do_not_overflow(draw, isa):

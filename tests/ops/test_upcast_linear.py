@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from pydisp.ops import has_kernel, native, upcast_linear
-from pydisp.ops.upcast_linear import DECISIONS, FASTER, choose, reference
+from pydisp.ops.upcast_linear import DECISIONS, FASTER, backward, choose, reference
 
 NARROW = [torch.bfloat16, torch.float16]
 # Minimal, odd, the edges of the tiles (3 rows, 4 and 8 outputs), of the two kernels (12 rows) and of the blocks (96 rows, 512 inputs, 64 outputs).
@@ -160,10 +160,34 @@ def test_fullgraph_compile(narrow, draw):
         assert torch.equal(compiled(x, weight, bias), expected)
 
 
-def test_float32_and_float64_are_torch_s_own_linear(draw):
-    for kind in (torch.float32, torch.float64):
-        x, weight, bias = draw(3, 9, dtype=kind), draw(6, 9, dtype=kind), draw(6, dtype=kind)
-        assert torch.equal(upcast_linear(x, weight, bias), F.linear(x, weight, bias))
+@pytest.mark.parametrize("shape", [(3, 9), (2, 3, 9), (9,), (0, 9), (3, 0)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=["f32", "f64"])
+def test_float32_and_float64_are_torch_s_own_linear(shape, kind, draw):
+    x, weight, bias = draw(*shape, dtype=kind), draw(6, shape[-1], dtype=kind), draw(6, dtype=kind)
+    same_bits = dict(rtol=0, atol=0) if x.dim() > 1 else {}  # torch has a sum of its own for one row, and for rows apart in memory
+    torch.testing.assert_close(upcast_linear(x, weight, bias), F.linear(x, weight, bias), **same_bits)
+    torch.testing.assert_close(upcast_linear(x, weight), F.linear(x, weight), **same_bits)
+    strided = x.transpose(0, -1).contiguous().transpose(0, -1)
+    torch.testing.assert_close(upcast_linear(strided, weight, bias), F.linear(x, weight, bias))
+
+
+@pytest.mark.parametrize(
+    ("kind", "cast"),
+    [(torch.float32, torch.bfloat16), (torch.float16, torch.bfloat16), (torch.bfloat16, torch.float16)],
+    ids=["f32", "f16", "bf16"],
+)
+def test_autocast_does_not_round_the_sums(kind, cast, draw):
+    x, weight, bias, grad = draw(2, 3, 170, dtype=kind), draw(9, 170, dtype=kind), draw(9, dtype=kind), draw(2, 3, 9, dtype=kind)
+
+    def everything():
+        forward = [f(x, weight, bias) for f in (reference, upcast_linear, torch.ops.pydisp.upcast_linear.default)]
+        return *forward, upcast_linear(x, weight), *backward(grad, x, weight, True, True, True)
+
+    expected = everything()
+    with torch.autocast("cpu", dtype=cast):
+        found = everything()
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype == kind and torch.equal(one, other)
 
 
 @settings(max_examples=60, deadline=None)
