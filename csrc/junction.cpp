@@ -42,8 +42,9 @@ Tensor dense(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : to
 // The shape of `like` with another last dimension.
 class Shape {
  public:
-  Shape(const Tensor& like, int64_t last) : rank_(like.dim()) {
-    STD_TORCH_CHECK(rank_ >= 1 && rank_ <= int64_t(sizes_.size()), "the tensor must have 1 to ", sizes_.size(), " dimensions, it has ", rank_);
+  Shape(const Tensor& like, int64_t last, const char* op, const char* name) : rank_(like.dim()) {
+    STD_TORCH_CHECK(rank_ >= 1 && rank_ <= int64_t(sizes_.size()),
+                    op, ": ", name, " has ", rank_, " dimensions, it must have 1 to ", sizes_.size(), "; flatten some of them");
     const auto given = like.sizes();
     for (int64_t i = 0; i < rank_; ++i) sizes_[i] = given[i];
     sizes_[rank_ - 1] = last;
@@ -62,7 +63,7 @@ class Shape {
 
  private:
   int64_t rank_;
-  std::array<int64_t, 16> sizes_;
+  std::array<int64_t, 64> sizes_;  // no more than torch's own loops take
 };
 
 Tensor no_elements(const Tensor& like) {
@@ -136,7 +137,7 @@ class KeptNorm {
   KeptNorm(const MaybeTensor& weight, const MaybeTensor& bias, const Kept& kept, int64_t D, Element element, double eps, double offset,
            bool center, const char* op)
       : is_double_(element == Element::float64), D_(D), kept_(kept) {
-    const int64_t each = (kept.count() + pydisp::kNormRoom) * (is_double_ ? 8 : 4);
+    const int64_t each = pydisp::norm_bytes(kept.count(), is_double_ ? 8 : 4);
     values_.reset(new char[(bias ? 2 : 1) * each + (weight || bias ? pydisp::room_bytes(D, kept.count()) : 0)]);
     char *gain = values_.get(), *shift = gain + each;
     void* room = gain + (bias ? 2 : 1) * each;
@@ -194,7 +195,7 @@ Tensor norm_select(Tensor given, MaybeTensor weight, MaybeTensor bias, Tensor in
   const Element element = element_of(x, op, "x");
   const int64_t D = x.size(x.dim() - 1);
   const Kept kept(index, mask, D, op, "index");
-  const Shape shape(x, kept.count());
+  const Shape shape(x, kept.count(), op, "x");
   Tensor out = shape.empty(x);
   const KeptNorm norm(weight, bias, kept, D, element, eps, weight_offset, center, op);
   if (kept.count() > 0)
@@ -210,8 +211,8 @@ Tensor add_and_norm(const char* op, const Tensor& residual, const Tensor& given_
   const Element element = element_of(residual, op, "residual");
   const int64_t D = residual.size(residual.dim() - 1);
   const Kept added(add_index, add_mask, D, op, "add_index"), kept(select_index, select_mask, D, op, "select_index");
-  const Tensor update = apart_from(new_residual, rows_of(given_update, Shape(residual, added.count()), residual, op, "update"), element);
-  const Shape shape(residual, kept.count());
+  const Shape update_shape(residual, added.count(), op, "residual"), shape(residual, kept.count(), op, "residual");
+  const Tensor update = apart_from(new_residual, rows_of(given_update, update_shape, residual, op, "update"), element);
   Tensor out = shape.empty(residual);
   const KeptNorm norm(weight, bias, kept, D, element, eps, weight_offset, center, op);
   if (D > 0)
@@ -247,7 +248,7 @@ void add_rows(const char* op, const Tensor& residual, const Tensor& given_update
   const Element element = element_of(residual, op, "residual");
   const int64_t D = residual.size(residual.dim() - 1);
   const Kept added(index, mask, D, op, "index");
-  const Shape shape(residual, added.count());
+  const Shape shape(residual, added.count(), op, "residual");
   const Tensor update = apart_from(new_residual, rows_of(given_update, shape, residual, op, "update"), element);
   if (D > 0)
     run({residual.const_data_ptr(), update.const_data_ptr(), added.mask(), new_residual.mutable_data_ptr(), nullptr, nullptr, {},
@@ -277,7 +278,7 @@ Tensor index_select(Tensor given, Tensor index, MaybeTensor, MaybeTensor mask) {
   const Element element = element_of(x, op, "x");
   const int64_t D = x.size(x.dim() - 1), bytes = bytes_of(element);
   const Kept kept(index, mask, D, op, "index");
-  const Shape shape(x, kept.count());
+  const Shape shape(x, kept.count(), op, "x");
   Tensor out = shape.empty(x);
   const auto select = kernels().select[int(element)];
   const void* rows = x.const_data_ptr();
@@ -325,17 +326,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> gradients(const char* op, const Tenso
   const Tensor x = dense(given);
   const Element element = element_of(x, op, "x");
   const int64_t D = x.size(x.dim() - 1), K = kept.count(), A = added ? added->count() : 0, bytes = bytes_of(element);
-  const Shape shape(x, K);
+  const Shape shape(x, K, op, "x");
   const int64_t M = shape.rows();
   const Tensor grad = rows_of(given_grad, shape, x, op, "grad");
-  const Tensor passing = grad_residual ? rows_of(*grad_residual, Shape(x, D), x, op, "grad_residual") : Tensor(x);
+  const Tensor passing = grad_residual ? rows_of(*grad_residual, Shape(x, D, op, "x"), x, op, "grad_residual") : Tensor(x);
   const KeptNorm norm(weight, std::nullopt, kept, D, element, eps, weight_offset, center, op);
   if (bias) vector_element(*bias, D, op, "bias");  // its values are not read, but its gradient has its length and dtype
   needs.weight = needs.weight && weight.has_value();
   needs.bias = needs.bias && bias.has_value();
 
   Tensor grad_x = needs.rows ? torch::stable::empty_like(x) : no_elements(x);
-  Tensor grad_update = needs.update ? Shape(x, A).empty(x) : no_elements(x);
+  Tensor grad_update = needs.update ? Shape(x, A, op, "x").empty(x) : no_elements(x);
   const int64_t rows = std::max(kFewestRows, (M + kMostBlocks - 1) / kMostBlocks), blocks = (M + rows - 1) / rows;
   const int64_t wide = element == Element::float64 ? 8 : 4, stride = K;
   const bool sums = needs.weight || needs.bias;

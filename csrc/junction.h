@@ -17,6 +17,9 @@ constexpr int kElements = 4;
 
 constexpr int64_t kNormRoom = 16;
 
+// The bytes of a Norm's vector of values of `value_bytes` each: rounded up, so that what follows may hold any type.
+inline int64_t norm_bytes(int64_t K, int64_t value_bytes) { return ((K + kNormRoom) * value_bytes + 15) / 16 * 16; }
+
 struct Norm {
   const void* gain;   // (K,), with kNormRoom values behind that may be read
   const void* shift;  // the same, or null

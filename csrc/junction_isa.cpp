@@ -37,6 +37,15 @@ template <class T, class E> PYDISP_INLINE void store_lanes(E* to, Vector<T> valu
   else store_part(to, value, lanes);
 }
 
+// `value` without what the lanes behind the first ones hold: they belong to no element, and a sum over lanes must not see them.
+template <class T> PYDISP_INLINE Vector<T> first_lanes(Vector<T> value, int64_t lanes) {
+  if (lanes == kLanesOf<T>) return value;
+  Value<T> room[kLanesOf<T>] = {};
+  std::memcpy(room, &value, lanes * sizeof(Value<T>));
+  std::memcpy(&value, room, sizeof(value));
+  return value;
+}
+
 enum class Sums { none, values, squares };
 
 template <Sums kSums, class T> PYDISP_INLINE void take(RowSums<T>& sums, const Block<T>& block) {
@@ -107,12 +116,7 @@ template <class T> PYDISP_INLINE Statistics<T> statistics(const T* row, int64_t 
     mean = total / Value<T>(D);
     Vector<T> sum = {};
     for_vectors<T>(D, [&](int64_t d, int64_t lanes) {
-      Vector<T> away = load_lanes<T>(row + d, lanes) - mean;
-      if (lanes < kLanesOf<T>) {  // the lanes behind the end hold -mean
-        Value<T> room[kLanesOf<T>] = {};
-        std::memcpy(room, &away, lanes * sizeof(Value<T>));
-        std::memcpy(&away, room, sizeof(away));
-      }
+      const Vector<T> away = first_lanes<T>(load_lanes<T>(row + d, lanes) - mean, lanes);  // the lanes behind the end hold -mean
       sum += away * away;
     });
     square = reduce_add(sum);
@@ -211,7 +215,9 @@ template <class T> void backward(const JunctionGradient& given, void* room) {
     compress_row(row, given.select_mask, D, kept, K);
     Vector<T> along = {}, sum = {};
     for_vectors<T>(K, [&](int64_t k, int64_t lanes) {
-      const Vector<T> grad = load_lanes<T>(grad_selected + k, lanes), normed = (load_lanes<T>(kept + k, lanes) - mean) * rstd;
+      const Vector<T> grad = load_lanes<T>(grad_selected + k, lanes);
+      // the lanes behind the end hold -mean * rstd, which may be infinite: times their gradient of 0 it would be NaN
+      const Vector<T> normed = first_lanes<T>((load_lanes<T>(kept + k, lanes) - mean) * rstd, lanes);
       const Vector<T> through = grad * load_lanes<T>(gain + k, lanes);
       store_lanes<T>(grad_normed + k, through, lanes);
       along += through * normed;

@@ -7,12 +7,13 @@ CPU: csrc/junction.h, CUDA: kernels/add_norm_select.py, one pass over the rows e
 
 # D hidden, A added dimensions, K kept dimensions
 
+import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
 from pydisp.ops.index_add import check_in_place, check_update
 from pydisp.ops.index_add import reference as index_add_reference
-from pydisp.ops.library import call, define, is_forward_mode, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import call, define, is_transformed, no_second_derivative, on_cuda, wide
 from pydisp.ops.norm_select import check_norm, gradients, or_empty
 from pydisp.ops.norm_select import reference as norm_select_reference
 
@@ -66,7 +67,7 @@ def add_norm_select_(
     """
     added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index)
     check_in_place("add_norm_select_", residual, update, weight, bias)
-    op = _plain_ if is_forward_mode() else _op_
+    op = _plain_ if is_transformed() else _op_
     return op(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
 
 
@@ -109,10 +110,18 @@ def _fake_(
 def _setup_context(ctx, inputs, output):
     _, _, *tensors, ctx.eps, ctx.weight_offset, ctx.center = inputs
     ctx.save_for_backward(output[0], *tensors)
+    ctx.set_materialize_grads(False)  # zeros through the norm of a row that is not finite would come out as NaN
 
 
 def _backward(ctx, grad_residual, grad_selected):
     residual, update, _, _, _, weight, bias = ctx.needs_input_grad[:7]
+    if grad_selected is None:  # nobody asked the norm: the gradient is index_add's
+        grad_update = None
+        if update and grad_residual is not None:
+            grad_update = torch.ops.pydisp.index_select(grad_residual, *ctx.saved_tensors[1:4])
+        return grad_residual, grad_update, *[None] * 11
+    if grad_residual is None:
+        grad_residual = torch.zeros_like(ctx.saved_tensors[0])
     needs = (residual, update, weight, bias)
     settings = (ctx.eps, ctx.weight_offset, ctx.center)
     found = _backward_op(grad_residual, grad_selected, *ctx.saved_tensors, *settings, *needs)

@@ -71,8 +71,8 @@ def check_index(op: str, name: str, index: Tensor) -> None:
 def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Index, inverse and mask as an op's schema wants them, for its tensor `of`, `like` (..., D); a bare index has None for the last two.
 
-    Raises: TypeError for what is no tensor, ValueError for another dtype, shape or device, for Features of another D, and for values as in
-        `features`.
+    Raises: TypeError for what is no tensor, ValueError for another dtype, shape or device (of any of the forms), for Features of another
+        D, and for values as in `features`.
     """
     inverse = mask = None
     try:
@@ -80,14 +80,15 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
         if isinstance(index, Features):
             inverse, mask = index.inverse, index.mask
             index = index.index
-            if inverse.shape[0] != size:
-                raise ValueError(f"{op}: {name} is of {inverse.shape[0]} dimensions, {of} has {size}; make Features of {size}.")
-            mask.shape  # noqa: B018  of no tensor: an error, see below
+            if inverse.shape != (size,):
+                _refuse_inverse(op, name, inverse, of, size)
+            if inverse.device != device or mask.device != device:
+                _refuse_devices(op, of, like, **{name: index, f"{name}.inverse": inverse, f"{name}.mask": mask})
         else:
             check_index(op, name, index)
             check_values(op, name, index, size)
         if index.device != device:
-            raise ValueError(f"{op}: {name} is on {index.device}, {of} on {device}; move one of them.")
+            _refuse_devices(op, of, like, **{name: index})
     except (AttributeError, IndexError):  # looking for them beforehand would cost every call
         check_tensors(op, **{of: like})
         if like.dim() == 0:
@@ -95,3 +96,17 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
         check_tensors(op, **{f"{name}.index": index, f"{name}.inverse": inverse, f"{name}.mask": mask})
         raise
     return index, inverse, mask
+
+
+def _refuse_inverse(op: str, name: str, inverse: Tensor, of: str, size: int) -> None:
+    check_tensors(op, **{f"{name}.inverse": inverse})
+    if inverse.dim() != 1:
+        raise ValueError(f"{op}: {name}.inverse has shape {tuple(inverse.shape)}, it must be ({size},); take it from pydisp.ops.features.")
+    raise ValueError(f"{op}: {name} is of {inverse.shape[0]} dimensions, {of} has {size}; make Features of {size}.")
+
+
+def _refuse_devices(op: str, of: str, like: Tensor, **forms: Tensor) -> None:
+    check_tensors(op, **{of: like}, **forms)  # an array of NumPy has a device too, which is no torch.device
+    for name, form in forms.items():
+        if form.device != like.device:
+            raise ValueError(f"{op}: {name} is on {form.device}, {of} on {like.device}; move one of them.")

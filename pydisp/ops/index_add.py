@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pydisp.ops import index_select as _index_select  # noqa: F401  the gradient to the update is a selection
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_tensors, define, is_forward_mode, on_cuda
+from pydisp.ops.library import FLOATS, call, check_tensors, define, is_transformed, on_cuda
 
 
 def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
@@ -40,7 +40,7 @@ def index_add_(residual: Tensor, update: Tensor, index: Tensor | Features) -> Te
     index, inverse, mask = forms("index_add_", "index", index, "residual", residual)
     check_update("index_add_", residual, update, index)
     check_in_place("index_add_", residual, update)
-    (_plain_ if is_forward_mode() else _op_)(residual, update, index, inverse, mask)
+    (_plain_ if is_transformed() else _op_)(residual, update, index, inverse, mask)
     return residual
 
 

@@ -66,6 +66,16 @@ template <class T> void check(Random& random, int64_t M, int64_t D, int64_t add_
   }
   for (int64_t k = K; k < K + kNormRoom; ++k) gain[k] = shift[k] = std::numeric_limits<Value>::quiet_NaN();
 
+  // vectors of any dtype are gathered into the room behind a norm's
+  const auto wide_weight = draw<double>(random, D);
+  const int64_t each = norm_bytes(K, sizeof(Value));
+  const auto both = exactly<char>(each + room_bytes(D, K));
+  junction_kernels.gather[int(Element::float64)][sizeof(Value) == 8](wide_weight.get(), keep.mask.get(), D, K, offset, both.get(),
+                                                                     both.get() + each);
+  for (int64_t k = 0; k < K; ++k)
+    CHECK(reinterpret_cast<Value*>(both.get())[k] == Value(wide_weight[keep.index[k]]) + Value(offset), "gather of doubles at %lld",
+          static_cast<long long>(k));
+
   // forward
   const auto target = exactly<T>(M * D), selected = exactly<T>(M * K);
   T* stored = in_place ? residual.get() : target.get();
@@ -148,11 +158,32 @@ template <class T> void check(Random& random, int64_t M, int64_t D, int64_t add_
   }
 }
 
+// Rows of one large value: less their mean they are zeros, and whatever a vector holds behind their end must not reach a gradient.
+template <class T> void check_one_value(Random& random, int64_t D) {
+  using Value = typename Of<T>::Value;
+  const Set keep = draw_set(random, D, 60);
+  const int64_t K = keep.index.size();
+  const auto row = exactly<T>(D), grad_selected = draw<T>(random, K), grad = exactly<T>(D);
+  for (int64_t d = 0; d < D; ++d) store_one(row[d], Value(0x1p120));
+  const auto gain = exactly<Value>(K + kNormRoom);
+  std::fill_n(gain.get(), K + kNormRoom, Value(1));
+  const auto room = exactly<char>(room_bytes(D, K));
+  junction_kernels.backward[int(Of<T>::element)]({grad_selected.get(), nullptr, row.get(), keep.mask.get(), nullptr, grad.get(), nullptr, nullptr,
+                                                  nullptr, {gain.get(), nullptr, 1e-6, true}, 1, D, 0, K},
+                                                 room.get());
+  std::vector<double> spread(D);
+  double sum = 0;
+  for (int64_t k = 0; k < K; ++k) sum += spread[keep.index[k]] = load_one(grad_selected[k]);
+  for (int64_t d = 0; d < D; ++d) near<T>(load_one(grad[d]), (spread[d] - sum / D) * 1000, 3000, "grad of one value", D, d);
+}
+
 template <class T> void check_all(Random& random) {
   const int64_t percents[][2] = {{50, 50}, {100, 100}, {0, 60}, {60, 0}, {3, 97}, {97, 3}};
   for (int64_t D = 1; D <= 70; ++D)
     for (const auto& [add, keep] : percents) check<T>(random, 1 + random.below(3), D, add, keep, random.below(2), random.below(2));
   for (const int64_t D : {127, 128, 513, 2048}) check<T>(random, 2, D, 50, 50, D % 2, true);
+  if constexpr (Of<T>::element != Element::float16)
+    for (int64_t D = 1; D <= 40; ++D) check_one_value<T>(random, D);
 }
 
 }  // namespace

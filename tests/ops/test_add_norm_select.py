@@ -6,10 +6,11 @@ from torch.nn import functional as F
 
 from pydisp import ops
 from pydisp.ops.add_norm_select import reference
+from pydisp.ops.library import REFERENCES
 
 # (rows..., D), A, K
 SHAPES = [((1, 1), 1, 1), ((1, 63), 1, 63), ((63, 65), 65, 1), ((2, 5, 129), 40, 33), ((9,), 3, 4), ((2, 4100), 2050, 2049)]
-SHAPES += [((3, 8), 0, 4), ((3, 8), 4, 0), ((0, 16), 4, 5)]
+SHAPES += [((3, 8), 0, 4), ((3, 8), 4, 0), ((0, 16), 4, 5), ((3, 0), 0, 0)]
 
 
 def by_torch(residual, update, add_index, weight, bias, select_index, eps, weight_offset=0.0, center=False):
@@ -103,6 +104,37 @@ def test_gradient_of_one_output_alone(draw, draw_index):
     torch.testing.assert_close(residual.grad, torch.ones_like(residual))
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_the_norm_makes_of_a_row_counts_only_where_the_norm_is_used(value, dtype, isa, draw, draw_index):
+    residual, update, weight = draw(3, 37, dtype=dtype), draw(3, 9, dtype=dtype), draw(37, dtype=dtype)
+    residual[1, 5] = value
+    add, select = draw_index(9, 37), draw_index(20, 37)
+    leaves = [t.requires_grad_() for t in (residual, update, weight)]
+    new_residual, selected = ops.add_norm_select(residual, update, add, weight, None, select, 1e-6)
+    found = torch.autograd.grad(new_residual.sum(), leaves, retain_graph=True, allow_unused=True)
+    assert found[0].eq(1).all() and found[1].eq(1).all() and found[2] is None
+    # the other way round the stream's own gradient is zero
+    alone = torch.autograd.grad(selected[0].sum(), leaves, retain_graph=True)
+    both = torch.autograd.grad(selected[0].sum() + 0 * new_residual[0].sum(), leaves)
+    for one, other in zip(alone, both, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_graph_that_uses_neither_output_asks_for_nothing(draw, draw_index):
+    class Drop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return None
+
+    residual, update = draw(3, 7, requires_grad=True), draw(3, 3, requires_grad=True)
+    out = ops.add_norm_select(residual, update, draw_index(3, 7), None, None, draw_index(4, 7), 1e-6)
+    assert torch.autograd.grad([Drop.apply(o).sum() for o in out], (residual, update), allow_unused=True) == (None, None)
+
+
 @pytest.mark.parametrize("needed", [(0,), (1,), (2,), (3,), (1, 3)])
 def test_gradients_are_the_same_whichever_are_asked_for(needed, dtype, isa, draw, draw_index):
     tensors = [draw(40, 65, dtype=dtype), draw(40, 30, dtype=dtype), draw(65, dtype=dtype), draw(65, dtype=dtype)]
@@ -169,6 +201,31 @@ def test_same_bits_with_one_thread_and_two_and_row_by_row(rows, dtype, isa, draw
     assert all(torch.equal(a, b) for a, b in zip(one, run(2), strict=True))
     last = ops.add_norm_select(residual[-1], update[-1], add, weight, None, select, 1e-6)
     assert torch.equal(last[0], one[0][-1]) and torch.equal(last[1], one[1][-1])
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_rows_that_are_not_finite_are_the_references_and_stay_alone(center, dtype, isa, draw):
+    x, update, weight, bias = draw(6, 37, dtype=dtype), draw(6, 11, dtype=dtype), draw(37), draw(37)
+    add, select = torch.arange(0, 33, 3, dtype=torch.int32), torch.arange(8, 28, dtype=torch.int32)
+    x[1, 9], x[2, 9], x[3, 30] = float("nan"), float("inf"), float("inf")  # a kept dimension twice, then one that is not
+    x[4], x[5], update[4:] = 2.0**15 if dtype == torch.float16 else 2.0**120, 0, 0
+    weight, bias = weight.float(), bias.float()
+    cotangents = draw(6, 37, dtype=dtype), draw(6, 20, dtype=dtype)
+
+    def run(rows):
+        leaves = [t.detach().requires_grad_() for t in (x[rows], update[rows], weight, bias)]
+        out = ops.add_norm_select(*leaves[:2], add, *leaves[2:], select, 1e-6, center=center)
+        return [*out, *torch.autograd.grad(out, leaves, [c[rows] for c in cotangents])]
+
+    found = run(slice(6))
+    wanted = list(reference(x, update, add, weight, bias, select, 1e-6, center=center))
+    forms = (add, None, None, weight, bias, select, None, None, 1e-6, 0.0, center)
+    wanted += REFERENCES[torch.ops.pydisp.add_norm_select_backward.default](*cotangents, wanted[0], *forms, *[True] * 4)
+    one_rounding = {torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=one_rounding, atol=1e-2, equal_nan=True)  # rstd is 1000 where a row is all one value
+    for a, alone in zip(found[:4], run(slice(1))[:4], strict=True):
+        assert a[0].isfinite().all() and torch.equal(a[:1], alone)
 
 
 def test_in_place_refuses_what_needs_a_gradient(draw, draw_index):

@@ -10,7 +10,7 @@ def test_a_small_set_written_out():
     assert kept.mask.tolist() == [0b00000101, 0b00000010] and kept.mask.dtype == torch.uint8
 
 
-@pytest.mark.parametrize(("kept", "size"), [(0, 5), (1, 1), (8, 8), (5, 9), (40, 129), (129, 129)])
+@pytest.mark.parametrize(("kept", "size"), [(0, 0), (0, 5), (1, 1), (8, 8), (5, 9), (40, 129), (129, 129)])
 def test_forms_agree(kept, size, draw_index):
     index = draw_index(kept, size)
     found = ops.features(index, size)
@@ -73,6 +73,22 @@ def test_features_of_another_width_are_refused(draw, draw_index):
 def test_an_index_on_another_device_is_refused(draw, draw_index):
     with pytest.raises(ValueError, match="index is on meta, x on cpu"):
         ops.index_select(draw(2, 8), draw_index(3, 8).to("meta"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda kept: kept._replace(mask=kept.mask.to("meta")), ValueError, r"index\.mask is on meta, x on cpu"),
+        (lambda kept: kept._replace(inverse=kept.inverse.to("meta")), ValueError, r"index\.inverse is on meta, x on cpu"),
+        (lambda kept: kept._replace(inverse=kept.inverse.numpy()), TypeError, r"index\.inverse is of type ndarray"),
+        (lambda kept: kept._replace(mask=kept.mask.numpy()), TypeError, r"index\.mask is of type ndarray"),
+        (lambda kept: kept._replace(inverse=kept.inverse[0]), ValueError, r"index\.inverse has shape \(\), it must be \(8,\)"),
+        (lambda kept: kept._replace(inverse=kept.inverse[None]), ValueError, r"index\.inverse has shape \(1, 8\), it must be \(8,\)"),
+    ],
+)
+def test_features_made_by_hand_are_refused_by_the_name_of_their_part(change, error, message, draw, draw_index):
+    with pytest.raises(error, match=f"index_select: {message}"):
+        ops.index_select(draw(2, 8), change(ops.features(draw_index(3, 8), 8)))
 
 
 @pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydisp import ops
 
 SHAPES = [((1, 1), 1), ((1, 63), 1), ((63, 65), 65), ((2, 5, 129), 40), ((3, 8), 0), ((0, 16), 4), ((7,), 3), ((3, 4100), 2050)]
+SHAPES += [((3, 0), 0)]  # no dimensions
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["index", "features"])
@@ -28,6 +29,15 @@ def test_forward_and_gradients_are_those_of_torchs_index_add(shape, added, strid
     assert torch.equal(residual, before)
     changed = ops.index_add_(residual, update, given_index)
     assert changed is residual and torch.equal(residual, expected[0])
+
+
+@pytest.mark.parametrize("needed", [0, 1])
+def test_gradients_are_the_same_whichever_is_asked_for(needed, dtype, isa, draw, draw_index):
+    index, cotangent = draw_index(30, 65), draw(40, 65, dtype=dtype)
+    leaves = [draw(40, 65, dtype=dtype), draw(40, 30, dtype=dtype)]
+    leaves[needed].requires_grad_()
+    (found,) = torch.autograd.grad(ops.index_add(*leaves, index), leaves[needed], cotangent)
+    assert torch.equal(found, cotangent.index_select(-1, index) if needed else cotangent)
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydisp import ops
 
 SHAPES = [((1, 1), 1), ((1, 63), 1), ((63, 65), 65), ((2, 5, 129), 40), ((3, 8), 0), ((0, 16), 4), ((7,), 3), ((3, 4100), 2050)]
+SHAPES += [((3, 0), 0)]  # no dimensions
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["index", "features"])

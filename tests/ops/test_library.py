@@ -69,6 +69,50 @@ def test_forward_mode_tangents_are_those_of_torch(name, way, draw):
         torch.testing.assert_close(found, run(by_torch))
 
 
+def test_a_batch_of_vmap_passes_its_gradient_on(draw):
+    x = draw(4, 3, 5, requires_grad=True)
+    found = torch.vmap(lambda rows: ops.index_select(rows, INDEX))(x)
+    found.sum().backward()
+    assert torch.equal(x.grad, torch.zeros(4, 3, 5, dtype=x.dtype).index_fill(-1, INDEX.long(), 1))
+
+
+@pytest.mark.parametrize("way", ["vmap", "grad", "vmap of grad", "jacrev", "hessian", "compiled"])
+@pytest.mark.parametrize("name", [name for name in OPS if not name.endswith("_")])
+def test_transforms_of_torch_func_are_those_of_torch(name, way, draw):
+    op, by_torch, shapes = OPS[name]
+    numbers = tuple(range(len(shapes)))
+    leaves = [
+        draw(*shape, requires_grad=way == "vmap") for shape in (((4, *s) for s in shapes) if "vmap" in way or way == "compiled" else shapes)
+    ]
+
+    def run(function):
+        def total(*tensors):
+            found = function(*tensors)
+            return sum(out.sin().sum() for out in (found if isinstance(found, tuple) else (found,)))
+
+        if way == "vmap":
+            return torch.autograd.grad(torch.vmap(total)(*leaves).square().sum(), leaves)
+        transform = {
+            "grad": lambda: torch.func.grad(total, numbers),
+            "vmap of grad": lambda: torch.vmap(torch.func.grad(total, numbers)),
+            "jacrev": lambda: torch.func.jacrev(total, numbers),
+            "hessian": lambda: torch.func.hessian(total, numbers),
+            "compiled": lambda: torch.compile(torch.vmap(torch.func.grad(total, numbers)), backend="eager"),
+        }[way]()
+        return transform(*leaves)
+
+    torch.testing.assert_close(run(op), run(by_torch))
+
+
+@pytest.mark.parametrize("name", ["index_add_", "add_norm_select_"])
+def test_the_forms_in_place_refuse_torch_func_grad_and_follow_vmap(name, draw):
+    op, by_torch, shapes = OPS[name]
+    with pytest.raises(RuntimeError, match=f"{name}: a tensor requires grad"):
+        torch.func.grad(lambda *tensors: op(*tensors)[1].sum())(*(draw(*shape) for shape in shapes))
+    leaves = [draw(4, *shape) for shape in shapes]
+    torch.testing.assert_close(torch.vmap(op)(*leaves), torch.vmap(by_torch)(*leaves))
+
+
 READERS = {
     "a bare index": lambda x, index: ops.norm_select(x, None, None, index, 1e-6),
     "features": lambda x, index: ops.norm_select(x, None, None, ops.features(index, 5), 1e-6),

@@ -7,11 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from pydisp import ops
-from pydisp.ops.library import has_kernel
+from pydisp.ops.library import REFERENCES, has_kernel, wide
 from pydisp.ops.norm_select import reference
 
 # (rows..., D), K: one token, odd widths, nothing kept, no rows, more than one block of a kernel
 SHAPES = [((1, 1), 1), ((1, 63), 1), ((63, 65), 65), ((2, 5, 129), 40), ((3, 8), 0), ((0, 16), 4), ((7,), 3), ((2, 3, 4100), 2050)]
+SHAPES += [((3, 0), 0)]  # no dimensions
 # center, has_weight, has_bias, weight_offset
 SETTINGS = [(False, True, False, 0.0), (False, True, False, 1.0)]
 SETTINGS += [(False, False, False, 0.0), (True, True, True, 0.0), (True, False, True, 0.5)]
@@ -67,6 +68,89 @@ def test_gradcheck(center, isa, draw, draw_index):
     x, weight, bias = draw(3, 7, requires_grad=True), draw(7, requires_grad=True), draw(7, requires_grad=True)
     index = draw_index(4, 7)
     assert torch.autograd.gradcheck(lambda *t: ops.norm_select(*t, index, 1e-3, weight_offset=1.0, center=center), (x, weight, bias))
+
+
+@pytest.mark.parametrize("needed", [(0,), (1,), (2,), (0, 2)])
+def test_gradients_are_the_same_whichever_are_asked_for(needed, dtype, isa, draw, draw_index):
+    tensors = [draw(40, 65, dtype=dtype), draw(65, dtype=dtype), draw(65, dtype=dtype)]
+    index, cotangent = draw_index(33, 65), draw(40, 33, dtype=dtype)
+
+    def run(wanted):
+        leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
+        return torch.autograd.grad(ops.norm_select(*leaves, index, 1e-3, center=True), [leaves[i] for i in wanted], cotangent)
+
+    every = run((0, 1, 2))
+    for found, number in zip(run(needed), needed, strict=True):
+        torch.testing.assert_close(found, every[number], rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+
+
+FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("weight_dtype", FLOATS, ids=lambda kind: f"weight {kind}")
+@pytest.mark.parametrize("x_dtype", FLOATS, ids=lambda kind: f"x {kind}")
+@pytest.mark.parametrize("center", [False, True])
+def test_every_pair_of_dtypes(center, x_dtype, weight_dtype, isa, draw, draw_index):
+    index, cotangent = draw_index(19, 37), draw(6, 19, dtype=x_dtype)
+    tensors = [draw(6, 37, dtype=x_dtype), draw(37, dtype=weight_dtype), draw(37, dtype=weight_dtype)]
+
+    def run(op):
+        leaves = [t.detach().requires_grad_() for t in tensors]
+        out = op(*leaves, index, 0.1, weight_offset=0.5, center=center)
+        return [out, *torch.autograd.grad(out, leaves, cotangent)]
+
+    rounding = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
+    for found, wanted in zip(run(ops.norm_select), run(reference), strict=True):
+        tolerance = max(rounding[found.dtype], rounding[wide(x_dtype)])  # the arithmetic is x's, the result has its leaf's dtype
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_rows_that_are_not_finite_are_the_references_and_stay_alone(center, dtype, isa, draw):
+    x, weight, bias = draw(6, 37, dtype=dtype), draw(37, dtype=torch.float32), draw(37, dtype=torch.float32)
+    index, cotangent = torch.arange(8, 28, dtype=torch.int32), draw(6, 20, dtype=dtype)
+    x[1, 9], x[2, 9], x[3, 30] = float("nan"), float("inf"), float("inf")  # a kept dimension twice, then one that is not
+    x[4], x[5] = 2.0**15 if dtype == torch.float16 else 2.0**120, 0
+
+    def run(rows):
+        leaves = [t.detach().requires_grad_() for t in (x[rows], weight, bias)]
+        out = ops.norm_select(*leaves, index, 1e-6, center=center)
+        return [out, *torch.autograd.grad(out, leaves, cotangent[rows])]
+
+    found = run(slice(6))
+    wanted = [reference(x, weight, bias, index, 1e-6, center=center)]
+    arguments = (cotangent, x, weight, bias, index, None, None, 1e-6, 0.0, center, True, True, True)
+    wanted += REFERENCES[torch.ops.pydisp.norm_select_backward.default](*arguments)
+    one_rounding = {torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=one_rounding, atol=1e-2, equal_nan=True)  # rstd is 1000 where a row is all one value
+    for a, alone in zip(found[:2], run(slice(1))[:2], strict=True):
+        assert a[0].isfinite().all() and torch.equal(a[:1], alone)
+
+
+@pytest.mark.parametrize("kept", [1, 3, 5])
+def test_a_large_row_of_one_value_has_a_finite_gradient(kept, isa):
+    # less its mean it is 0; lanes behind the last kept dimension would be -mean / std, which is no float32
+    x, index = torch.full((1, 5), 2.0**120, requires_grad=True), torch.arange(kept, dtype=torch.int32)
+    ops.norm_select(x, None, None, index, 1e-6, center=True).sum().backward()
+    torch.testing.assert_close(x.grad[0], 1000 * (torch.arange(5) < kept).float() - 200 * kept)
+
+
+@pytest.mark.parametrize("rank", [17, 64])
+def test_many_dimensions(rank, draw, draw_index):
+    shape = (*[1] * (rank - 2), 2, 9)
+    index, x, update = draw_index(4, 9), draw(2, 9, dtype=torch.float32), draw(2, 4, dtype=torch.float32)
+    for op in (
+        lambda x, update: ops.norm_select(x, None, None, index, 1e-6),
+        lambda x, update: ops.index_select(x, index),
+        lambda x, update: ops.index_add(x, update, index),
+        lambda x, update: ops.add_norm_select(x, update, index, None, None, index, 1e-6)[1],
+    ):
+        leaf, high = x.clone().requires_grad_(), x.clone().view(shape).requires_grad_()
+        wanted, found = op(leaf, update), op(high, update.view(*shape[:-1], 4))
+        assert found.shape == (*shape[:-1], wanted.shape[-1]) and torch.equal(found.view(wanted.shape), wanted)
+        wanted.square().sum().backward(), found.square().sum().backward()
+        assert torch.equal(high.grad.view(2, 9), leaf.grad)
 
 
 def test_second_derivatives_are_refused(draw, draw_index):
@@ -142,9 +226,10 @@ def test_vectors_of_another_kind_are_refused(name, vector, draw, draw_index):
         (None, TypeError, "is of type NoneType, it must be a tensor"),
         ([1.0, 2.0], TypeError, "is of type list, it must be a tensor"),
         (torch.tensor(1.0), ValueError, "has no dimension"),
+        (torch.ones(2, 4).numpy(), TypeError, "is of type ndarray, it must be a tensor"),
         (torch.ones(2, 4).to(torch.float8_e4m3fn), TypeError, "(is|residual) torch.float8_e4m3fn"),
     ],
-    ids=["none", "list", "0-d", "float8"],
+    ids=["none", "list", "0-d", "numpy", "float8"],
 )
 def test_other_streams_are_refused(x, error, message, draw, draw_index):
     index, update = draw_index(2, 4), draw(2, 2)
@@ -178,6 +263,10 @@ def test_index_outside_is_refused(index, draw):
 
 @pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here; PYDISP_REQUIRE_NATIVE=1 makes that an error")
 class TestNative:
+    def test_more_dimensions_than_torchs_loops_take_are_refused(self, draw, draw_index):
+        with pytest.raises(RuntimeError, match="norm_select: x has 65 dimensions, it must have 1 to 64"):
+            ops.norm_select(draw(*[1] * 64, 9), None, None, draw_index(4, 9), 1e-6)
+
     def test_registration_is_live(self):
         assert ops.implementations()["norm_select"]["cpu"] == "c++" and has_kernel("norm_select_backward", "CPU")
 
