@@ -27,8 +27,8 @@ template <class T> struct UpcastLinear {
   int64_t M, I, O;
 };
 
-// (M, I) inputs as floats. Few rows: each row filled up with zeros to padded(I). More: blocks of kInputBlock inputs, rows within them
-// (see `widened_at`).
+// (M, I) inputs as floats, each row's last vector filled up with zeros. Few rows: rows padded(I) apart. More: blocks of kInputBlock inputs,
+// rows within them.
 constexpr int64_t padded(int64_t I) { return (I + 15) / 16 * 16; }  // to the widest vector
 
 template <class T> struct UpcastKernels {

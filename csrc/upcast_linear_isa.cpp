@@ -12,19 +12,19 @@ namespace {
 // A tile is kOutputs outputs by kRows rows: 12 accumulators, 3 inputs and a weight fill the 16 vector registers of AVX2.
 constexpr int kOutputs = 4, kRows = 3;
 
-template <class T> void widen_row(const T* x, int64_t count, int64_t room, float* widened) {
+// The last vector is filled up with zeros.
+template <class T> void widen_row(const T* x, int64_t count, float* widened) {
   int64_t i = 0;
   for (; i + kWidth <= count; i += kWidth) store(widened + i, load(x + i));
-  if (i < count) { store(widened + i, load_part(x + i, count - i)); i += kWidth; }
-  for (; i < room; i += kWidth) store(widened + i, zeros());
+  if (i < count) store(widened + i, load_part(x + i, count - i));
 }
 
 template <class T> void widen_rows(const T* x, int64_t x_stride, int64_t M, int64_t I, float* widened) {
-  for (int64_t m = 0; m < M; ++m) widen_row(x + m * x_stride, I, padded(I), widened + m * padded(I));
+  for (int64_t m = 0; m < M; ++m) widen_row(x + m * x_stride, I, widened + m * padded(I));
 }
 
 template <class T> void widen_block(const T* x, int64_t x_stride, int64_t M, int64_t I, int64_t input, float* widened) {
-  for (int64_t m = 0; m < M; ++m) widen_row(x + m * x_stride + input, std::min(kInputBlock, I - input), kInputBlock, widened + m * kInputBlock);
+  for (int64_t m = 0; m < M; ++m) widen_row(x + m * x_stride + input, std::min(kInputBlock, I - input), widened + m * kInputBlock);
 }
 
 template <class T> PYDISP_INLINE void finish(const UpcastLinear<T>& linear, int64_t row, int64_t output, Floats sum) {
@@ -98,7 +98,7 @@ template <class T> void block(const UpcastLinear<T>& linear, const float* widene
     const int64_t count = std::min(kInputBlock, linear.I - input), whole = (count + kWidth - 1) / kWidth * kWidth;
     for (int64_t output = begin; output < end; output += kOutputs) {
       for (int w = 0; w < kOutputs; ++w)  // past the end the last row stands in: its sums are not used
-        widen_row(linear.weight + std::min(output + w, end - 1) * linear.weight_stride + input, count, whole, weight + w * kInputBlock);
+        widen_row(linear.weight + std::min(output + w, end - 1) * linear.weight_stride + input, count, weight + w * kInputBlock);
       float* sum = sums + (output - begin) / kOutputs * per_outputs;
       int64_t row = 0;
       for (; row + kRows <= M; row += kRows, sum += kOutputs * kRows * kWidth) block_tile<kRows>(weight, widened + row * kInputBlock, whole, sum);

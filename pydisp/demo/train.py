@@ -44,11 +44,13 @@ WARMUP_STEPS, CONSTANT_SHARE, LAST_LR_SHARE = 30, 0.3, 0.02
 
 
 def read(path: str) -> str:
+    """The text of a UTF-8 file, gzipped where its name ends in .gz."""
     data = Path(path).read_bytes()
     return (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8")
 
 
 def train_tokenizer(texts: list[str]):
+    """A byte-level BPE tokenizer of VOCAB_SIZE tokens, learned on `texts`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -88,6 +90,7 @@ class Muon:
 
 
 def lr_share(step: int, steps: int) -> float:
+    """The learning rate at a step as a share of the highest: warm-up, then constant, then falling in a line."""
     done = step / steps
     decay = 1.0 if done < CONSTANT_SHARE else max(LAST_LR_SHARE, (1 - done) / (1 - CONSTANT_SHARE))
     return min(1.0, (step + 1) / WARMUP_STEPS) * decay
@@ -103,6 +106,7 @@ def windows(ids: Tensor, context_tokens: int, generator: torch.Generator):
 
 
 def mean_nll(model: nn.Module, batch: Tensor) -> Tensor:
+    """Mean loss in nats of (B, T + 1) token ids, every token but the first one a target."""
     logits = model(input_ids=batch[:, :-1], use_cache=False).logits
     return nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
 
@@ -168,6 +172,7 @@ def fit(model: nn.Module, ids: Tensor, steps: int, generator: torch.Generator) -
 
 
 def main() -> None:
+    """Train tokenizer and model, write both with the log and the held-out figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peps", required=True)
     parser.add_argument("--peps-heldout", required=True)

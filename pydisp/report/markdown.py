@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def markdown(report: "Report") -> str:
+    """The whole report as Markdown; its pictures are files beside it."""
     parts = [f"# {_escaped(report.title)}", *map(_escaped, report.summary)]
     if report.metrics:
         rows = [(m.name, value_text(m), m.unit, m.n, direction(m), m.note) for m in report.metrics]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def page(report: "Report") -> str:
+    """The whole report as one HTML page that needs no other file."""
     parts = [f"<header><h1>{_escaped(report.title)}</h1>", *(f"<p>{_escaped(s)}</p>" for s in report.summary), "</header>"]
     if report.metrics:
         parts += ['<section class="metrics" aria-label="Metrics">', *map(_metric, report.metrics), "</section>"]

@@ -22,6 +22,7 @@ def number(value: float) -> str:
 
 
 def value_text(metric: "Metric") -> str:
+    """The value with its standard error and interval, where it has them."""
     error = "" if metric.standard_error is None else f" ± {error_text(metric)}"
     interval = "" if metric.interval is None else f" [{number(metric.interval[0])}, {number(metric.interval[1])}]"
     return f"{number(metric.value)}{error}{interval}"
@@ -35,10 +36,12 @@ def error_text(metric: "Metric") -> str:
 
 
 def direction(metric: "Metric") -> str:
+    """Which way is better, in a word; empty where neither is."""
     return {None: "", True: "higher", False: "lower"}[metric.higher_is_better]
 
 
 def cell_text(cell: Cell) -> str:
+    """A table's cell in words; empty for None."""
     if cell is None:
         return ""
     if isinstance(cell, bool):
@@ -51,10 +54,12 @@ def _is_number(cell: Cell) -> bool:
 
 
 def numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[bool]:
+    """For each column whether it holds numbers alone, so that it stands to the right."""
     return [bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(columns))]
 
 
 def flat_facts(facts: dict, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as rows, by name, the names of groups in front."""
     rows = []
     for key in sorted(facts):
         value = facts[key]
