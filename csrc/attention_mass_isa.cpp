@@ -191,32 +191,43 @@ template <class T> void clip(const MassJob<T>& job, int64_t first, int64_t last,
   if (job.rule.window > 0) begin = std::max(begin, place(keys.position, keys.count, first - job.rule.window + 1));
 }
 
+// The members of list `list` among the `count` keys of its block behind the first `skipped`.
+struct Members {
+  const uint8_t *begin, *end;
+};
+
+Members members(const Keys& keys, int64_t list, int64_t skipped, int64_t count) {
+  Members found = {keys.member + keys.first[list], keys.member + keys.first[list + 1]};
+  while (found.begin < found.end && *found.begin < skipped) ++found.begin;
+  while (found.end > found.begin && found.end[-1] >= skipped + count) --found.end;
+  return found;
+}
+
 // Few lanes, as when one token is decoded, would leave most of a vector empty: then the head dimension lies in the vectors while
 // scoring, and the keys while softening. logits[lane][j], kKeyBlock apart.
 constexpr int kFewLanes = kWidth / 2 < 4 ? kWidth / 2 : 4;
 
+// One key after the other: rows of keys that are read at once lie in one page, which the processor's prefetching takes for disorder.
 template <int L, class T>
 PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* lanes, int64_t padded, int64_t D, float* logits) {
-  constexpr int R = L == 1 ? 8 : 8 / L;  // 8 sums or so in registers
-  for (int64_t j = 0; j < count; j += R) {
-    Floats sum[R][L];
-    for (int r = 0; r < R; ++r)
-      for (int l = 0; l < L; ++l) sum[r][l] = zeros();
+  constexpr int S = L > 2 ? 2 : 4;  // sums a lane, to hide the latency of an addition
+  for (int64_t j = 0; j < count; ++j) {
+    Floats sum[S][L];
+    for (int s = 0; s < S; ++s)
+      for (int l = 0; l < L; ++l) sum[s][l] = zeros();
+    const auto step = [&](int s, int64_t d, Floats value) __attribute__((always_inline)) {
+      for (int l = 0; l < L; ++l) sum[s][l] = fma(value, load(lanes + l * padded + d), sum[s][l]);
+    };
     int64_t d = 0;
-    for (; d + kWidth <= D; d += kWidth)
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const Floats value = load(rows[j + r] + d);
-        for (int l = 0; l < L; ++l) sum[r][l] = fma(value, load(lanes + l * padded + d), sum[r][l]);
-      }
-    if (d < D)
-      for (int r = 0; r < R; ++r) {
-        const Floats value = load_part(rows[j + r] + d, D - d);
-        for (int l = 0; l < L; ++l) sum[r][l] = fma(value, load(lanes + l * padded + d), sum[r][l]);
-      }
-    for (int r = 0; r < R; ++r)
-      for (int l = 0; l < L; ++l)
-        if (j + r < count) logits[l * kKeyBlock + j + r] = reduce_add(sum[r][l]);
+    for (; d + S * kWidth <= D; d += S * kWidth)
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) step(s, d + s * kWidth, load(rows[j] + d + s * kWidth));
+    for (; d + kWidth <= D; d += kWidth) step(0, d, load(rows[j] + d));
+    if (d < D) step(1, d, load_part(rows[j] + d, D - d));
+    for (int l = 0; l < L; ++l) {
+      for (int s = 1; s < S; ++s) sum[0][l] += sum[s][l];
+      logits[l * kKeyBlock + j] = reduce_add(sum[0][l]);
+    }
   }
 }
 
@@ -239,13 +250,13 @@ template <class T> void mass_of_few(const MassJob<T>& job) {
   const Keys& keys = job.keys;
   int64_t begin, end;
   clip(job, query[0], query[job.lanes - 1], begin, end);
-  const T* rows[kKeyBlock + 8];
+  const T* rows[kKeyBlock];
   int32_t key[kKeyBlock];
   for (int64_t from = begin; from < end;) {
     const int64_t block = from / kKeyBlock, skipped = from - block * kKeyBlock;
     const int64_t count = std::min((block + 1) * kKeyBlock, end) - from;
     for (int64_t j = 0; j < kKeyBlock; ++j) key[j] = keys.position[from + std::min(j, count - 1)];
-    for (int64_t j = 0; j < count + 8; ++j) rows[j] = job.k + int64_t(key[std::min(j, count - 1)]) * job.k_token_stride;
+    for (int64_t j = 0; j < count; ++j) rows[j] = job.k + int64_t(key[j]) * job.k_token_stride;
     if (job.lanes == 1) score_few<1>(rows, count, lanes, padded, D, logits);
     else if (job.lanes == 2) score_few<2>(rows, count, lanes, padded, D, logits);
     else if (job.lanes == 3) score_few<3>(rows, count, lanes, padded, D, logits);
@@ -278,12 +289,12 @@ template <class T> void mass_of_few(const MassJob<T>& job) {
       job.weighted[lane] = (job.weighted[lane] + job.total[lane] * moved) * alpha + reduce_add(dot);
       job.total[lane] = job.total[lane] * alpha + reduce_add(sum);
       for (int64_t c = 0; c < job.C; ++c) {
-        float members = 0.f;
-        for (int64_t at = keys.first[block * job.C + c]; at < keys.first[block * job.C + c + 1]; ++at) {
-          const int64_t j = keys.member[at] - skipped;
-          if (j >= 0 && j < count) members += s[j];
-        }
-        job.mass[c * kLanes + lane] = job.mass[c * kLanes + lane] * alpha + members;
+        auto [member, behind] = members(keys, block * job.C + c, skipped, count);
+        float sum_of[4] = {0.f, 0.f, 0.f, 0.f};  // four, to hide the latency of an addition
+        for (; behind - member >= 4; member += 4)
+          for (int n = 0; n < 4; ++n) sum_of[n] += s[member[n] - skipped];
+        for (; member < behind; ++member) sum_of[0] += s[*member - skipped];
+        job.mass[c * kLanes + lane] = job.mass[c * kLanes + lane] * alpha + ((sum_of[0] + sum_of[1]) + (sum_of[2] + sum_of[3]));
       }
     }
     from += count;
@@ -336,9 +347,7 @@ template <class T> void mass(const MassJob<T>& job) {
       else step.template operator()<1>();
     }
     for (int64_t c = 0; c < job.C; ++c) {
-      const uint8_t *member = keys.member + keys.first[block * job.C + c], *behind = keys.member + keys.first[block * job.C + c + 1];
-      while (member < behind && *member < skipped) ++member;
-      while (behind > member && behind[-1] >= skipped + count) --behind;
+      const auto [member, behind] = members(keys, block * job.C + c, skipped, count);
       float* sums = job.mass + c * kLanes;
       int64_t v = 0;
       if (vectors == kVectors) add_members<kVectors>(logits, member, behind, skipped, alpha, sums), v = kVectors;

@@ -8,7 +8,7 @@
 // Every element of the result is one sum over the depth in one order (whole sums of kDepth values, one after the other), so its bits
 // depend on its row and its column alone, not on how many there are. MKL's AVX2 product has neither that nor the speed on every processor:
 // on a Zen 3 it reaches 70 GFLOP/s of the 100 that the instructions give, this one 75 to 90 (512 columns, D = 1024). Up to four columns go
-// another way with AVX2, rows along the vectors, which gives the same bits and reads the rows at two thirds of the speed of memory.
+// another way with AVX2, rows along the vectors, which gives the same bits and reads the rows at three quarters of the speed of memory or better.
 
 #include <cstdint>
 

@@ -63,62 +63,72 @@ PYDISP_INLINE void partial_tile(int64_t count, const float* rows, const float* p
 }
 
 #if defined(PYDISP_AVX2)
-constexpr int kFewGroups = 2;  // of kWidth rows each: with one, the chain of sums takes longer than memory
+// Four values of two rows, one row in either half.
+PYDISP_INLINE Floats load_fours(const float* low, const float* high) {
+  return Floats(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1));
+}
+PYDISP_INLINE __m128i load_shorts(const void* low, const void* high) {
+  return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64(static_cast<const __m128i*>(low))), static_cast<const __m64*>(high)));
+}
+PYDISP_INLINE Floats load_fours(const BFloat16* low, const BFloat16* high) {
+  return Floats(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_shorts(low, high)), 16));
+}
+PYDISP_INLINE Floats load_fours(const Half* low, const Half* high) { return Floats(_mm256_cvtph_ps(load_shorts(low, high))); }
 
-PYDISP_INLINE void transpose(Floats x[8]) {
-  __m256 pairs[8], fours[8];
-  for (int i = 0; i < 8; i += 2) {
-    pairs[i] = _mm256_unpacklo_ps(__m256(x[i]), __m256(x[i + 1]));
-    pairs[i + 1] = _mm256_unpackhi_ps(__m256(x[i]), __m256(x[i + 1]));
-  }
-  for (int i = 0; i < 8; i += 4)
-    for (int j = 0; j < 2; ++j) {
-      fours[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0x44);
-      fours[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0xee);
-    }
-  for (int i = 0; i < 4; ++i) {
-    x[i] = Floats(_mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20));
-    x[i + 4] = Floats(_mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31));
-  }
+// From rows (0 and 4, 1 and 5, ...) with four values each to values with eight rows each.
+PYDISP_INLINE void transpose(Floats x[4]) {
+  const __m256 first = _mm256_unpacklo_ps(__m256(x[0]), __m256(x[1])), second = _mm256_unpackhi_ps(__m256(x[0]), __m256(x[1]));
+  const __m256 third = _mm256_unpacklo_ps(__m256(x[2]), __m256(x[3])), fourth = _mm256_unpackhi_ps(__m256(x[2]), __m256(x[3]));
+  x[0] = Floats(_mm256_shuffle_ps(first, third, 0x44));
+  x[1] = Floats(_mm256_shuffle_ps(first, third, 0xee));
+  x[2] = Floats(_mm256_shuffle_ps(second, fourth, 0x44));
+  x[3] = Floats(_mm256_shuffle_ps(second, fourth, 0xee));
 }
 
-// The first C columns of a panel, rows along the vectors: every row is read once. The sums are a tile's, to the bit.
+// The first C columns of a panel, rows along the vectors: every row is read once. The sums are a tile's, to the bit. Eight rows at a time:
+// sixteen streams are slower to read than eight, and the rows often lie so that the first cache keeps eight of them.
 template <int C, class T>
 void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
                   float* out, int64_t out_stride) {
-  constexpr int64_t kRows = kFewGroups * kWidth;
-  for (int64_t r = 0; r < count; r += kRows) {
-    const T* row[kRows];
-    for (int64_t k = 0; k < kRows; ++k) row[k] = rows + std::min(r + k, count - 1) * stride;
-    Floats total[kFewGroups][C];
+  for (int64_t r = 0; r < count; r += kWidth) {
+    const int64_t ahead = r + 2 * kWidth <= count ? kWidth * stride : 0;
+    Floats total[C];
     for (int64_t d = 0; d < depth || d == 0; d += kDepth) {
       const int64_t part = std::min(kDepth, depth - d);
       const float* columns = panels + d * packed + begin * part;
-      Floats sum[kFewGroups][C];
-      for (int g = 0; g < kFewGroups; ++g)
-        for (int c = 0; c < C; ++c) sum[g][c] = zeros();
-      const auto step = [&](int64_t i, int64_t values, auto load_at) __attribute__((always_inline)) {
-        for (int g = 0; g < kFewGroups; ++g) {
-          Floats x[kWidth];
-          for (int k = 0; k < kWidth; ++k) x[k] = load_at(row[g * kWidth + k] + d + i);
-          transpose(x);
-          for (int k = 0; k < kWidth; ++k)
-            if (k < values)
-              for (int c = 0; c < C; ++c) sum[g][c] = fma(x[k], splat(columns[(i + k) * kPanel + c]), sum[g][c]);
-        }
+      const T* row[kWidth];
+      for (int64_t k = 0; k < kWidth; ++k) row[k] = rows + std::min(r + k, count - 1) * stride + d;
+      Floats sum[C];
+      for (int c = 0; c < C; ++c) sum[c] = zeros();
+      const auto step = [&](int64_t i, int64_t at, int64_t values) __attribute__((always_inline)) {
+        Floats x[4];
+        for (int k = 0; k < 4; ++k) x[k] = load_fours(row[k] + at, row[k + 4] + at);
+        transpose(x);
+        for (int64_t k = 0; k < values; ++k)
+          for (int c = 0; c < C; ++c) sum[c] = fma(x[k], splat(columns[(i + k) * kPanel + c]), sum[c]);
       };
+      constexpr int64_t kLine = 64 / int64_t(sizeof(T));
       int64_t i = 0;
-      for (; i + kWidth <= part; i += kWidth) step(i, kWidth, [](const T* from) __attribute__((always_inline)) { return load(from); });
-      if (i < part) step(i, part - i, [&](const T* from) __attribute__((always_inline)) { return load_part(from, part - i); });
-      for (int g = 0; g < kFewGroups; ++g)
-        for (int c = 0; c < C; ++c) total[g][c] = d > 0 ? total[g][c] + sum[g][c] : sum[g][c];
-    }
-    for (int g = 0; g < kFewGroups; ++g)
-      for (int k = 0; k < kWidth && r + g * kWidth + k < count; ++k) {
-        float* to = out + (r + g * kWidth + k) * out_stride;
-        store(to, zeros()), store(to + kWidth, zeros());
-        for (int c = 0; c < C; ++c) to[c] = total[g][c][k];
+      for (; i + kLine <= part; i += kLine) {
+        for (int k = 0; k < kWidth; ++k) __builtin_prefetch(row[k] + i + ahead, 0, 2);  // the next eight, into the second cache
+        for (int64_t j = i; j < i + kLine; j += 4) step(j, j, 4);
       }
+      for (; i + 4 <= part; i += 4) step(i, i, 4);
+      if (i < part) {
+        T rest[kWidth][4] = {};
+        for (int k = 0; k < kWidth; ++k) {
+          std::copy_n(row[k] + i, part - i, rest[k]);
+          row[k] = rest[k];
+        }
+        step(i, 0, part - i);
+      }
+      for (int c = 0; c < C; ++c) total[c] = d > 0 ? total[c] + sum[c] : sum[c];
+    }
+    for (int64_t k = 0; k < kWidth && r + k < count; ++k) {
+      float* to = out + (r + k) * out_stride;
+      store(to, zeros()), store(to + kWidth, zeros());
+      for (int c = 0; c < C; ++c) to[c] = total[c][k];
+    }
   }
 }
 #endif
