@@ -106,7 +106,7 @@ def _opening(found: list) -> str:
 
 Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand. Measured so far: {devices}.
 
-Times are medians of rounds in one run, in which every candidate has its turn and the order moves on by one each round; compare them inside
+Times are medians of rounds in one run, in which every candidate has its turn, each round in another order; compare them inside
 one case only. Results are checked after the timing against float64, and a wrong one has no ratio. Threads are pinned and glibc's thresholds
 fixed. Extra memory is the peak resident size of a fresh process over what it held before the call, less the outputs (on a GPU: what
 torch's allocator handed out). The limit is what the machine allows: a bare matrix product, or a plain copy of as many bytes as the op must

@@ -10,6 +10,7 @@ ratios({"c++": f, "torch": g})              # {"c++": (2.7, 1.0), "torch": (26.4
 """
 
 import argparse
+import random
 import statistics
 import sys
 import time
@@ -46,7 +47,7 @@ def interleaved(
     clock: Clock = wall_clock,
     before_turn: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Samples in ms of each candidate; in each round every candidate has a turn, and the next round starts with the next one.
+    """Samples in ms of each candidate; in each round every candidate has a turn, each round in another order.
 
     Args:
         call_s: about how long a warm call takes, by name.
@@ -65,12 +66,14 @@ def interleaved(
 
 
 def turns_of(turns: dict[str, int]) -> list[list[str]]:
-    """Who has a turn in each round, in order: the first place moves on by one each round, fewer turns are spread over all rounds."""
-    names, rounds = list(turns), max(turns.values(), default=0)
+    """Who has a turn in each round, in order: shuffled (the same in every run), fewer turns are spread over all rounds.
+
+    What ran before is in the caches: in one order, or one that only moves on, a candidate would always run behind the same one.
+    """
+    shuffled, rounds = random.Random(0), max(turns.values(), default=0)
     found = []
     for number in range(rounds):
-        start = number % len(names)
-        order = names[start:] + names[:start]
+        order = shuffled.sample(list(turns), len(turns))
         found.append([name for name in order if (number + 1) * turns[name] // rounds > number * turns[name] // rounds])
     return found
 

@@ -37,7 +37,9 @@ class FeatureIndex(nn.Module):
     @property
     def features(self) -> Tensor | ops.Features:
         """What the ops take."""
-        return self.index if self.mask is None else ops.Features(self.index, self.inverse, self.mask)
+        buffers = self._buffers  # a buffer as an attribute is a call in Python: for one token it counts
+        mask = buffers["mask"]
+        return buffers["index"] if mask is None else ops.Features(buffers["index"], buffers["inverse"], mask)
 
     @torch.no_grad()
     def derive_(self) -> None:
@@ -88,9 +90,9 @@ def _add_to_own(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
 
 
 def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool]:
-    center = isinstance(norm, nn.LayerNorm)
-    eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-    return norm.weight, getattr(norm, "bias", None), eps, center
+    is_centered = isinstance(norm, nn.LayerNorm)  # an RMSNorm has no bias
+    values = vars(norm)
+    return norm.weight, norm.bias if is_centered else None, values["eps"] if "eps" in values else values["variance_epsilon"], is_centered
 
 
 def _is_absent(norm: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pydisp.ops.features import Features, forms
 from pydisp.ops.index_add import check_in_place, check_update
 from pydisp.ops.index_add import reference as index_add_reference
-from pydisp.ops.library import call, define, is_transformed, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import call, define, is_left_to_compiler, is_transformed, no_second_derivative, on_cuda, wide
 from pydisp.ops.norm_select import check_norm, gradients, or_empty
 from pydisp.ops.norm_select import reference as norm_select_reference
 
@@ -46,6 +46,8 @@ def add_norm_select(
     """
     added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index)
     arguments = (residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
+    if is_left_to_compiler(residual):
+        return _plain(*arguments)
     return call(_op, (residual, update, weight, bias), *arguments)
 
 

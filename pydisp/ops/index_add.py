@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pydisp.ops import index_select as _index_select  # noqa: F401  the gradient to the update is a selection
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_tensors, define, is_transformed, on_cuda
+from pydisp.ops.library import FLOATS, call, check_tensors, define, is_left_to_compiler, is_transformed, on_cuda
 
 
 def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
@@ -29,6 +29,8 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Ten
     """
     index, inverse, mask = forms("index_add", "index", index, "residual", residual)
     check_update("index_add", residual, update, index)
+    if is_left_to_compiler(residual):
+        return _plain(residual, update, index, inverse, mask)
     return call(_op, (residual, update), residual, update, index, inverse, mask)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, define, on_cuda
+from pydisp.ops.library import FLOATS, call, define, is_left_to_compiler, on_cuda
 
 
 def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
@@ -28,6 +28,8 @@ def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
     index, inverse, mask = forms("index_select", "index", index, "x", x)
     if x.dtype not in FLOATS:
         raise TypeError(f"index_select: x is {x.dtype}, it must be float16, bfloat16, float32 or float64.")
+    if is_left_to_compiler(x):
+        return _plain(x, index, inverse, mask)
     return call(_op, (x,), x, index, inverse, mask)
 
 

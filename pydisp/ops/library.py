@@ -113,6 +113,18 @@ def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
         return op(*arguments)
 
 
+FUSED_ROWS = 16
+
+
+def is_left_to_compiler(x: Tensor) -> bool:
+    """Whether torch.compile should fuse the plain form of a junction over x's rows into what is around it: few rows on a CPU.
+
+    An op is a call from the compiled code into another library, which costs one token more than the op's work. Not for torch.export: the
+    number of rows would be fixed in what it exports.
+    """
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and x.is_cpu and x.numel() <= FUSED_ROWS * x.shape[-1]
+
+
 def no_second_derivative(op: str) -> Callable:
     """The backward of a backward op: an error, not a gradient that is silently incomplete."""
 

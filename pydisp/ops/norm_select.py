@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_tensors, define, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import FLOATS, call, check_tensors, define, is_left_to_compiler, no_second_derivative, on_cuda, wide
 
 
 def norm_select(
@@ -40,6 +40,8 @@ def norm_select(
     """
     index, inverse, mask = forms("norm_select", "index", index, "x", x)
     check_norm("norm_select", "x", x, weight, bias)
+    if is_left_to_compiler(x):
+        return _plain(x, weight, bias, index, inverse, mask, eps, weight_offset, center)
     return call(_op, (x, weight, bias), x, weight, bias, index, inverse, mask, eps, weight_offset, center)
 
 

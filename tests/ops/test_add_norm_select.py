@@ -172,8 +172,9 @@ def test_opcheck(strided, draw, draw_index):
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_compiles_without_graph_break(in_place, draw, draw_index):
-    residual, update = draw(3, 7), draw(3, 3)
+@pytest.mark.parametrize("rows", [3, 40])
+def test_compiles_without_graph_break(rows, in_place, draw, draw_index):
+    residual, update = draw(rows, 7), draw(rows, 3)
     arguments = (ops.features(draw_index(3, 7), 7), None, None, draw_index(4, 7), 1e-6)
     new_residual, selected = ops.add_norm_select(residual, update, *arguments)
     op = ops.add_norm_select_ if in_place else ops.add_norm_select

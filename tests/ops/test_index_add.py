@@ -74,8 +74,9 @@ def test_opcheck(strided, draw, draw_index):
 
 
 @pytest.mark.parametrize("op", [ops.index_add, ops.index_add_])
-def test_compiles_without_graph_break(op, draw, draw_index):
-    residual, update, kept = draw(3, 7), draw(3, 4), ops.features(draw_index(4, 7), 7)
+@pytest.mark.parametrize("rows", [3, 40])
+def test_compiles_without_graph_break(rows, op, draw, draw_index):
+    residual, update, kept = draw(rows, 7), draw(rows, 4), ops.features(draw_index(4, 7), 7)
     wanted = ops.index_add(residual, update, kept)
     found = torch.compile(op, fullgraph=True, backend="aot_eager")(residual, update, kept)
     assert torch.equal(found, wanted)

@@ -49,8 +49,9 @@ def test_opcheck(strided, draw, draw_index):
     torch.library.opcheck(torch.ops.pydisp.index_select.default, (draw(3, 7, strided=strided).requires_grad_(), *kept))
 
 
-def test_compiles_without_graph_break(draw, draw_index):
-    x, kept = draw(3, 7), ops.features(draw_index(3, 7), 7)
+@pytest.mark.parametrize("rows", [3, 40])
+def test_compiles_without_graph_break(rows, draw, draw_index):
+    x, kept = draw(rows, 7), ops.features(draw_index(3, 7), 7)
     compiled = torch.compile(ops.index_select, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(x, kept), ops.index_select(x, kept))
 

@@ -7,6 +7,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pydisp import ops
+from pydisp.ops.library import FUSED_ROWS
 
 INDEX = torch.tensor([0, 3, 4], dtype=torch.int32)
 
@@ -141,6 +142,42 @@ def test_values_are_not_read_while_tracing(name, way, draw):
         kind = {"make_fx": "real", "make_fx of fakes": "fake", "make_fx of symbols": "symbolic"}[way]
         traced = make_fx(function, tracing_mode=kind)(x, INDEX)
     torch.testing.assert_close(traced(x, INDEX), wanted)
+
+
+JUNCTIONS = {
+    "index_select": lambda x, update, kept: ops.index_select(x, kept),
+    "index_add": ops.index_add,
+    "norm_select": lambda x, update, kept: ops.norm_select(x, None, None, kept, 1e-6),
+    "add_norm_select": lambda x, update, kept: ops.add_norm_select(x, update, kept, None, None, kept, 1e-6)[1],
+}
+
+
+@pytest.mark.parametrize("name", JUNCTIONS)
+def test_few_rows_are_left_to_the_compiler(name, draw):
+    called = []
+
+    def backend(graph, inputs):
+        called.append({node.target for node in graph.graph.nodes if "pydisp" in str(node.target)})
+        return graph.forward
+
+    op, kept = getattr(torch.ops.pydisp, name).default, ops.features(INDEX, 5)
+    for rows, in_graph in ((1, set()), (FUSED_ROWS, set()), (FUSED_ROWS + 1, {op})):
+        torch.compiler.reset()
+        inputs = draw(rows, 5, dtype=torch.float32), draw(rows, len(INDEX), dtype=torch.float32), kept
+        found = torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
+        torch.testing.assert_close(found, JUNCTIONS[name](*inputs))
+        assert called.pop() == in_graph
+
+
+def test_export_leaves_the_number_of_rows_open(draw):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return ops.norm_select(x, None, None, ops.features(INDEX, 5), 1e-6)
+
+    exported = torch.export.export(Model(), (draw(3, 5, dtype=torch.float32),), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    for rows in (2, 40):
+        x = draw(rows, 5, dtype=torch.float32)
+        torch.testing.assert_close(exported.module()(x), Model()(x))
 
 
 def test_values_are_read_where_nothing_traces():

@@ -172,8 +172,9 @@ def test_opcheck(dtype, strided, draw, draw_index):
         torch.library.opcheck(torch.ops.pydisp.norm_select_backward.default, (*plain, *needs))
 
 
-def test_compiles_without_graph_break(draw, draw_index):
-    x, weight, index = draw(5, 33, dtype=torch.float32), draw(33, dtype=torch.float32), draw_index(7, 33)
+@pytest.mark.parametrize("rows", [3, 40])
+def test_compiles_without_graph_break(rows, draw, draw_index):
+    x, weight, index = draw(rows, 33, dtype=torch.float32), draw(33, dtype=torch.float32), draw_index(7, 33)
 
     @torch.compile(fullgraph=True, backend="aot_eager")
     def doubled(x, weight):
