@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
+import results
+
 MOST_MINUTES = 8.5
 TESTS = "tests/kernels"
 TESTS_SHARE, COMPILE_SHARE = 0.3, 0.3  # of the time, at most
@@ -239,8 +241,11 @@ def main() -> None:
     parser.add_argument("--no-tests", action="store_true", help=f"leave {TESTS} out")
     parser.add_argument("--dry-run", action="store_true", help="name the checks and cases and stop")
     args = parser.parse_args()
+    if not args.minutes > 0:
+        sys.exit(f"--minutes is {args.minutes:g}; it must be more than 0.")
     deadline = Deadline.in_minutes(args.minutes)
     try:
+        results.check_folder("--out", args.out)
         use_wheels(args.wheels)
     except ValueError as problem:
         sys.exit(str(problem))
@@ -251,6 +256,8 @@ def main() -> None:
         sys.exit("bench/gpu.py: torch sees no CUDA GPU here; run it on a machine that has one, or with --dry-run to see what it would do.")
     found, absent_suites = _every_case()
     found = [case for case in found if args.only in case.id]
+    if not found:
+        sys.exit(f"no case has {args.only!r} in its id; --dry-run names them.")
     small = checks(found, "cuda")
     for suite, why in absent_suites.items():
         print(f"suite {suite} is absent: {why}")
@@ -265,7 +272,6 @@ def main() -> None:
 
 def _run(args: argparse.Namespace, deadline: Deadline, found: list, small: list, absent_suites: dict[str, str]) -> None:
     import ratios
-    import results
     import torch
     from cases import COMPILED
     from machine import describe

@@ -61,7 +61,7 @@ def write_page(results_folder: Path, docs: Path) -> Path:
     """
     found = results.read_all(results_folder)
     if not found:
-        raise ValueError(f"there are no results in {results_folder.name}; run bench/ratios.py (or bench/gpu.py on a GPU) first.")
+        raise ValueError(f"there are no results in {results_folder}; run bench/ratios.py (or bench/gpu.py on a GPU) first.")
     pictures = docs / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     written, parts = set(), [_opening(found)]

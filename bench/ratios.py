@@ -237,6 +237,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder of the results files")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     args = parser.parse_args()
+    for name, least in (("threads", 1), ("rounds", 1), ("seconds", 0.001)):
+        if not getattr(args, name) >= least:
+            parser.error(f"--{name} is {getattr(args, name)}; it must be at least {least}.")
+    try:
+        results.check_folder("--results", args.results)
+    except ValueError as problem:
+        parser.error(str(problem))
     pin(args.threads)
     unknown = sorted(set(args.suites) - set(SUITES))
     if unknown:

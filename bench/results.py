@@ -14,6 +14,13 @@ FORMAT = "pydisp-bench-1"
 _OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ from case to case, so they stand with each
 
 
+def check_folder(option: str, folder: Path) -> None:
+    """Refuse a folder that `keep` could not make or write to: ValueError, before anything is measured."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ValueError(f"{option} is {folder}, but {place} is no folder that can be written to; give another one.")
+
+
 def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
     """Put the records into the file of their device, in place of those with the same id; returns the file.
 

@@ -277,7 +277,7 @@ def test_the_page_is_the_same_bytes_twice_and_says_nowhere(tmp_path):
         assert "Nowhere in these cases." in text
         found.append({file.relative_to(tmp_path / docs): file.read_bytes() for file in (tmp_path / docs).rglob("*") if file.is_file()})
     assert found[0] == found[1]
-    with pytest.raises(ValueError, match="there are no results in nothing"):
+    with pytest.raises(ValueError, match="there are no results in .*nothing; run"):
         page.write_page(tmp_path / "nothing", tmp_path / "docs")
 
 
@@ -301,6 +301,31 @@ def test_gpu_refuses_in_one_sentence_where_there_is_none(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1 and "torch sees no CUDA GPU here" in done.stderr
     done = run_gpu("--wheels", str(tmp_path / "none"))
     assert done.returncode == 1 and "--wheels: there is no folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "problem"),
+    [
+        ("ratios", ["--rounds", "0"], "--rounds is 0; it must be at least 1."),
+        ("ratios", ["--threads", "0"], "--threads is 0; it must be at least 1."),
+        ("ratios", ["--seconds", "nan"], "--seconds is nan; it must be at least 0.001."),
+        ("ratios", ["--results", "FILE/sub"], "FILE is no folder that can be written to"),
+        ("ratios", ["los"], "unknown suite 'los'; known: junction"),
+        ("ratios", ["--only", "zzz"], "no case has 'zzz' in its id; --list names them."),
+        ("gpu", ["--minutes", "0"], "--minutes is 0; it must be more than 0."),
+        ("gpu", ["--dry-run", "--out", "FILE"], "FILE is no folder that can be written to"),
+        ("gpu", ["--dry-run", "--only", "zzz"], "no case has 'zzz' in its id; --dry-run names them."),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_runs(program, arguments, problem, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "file"
+    file.write_text("here")
+    monkeypatch.setattr(sys, "argv", [program, *(a.replace("FILE", str(file)) for a in arguments)])
+    monkeypatch.setattr(ratios, "pin", lambda threads: None)
+    with pytest.raises(SystemExit) as stop:
+        {"ratios": ratios, "gpu": gpu}[program].main()
+    said = capsys.readouterr().err + str(stop.value)
+    assert stop.value.code not in (0, None) and problem.replace("FILE", str(file)) in said and file.read_text() == "here"
 
 
 def test_gpu_dry_run_lists_checks_and_cases():
