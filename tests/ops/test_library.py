@@ -169,6 +169,20 @@ def test_few_rows_are_left_to_the_compiler(name, draw):
         assert called.pop() == in_graph
 
 
+@pytest.mark.parametrize("name", JUNCTIONS)
+def test_few_rows_elsewhere_than_on_a_cpu_stay_with_the_op(name):
+    called = []
+
+    def backend(graph, inputs):
+        called.append({node.target for node in graph.graph.nodes if "pydisp" in str(node.target)})
+        return graph.forward
+
+    inputs = torch.ones(1, 5, device="meta"), torch.ones(1, len(INDEX), device="meta"), INDEX.to("meta")
+    torch.compiler.reset()
+    torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
+    assert called == [{getattr(torch.ops.pydisp, name).default}]
+
+
 def test_export_leaves_the_number_of_rows_open(draw):
     class Model(torch.nn.Module):
         def forward(self, x):
