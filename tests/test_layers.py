@@ -35,6 +35,46 @@ def assert_derived(model):
             assert torch.equal(form, wanted)
 
 
+class Around(torch.nn.Module):
+    """A module around another one, which has its attributes too, as PEFT's `modules_to_save` and torch.compile make them."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.inner, name)
+
+    def forward(self, x):
+        return 2 * self.inner(x)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "opt-125m"])
+def test_a_norm_in_another_module_is_called(name):
+    model = pruned_model(name)
+    for layer in model.get_decoder().layers:
+        for at in layer.family.attention_norms[:1] + layer.family.mlp_norms[:1]:
+            if isinstance(getattr(layer, at, None), torch.nn.Module):
+                norm = getattr(layer, at)
+                setattr(layer, at, Around(norm))
+                assert norm.weight is getattr(layer, at).weight
+    around = model(IDS).logits
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Around):
+                module.forward = module.inner.forward
+    once = model(IDS).logits
+    for layer in model.get_decoder().layers:
+        for at, module in list(layer.named_children()):
+            if isinstance(module, Around):
+                setattr(layer, at, module.inner)
+    torch.testing.assert_close(once, model(IDS).logits)
+    assert not torch.allclose(around, once, atol=1e-2)
+
+
 def through_pickle(model, folder):
     return pickle.loads(pickle.dumps(model))
 

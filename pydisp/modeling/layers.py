@@ -89,15 +89,20 @@ def _add_to_own(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
     return ops.index_add_(x, _as(x, update), index.features)
 
 
-def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool]:
-    is_centered = isinstance(norm, nn.LayerNorm)  # an RMSNorm has no bias
+def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool] | None:
+    """Weight, bias, eps and whether the mean is taken off; None where only the module itself can tell what it does.
+
+    That is a module around the norm (PEFT's `modules_to_save`, torch.compile), and one whose weights are elsewhere until it is called
+    (offloading puts them on meta).
+    """
     values = vars(norm)
-    return norm.weight, norm.bias if is_centered else None, values["eps"] if "eps" in values else values["variance_epsilon"], is_centered
-
-
-def _is_absent(norm: nn.Module) -> bool:
-    """Whether the weights are elsewhere until the module itself is called (offloading puts them on meta)."""
-    return norm.weight is not None and norm.weight.is_meta
+    eps = values["eps"] if "eps" in values else values.get("variance_epsilon")
+    if eps is None:
+        return None
+    weight, is_centered = norm.weight, isinstance(norm, nn.LayerNorm)  # an RMSNorm has no bias
+    if weight is not None and weight.is_meta:
+        return None
+    return weight, norm.bias if is_centered else None, eps, is_centered
 
 
 class _Layer:
@@ -107,19 +112,21 @@ class _Layer:
     family: Family
 
     def _norm_select(self, norm: nn.Module, x: Tensor, index: FeatureIndex) -> Tensor:
-        if _is_absent(norm):
+        arguments = _norm_arguments(norm)
+        if arguments is None:
             return ops.index_select(norm(x), index.features)
-        weight, bias, eps, center = _norm_arguments(norm)
+        weight, bias, eps, center = arguments
         return ops.norm_select(x, weight, bias, index.features, eps, weight_offset=self.norm_offset, center=center)
 
     def _add_norm_select(
         self, x: Tensor, update: Tensor, add: FeatureIndex, norm: nn.Module, select: FeatureIndex
     ) -> tuple[Tensor, Tensor]:
-        if _is_absent(norm):
+        arguments = _norm_arguments(norm)
+        if arguments is None:
             x = _add(x, update, add)
             # a copy: a hook on the norm may keep x, which the caller may overwrite
             return x, ops.index_select(norm(x.clone()), select.features)
-        weight, bias, eps, center = _norm_arguments(norm)
+        weight, bias, eps, center = arguments
         offset, update = self.norm_offset, _as(x, update)
         return ops.add_norm_select(x, update, add.features, weight, bias, select.features, eps, weight_offset=offset, center=center)
 

@@ -44,9 +44,9 @@ def add_norm_select(
         repeated or outside [0, D).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias, once.
     """
-    added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index)
+    added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index, eps, weight_offset)
     arguments = (residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
-    if is_left_to_compiler(residual):
+    if is_left_to_compiler(residual, added[1], kept[1]):
         return _plain(*arguments)
     return call(_op, (residual, update, weight, bias), *arguments)
 
@@ -67,17 +67,17 @@ def add_norm_select_(
 
     Args and errors: as add_norm_select; RuntimeError where autograd would have to follow.
     """
-    added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index)
+    added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index, eps, weight_offset)
     check_in_place("add_norm_select_", residual, update, weight, bias)
     op = _plain_ if is_transformed() else _op_
     return op(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
 
 
-def _checked(op, residual, update, add_index, weight, bias, select_index):
+def _checked(op, residual, update, add_index, weight, bias, select_index, eps, weight_offset):
     added = forms(op, "add_index", add_index, "residual", residual)
     kept = forms(op, "select_index", select_index, "residual", residual)
     check_update(op, residual, update, added[0])
-    check_norm(op, "residual", residual, weight, bias)
+    check_norm(op, "residual", residual, weight, bias, eps, weight_offset)
     return added, kept
 
 

@@ -29,7 +29,7 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Ten
     """
     index, inverse, mask = forms("index_add", "index", index, "residual", residual)
     check_update("index_add", residual, update, index)
-    if is_left_to_compiler(residual):
+    if is_left_to_compiler(residual, inverse):
         return _plain(residual, update, index, inverse, mask)
     return call(_op, (residual, update), residual, update, index, inverse, mask)
 

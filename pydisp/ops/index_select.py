@@ -28,7 +28,7 @@ def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
     index, inverse, mask = forms("index_select", "index", index, "x", x)
     if x.dtype not in FLOATS:
         raise TypeError(f"index_select: x is {x.dtype}, it must be float16, bfloat16, float32 or float64.")
-    if is_left_to_compiler(x):
+    if is_left_to_compiler(x, inverse):
         return _plain(x, index, inverse, mask)
     return call(_op, (x,), x, index, inverse, mask)
 

@@ -58,7 +58,7 @@ def may_read_values(tensor: Tensor) -> bool:
     """
     if torch.compiler.is_compiling() or tensor.is_meta or type(tensor) not in (Tensor, torch.nn.Parameter):
         return False
-    if torch._C._len_torch_dispatch_stack():  # a mode: it may be one that traces
+    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():  # a mode may be one that traces
         return False
     return tensor.is_cpu or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")
 
@@ -68,6 +68,13 @@ def check_tensors(op: str, **arguments) -> None:
     for name, argument in arguments.items():
         if not isinstance(argument, Tensor):
             raise TypeError(f"{op}: {name} is of type {type(argument).__name__}, it must be a tensor.")
+
+
+def check_number(op: str, name: str, value, *, is_whole: bool = False) -> None:
+    """Refuse what is no number (no whole one): a truth value, a string, None."""
+    kinds = (int, torch.SymInt) if is_whole else (int, float, torch.SymInt, torch.SymFloat)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError(f"{op}: {name} is {value!r}, it must be a {'whole ' if is_whole else ''}number.")
 
 
 def is_forward_mode() -> bool:
@@ -84,15 +91,17 @@ def is_transformed() -> bool:
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
-def refuse_tangents(op: str, instead: str, **tensors) -> None:
-    """NotImplementedError where one of `tensors` has a forward-mode tangent, for an op whose plain form is no way out."""
-    if not is_forward_mode():
-        return
-    for name, tensor in tensors.items():
-        if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
-            raise NotImplementedError(
-                f"{op}: {name} has a forward-mode tangent, and there is no forward-mode derivative; take {instead} where one is needed."
-            )
+def refuse_transforms(op: str, instead: str, **tensors) -> None:
+    """NotImplementedError under a transform of torch.func, or where one of `tensors` has a forward-mode tangent: for an op whose plain
+    form is no way out."""
+    if is_forward_mode():
+        for name, tensor in tensors.items():
+            if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+                raise NotImplementedError(
+                    f"{op}: {name} has a forward-mode tangent, and there is no forward-mode derivative; take {instead} where one is needed."
+                )
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(f"{op}: there is no rule for the transforms of torch.func; take {instead} there, or torch.autograd.")
 
 
 def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
@@ -116,13 +125,18 @@ def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
 FUSED_ROWS = 16
 
 
-def is_left_to_compiler(x: Tensor) -> bool:
+def is_left_to_compiler(x: Tensor, *inverses: Tensor | None) -> bool:
     """Whether torch.compile should fuse the plain form of a junction over x's rows into what is around it: few rows on a CPU.
 
-    An op is a call from the compiled code into another library, which costs one token more than the op's work. Not for torch.export: the
-    number of rows would be fixed in what it exports.
+    An op is a call from the compiled code into another library, which costs one token more than the op's work. Only where the number of
+    rows is known, so that nothing is compiled for it alone, and where each index came with its `inverse`: those have been checked, a bare
+    one is checked by the op.
     """
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and x.is_cpu and x.numel() <= FUSED_ROWS * x.shape[-1]
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or not x.is_cpu or any(inverse is None for inverse in inverses):
+        return False
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(x.numel() <= FUSED_ROWS * x.shape[-1])
 
 
 def no_second_derivative(op: str) -> Callable:

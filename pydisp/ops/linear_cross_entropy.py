@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import may_read_values, refuse_tangents
+from pydisp.ops.library import FLOATS, check_number, may_read_values, refuse_transforms
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
@@ -171,11 +171,13 @@ def _check_kinds(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) and (tensor is not None or name in ("hidden", "weight", "targets")):
             raise TypeError(f"linear_cross_entropy: {name} is a {type(tensor).__name__}; it must be a tensor.")
-    refuse_tangents("linear_cross_entropy", "F.cross_entropy of F.linear", **tensors)
+        if tensor is not None and tensor.layout != torch.strided:
+            raise TypeError(f"linear_cross_entropy: {name} has layout {tensor.layout}; it must be dense, as of to_dense().")
+    refuse_transforms("linear_cross_entropy", "F.cross_entropy of F.linear", **tensors)
 
 
 def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
-    if not hidden.is_floating_point():
+    if hidden.dtype not in FLOATS:
         raise TypeError(f"linear_cross_entropy: hidden is {hidden.dtype}; it must be float16, bfloat16, float32 or float64.")
     if targets.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
         raise TypeError(f"linear_cross_entropy: targets are {targets.dtype}; they must be integers, words or ignore_index.")
@@ -188,6 +190,7 @@ def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
         raise ValueError(
             f"linear_cross_entropy: appended is {tuple(appended.shape)}; it must be (E, {weight.shape[1]}) beside this weight."
         )
+    check_number("linear_cross_entropy", "vocab_size", vocab_size, is_whole=True)
     if not 0 <= vocab_size <= weight.shape[0]:
         raise ValueError(
             f"linear_cross_entropy: vocab_size is {vocab_size}; it must lie between 0 and the {weight.shape[0]} rows of weight."
@@ -209,6 +212,9 @@ def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
 
 
 def _check_options(softcap, logit_scale, label_smoothing, z_loss, ignore_index, reduction, targets, buckets, num_buckets) -> None:
+    numbers = {"logit_scale": logit_scale, "label_smoothing": label_smoothing, "z_loss": z_loss}
+    for name, value in (numbers if softcap is None else numbers | {"softcap": softcap}).items():
+        check_number("linear_cross_entropy", name, value)
     # the logits' arithmetic is float32: a smaller cap would be 0 there, which means none
     smallest, largest = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
     if softcap is not None and not smallest <= softcap <= largest:
@@ -216,8 +222,8 @@ def _check_options(softcap, logit_scale, label_smoothing, z_loss, ignore_index, 
     for name, value in {"logit_scale": logit_scale, "z_loss": z_loss}.items():
         if not abs(value) <= largest:
             raise ValueError(f"linear_cross_entropy: {name} is {value}; it must be a finite float32 number.")
-    for name, value in {"ignore_index": ignore_index, "num_buckets": num_buckets}.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63):
+    for name, value in ({"ignore_index": ignore_index} | ({} if num_buckets is None else {"num_buckets": num_buckets})).items():
+        if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
             raise TypeError(f"linear_cross_entropy: {name} is {value!r}; it must be a whole number of 64 bits.")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"linear_cross_entropy: label_smoothing is {label_smoothing}; it must lie between 0 and 1.")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_tensors, define, is_left_to_compiler, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import FLOATS, call, check_number, check_tensors, define, is_left_to_compiler, no_second_derivative, on_cuda, wide
 
 
 def norm_select(
@@ -39,14 +39,17 @@ def norm_select(
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to x, weight and bias, once.
     """
     index, inverse, mask = forms("norm_select", "index", index, "x", x)
-    check_norm("norm_select", "x", x, weight, bias)
-    if is_left_to_compiler(x):
+    check_norm("norm_select", "x", x, weight, bias, eps, weight_offset)
+    if is_left_to_compiler(x, inverse):
         return _plain(x, weight, bias, index, inverse, mask, eps, weight_offset, center)
     return call(_op, (x, weight, bias), x, weight, bias, index, inverse, mask, eps, weight_offset, center)
 
 
-def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-    """Refuse an x that is no float tensor and vectors that are not its last dimension's."""
+def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, weight_offset: float) -> None:
+    """Refuse an x that is no float tensor, vectors that are not its last dimension's, and settings that are no numbers."""
+    if type(eps) is not float or type(weight_offset) is not float:
+        check_number(op, "eps", eps)
+        check_number(op, "weight_offset", weight_offset)
     dtype, shape, device = x.dtype, x.shape[-1:], x.device
     if dtype not in FLOATS:
         raise TypeError(f"{op}: {name} is {dtype}, it must be float16, bfloat16, float32 or float64.")

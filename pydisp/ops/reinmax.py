@@ -12,7 +12,7 @@ The DISP-LLM paper prints ln(pi1) for logit(pi1): at logits 3 and a linear loss 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import define, refuse_tangents, wide
+from pydisp.ops.library import FLOATS, check_number, check_tensors, define, may_read_values, refuse_transforms, wide
 
 
 def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
@@ -23,13 +23,22 @@ def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
         draws: 0 or 1, logits' shape; drawn with probability sigmoid(logits); gets no gradient.
         temperature: of the relaxation, > 0; the paper's value is 1.
     Returns: draws in logits' dtype.
-    Raises: ValueError if the shapes differ or temperature is not positive; NotImplementedError for a forward-mode tangent.
+    Raises: TypeError and ValueError for other kinds, dtypes, shapes and devices, for draws that are neither 0 nor 1 (on a GPU only under
+        PYDISP_CHECK=1) and a temperature that is not positive; NotImplementedError under torch.func and for a forward-mode tangent.
     """
+    check_tensors("reinmax", logits=logits, draws=draws)
+    check_number("reinmax", "temperature", temperature)
+    if logits.dtype not in FLOATS:
+        raise TypeError(f"reinmax: logits are {logits.dtype}, they must be float16, bfloat16, float32 or float64.")
     if draws.shape != logits.shape:
         raise ValueError(f"reinmax: draws have shape {tuple(draws.shape)}, logits {tuple(logits.shape)}; draw one gate for each logit.")
+    if draws.device != logits.device:
+        raise ValueError(f"reinmax: draws are on {draws.device}, logits on {logits.device}; move one of them.")
     if not temperature > 0:
         raise ValueError(f"reinmax: temperature is {temperature}; it must be positive, the paper uses 1.")
-    refuse_tangents("reinmax", "the formula of the module's docstring", logits=logits)
+    refuse_transforms("reinmax", "the formula of the module's docstring", logits=logits)
+    if may_read_values(draws) and not ((draws == 0) | (draws == 1)).all():
+        raise ValueError("reinmax: draws hold something else than 0 and 1; take them from torch.bernoulli.")
     return _op(logits, draws, float(temperature))
 
 

@@ -177,10 +177,53 @@ def test_few_rows_elsewhere_than_on_a_cpu_stay_with_the_op(name):
         called.append({node.target for node in graph.graph.nodes if "pydisp" in str(node.target)})
         return graph.forward
 
-    inputs = torch.ones(1, 5, device="meta"), torch.ones(1, len(INDEX), device="meta"), INDEX.to("meta")
+    kept = ops.Features(*(form.to("meta") for form in ops.features(INDEX, 5)))
+    inputs = torch.ones(1, 5, device="meta"), torch.ones(1, len(INDEX), device="meta"), kept
     torch.compiler.reset()
     torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
     assert called == [{getattr(torch.ops.pydisp, name).default}]
+
+
+@pytest.mark.parametrize("name", JUNCTIONS)
+def test_a_bare_index_is_not_left_to_the_compiler_because_only_the_op_checks_it(name, draw):
+    compiled = torch.compile(JUNCTIONS[name], backend="eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match=r"index\[0\] is -1"):
+        compiled(draw(1, 5), draw(1, 3), torch.tensor([-1, 2, 3], dtype=torch.int32))
+
+
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
+@pytest.mark.parametrize("way", ["a range", "as many as there are"])
+@pytest.mark.parametrize("name", JUNCTIONS)
+def test_rows_that_are_not_known_stay_open(name, way, draw):
+    torch.compiler.reset()
+    x, kept, mask = draw(8, 5), ops.features(INDEX, 5), torch.tensor([True, False] * 4)
+
+    def function(x, mask):
+        rows = x if way == "a range" else x[mask.nonzero()[:, 0]]
+        return JUNCTIONS[name](rows, rows[:, :3], kept)
+
+    if way == "a range":
+        torch._dynamo.mark_dynamic(x, 0, min=2, max=4096)
+    torch.testing.assert_close(torch.compile(function, backend="eager", fullgraph=True)(x, mask), function(x, mask))
+
+
+def test_attention_mass_follows_vmap(draw):
+    q, k, groups = draw(3, 1, 2, 4, 5), draw(3, 1, 1, 4, 5), torch.tensor([[1, 2, 0, 3]])
+    found = torch.vmap(lambda q, k: ops.attention_mass(q, k, groups, 2).mass)(q, k)
+    torch.testing.assert_close(found, torch.stack([ops.attention_mass(*pair, groups, 2).mass for pair in zip(q, k, strict=True)]))
+
+
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.vmap])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("reinmax", lambda x: ops.reinmax(x, torch.ones(3)).sum()),
+        ("linear_cross_entropy", lambda x: ops.linear_cross_entropy(x, torch.eye(3, dtype=x.dtype), torch.tensor(1))),
+    ],
+)
+def test_transforms_without_a_rule_are_refused_in_one_sentence(name, function, transform, draw):
+    with pytest.raises(NotImplementedError, match=f"{name}: there is no rule for the transforms of torch.func; take "):
+        transform(function)(draw(3) if transform is torch.func.grad else draw(2, 3))
 
 
 def test_export_leaves_the_number_of_rows_open(draw):

@@ -225,6 +225,7 @@ def test_bad_arguments_are_refused(draw):
     refused(ValueError, r"must be \(..., D\)", weight=weight[0])
     refused(TypeError, "targets are torch.float32", targets=targets.float())
     refused(TypeError, "hidden is torch.int64", hidden=hidden.long())
+    refused(TypeError, "hidden is torch.float8_e4m3fn", hidden=hidden.to(torch.float8_e4m3fn))
     refused(TypeError, "weight is torch.float32, hidden torch.float64", weight=weight.float())
     refused(TypeError, "bias is torch.float16", bias=draw(7).half())
     refused(ValueError, r"weight is on meta, hidden on cpu", weight=weight.to("meta"))
@@ -335,6 +336,13 @@ def test_a_bad_target_in_compiled_code_leaves_no_gradient_to_step_on(dtype_of, d
         ({"ignore_index": 2**63}, TypeError, "ignore_index is 9223372036854775808"),
         ({"reduction": "buckets", "buckets": torch.zeros(2, dtype=torch.int64), "num_buckets": 2.5}, TypeError, "num_buckets is 2.5"),
         ({"bias": [0.0, 1.0]}, TypeError, "bias is a list"),
+        ({"bias": torch.ones(2).to_sparse()}, TypeError, "bias has layout torch.sparse_coo; it must be dense"),
+        ({"ignore_index": None}, TypeError, "ignore_index is None"),
+        ({"vocab_size": 1.5}, TypeError, "vocab_size is 1.5, it must be a whole number"),
+        ({"vocab_size": True}, TypeError, "vocab_size is True"),
+        ({"softcap": "30"}, TypeError, "softcap is '30', it must be a number"),
+        ({"label_smoothing": None}, TypeError, "label_smoothing is None"),
+        ({"z_loss": "0"}, TypeError, "z_loss is '0'"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -221,6 +221,21 @@ def test_vectors_of_another_kind_are_refused(name, vector, draw, draw_index):
         ops.add_norm_select(draw(2, 4), draw(2, 2), index, *((vector, None) if name == "weight" else (None, vector)), index, 1e-6)
 
 
+@pytest.mark.parametrize("settings", [{"eps": "1e-6"}, {"eps": None}, {"weight_offset": "1"}, {"weight_offset": True}], ids=str)
+def test_settings_that_are_no_numbers_are_refused(settings, draw, draw_index):
+    x, update, index = draw(2, 4), draw(2, 2), draw_index(2, 4)
+    (name,) = settings
+    settings = {"eps": 1e-6} | settings
+    calls = {
+        "norm_select": lambda: ops.norm_select(x, None, None, index, **settings),
+        "add_norm_select": lambda: ops.add_norm_select(x, update, index, None, None, index, **settings),
+        "add_norm_select_": lambda: ops.add_norm_select_(x, update, index, None, None, index, **settings),
+    }
+    for op, call in calls.items():
+        with pytest.raises(TypeError, match=f"^{op}: {name} is {settings[name]!r}, it must be a number"):
+            call()
+
+
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [

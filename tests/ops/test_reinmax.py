@@ -73,3 +73,19 @@ def test_wrong_shape_and_temperature_are_refused(draw):
         ops.reinmax(draw(3), torch.ones(2))
     with pytest.raises(ValueError, match="temperature is 0"):
         ops.reinmax(draw(3), torch.ones(3), 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "found"),
+    [
+        ({"logits": [1.0]}, TypeError, "logits is of type list"),
+        ({"logits": torch.ones(3, dtype=torch.int64)}, TypeError, "logits are torch.int64"),
+        ({"draws": torch.ones(3, device="meta")}, ValueError, "draws are on meta, logits on cpu"),
+        ({"draws": torch.tensor([0.0, 0.5, 1.0])}, ValueError, "something else than 0 and 1"),
+        ({"temperature": "1"}, TypeError, "temperature is '1'"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(change, error, found):
+    with pytest.raises(error, match=found):
+        ops.reinmax(**{"logits": torch.ones(3), "draws": torch.ones(3), "temperature": 1.0} | change)
