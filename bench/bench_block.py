@@ -1,6 +1,7 @@
 """One decoder layer of a pruned Llama (all five sets half) against plain modules with the same smaller linears.
 
-The limit is a stock layer whose residual stream is as narrow as the sets: the same linears and attention, no selection, norms half as wide.
+The limit is a stock layer whose residual stream is as narrow as the sets: the same linears (the very weights: where a copy of them lies in
+memory would tell more than what stands around them) and attention, no selection, norms half as wide.
 """
 
 # M tokens, D hidden, I middle, K kept of D, J kept of I
@@ -110,6 +111,9 @@ def _build(case: Case) -> Work:
     dense, pruned, rotary = _pruned(case, generator)
     with torch.device(case.device):
         narrow = _layer(LlamaForCausalLM(_config(d // 2, i // 2, case)).to(case.torch_dtype))
+    linears = {name: module for name, module in pruned.named_modules() if isinstance(module, nn.Linear)}
+    for name, module in linears.items():
+        narrow.get_submodule(name).weight = module.weight
     x = case.draw(generator, 1, tokens, d)
     x_narrow = x[..., : d // 2].contiguous()
     positions = torch.arange(tokens, device=case.device)[None]
