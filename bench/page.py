@@ -283,7 +283,7 @@ def _curves_figure(op: str, axis: str, cases: list[dict]) -> "Figure":
 
 
 def _draw_curves(axes: "Axes", axis: str, cases: list[dict], looks: dict[str, dict], figure_of: str, least: float) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
 
     ticks = sorted({case["sizes"][axis] for case in cases})
     for name, look in looks.items():
@@ -301,6 +301,7 @@ def _draw_curves(axes: "Axes", axis: str, cases: list[dict], looks: dict[str, di
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))  # names 20, 30, ... where few powers of ten are in sight
     axes.tick_params(axis="x", labelrotation=30 if len(ticks) > 4 else 0)
     axes.grid(axis="both")
     axes.tick_params(length=0, which="both")
