@@ -19,7 +19,7 @@ void check_product(Random& random, const ProductOf<T>& product, int64_t count, i
   const auto rows = exactly<T>((count - 1) * stride + depth), given = exactly<T>((columns - 1) * stride + depth);
   for (int64_t i = 0; i < (count - 1) * stride + depth; ++i) store_one(rows[i], random.normal());
   for (int64_t i = 0; i < (columns - 1) * stride + depth; ++i) store_one(given[i], random.normal());
-  const auto panels = exactly<float>(wide * depth), out = exactly<float>((count - 1) * out_stride + wide), room = exactly<float>(kProductRoom);
+  const auto panels = exactly<float>(wide * depth), out = exactly<float>((count - 1) * out_stride + wide), room = exactly<float>(product_room(depth));
   std::memset(out.get(), 0xff, ((count - 1) * out_stride + wide) * sizeof(float));  // NaN
   product.pack(given.get(), stride, columns, depth, panels.get());
   product.multiply(rows.get(), stride, count, depth, panels.get(), wide, 0, columns, out.get(), out_stride, room.get());

@@ -83,9 +83,12 @@ def test_statistics_are_those_of_the_whole_logits(
     for run, rounded_to in ((OP, None), (reference, dtype)):
         found = TokenStatistics(*run(*given, True, True, True, True))
         for name in ("lse", "target_logit", "mean_logit", "entropy"):
-            assert_as_good(getattr(found, name), getattr(by_definition(*given), name), getattr(gold, name), rounded_to)
+            terms = gold.lse.abs().amax().item() if tokens and name == "entropy" else 1.0  # it is a difference of logits
+            assert_as_good(getattr(found, name), getattr(by_definition(*given), name), getattr(gold, name), rounded_to, terms)
         if tokens and dtype == torch.float32:  # the products of 16-bit types round, so words change places
-            assert (found.argmax == gold.argmax).double().mean() > 0.9 and (found.rank - gold.rank).abs().max() <= max(1, vocabulary // 500)
+            least = 0.9 if softcap is None else 0.7  # a softcap makes ties of the largest
+            assert (found.argmax == gold.argmax).double().mean() > least and (found.rank == gold.rank).double().mean() > least
+            assert (found.rank - gold.rank).abs().max() <= max(1, vocabulary // 50)
 
 
 @pytest.mark.parametrize(("tokens", "width", "vocabulary", "added"), SHAPES)
