@@ -10,6 +10,7 @@
 // on a Zen 3 it reaches 70 GFLOP/s of the 100 that the instructions give, this one 75 to 90 (512 columns, D = 1024). Up to four columns go
 // another way with AVX2, rows along the vectors, which gives the same bits and reads the rows at three quarters of the speed of memory or better.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "dispatch.h"
@@ -21,14 +22,16 @@ constexpr int64_t kTileRows = 6;    // 12 sums, two of a panel's vectors and a r
 constexpr int64_t kDepth = 256;     // of a pass: 128 columns of it (128 KiB) stay in a core's second cache
 constexpr int64_t kColumns = 128;   // of a pass
 
+constexpr int64_t kFewColumns = 4;  // and fewer go their own way
+
 // Floats that multiply() works in.
-constexpr int64_t kProductRoom = kTileRows * (kDepth + 16);
+inline int64_t product_room(int64_t depth) { return std::max(kTileRows * (kDepth + 16), kFewColumns * depth); }
 
 template <class T> struct ProductOf {
   // Panels of columns that lie as rows of depth values; the last one is filled up with zeros.
   void (*pack)(const T* columns, int64_t stride, int64_t count, int64_t depth, float* panels);
   // out (count, whole panels) = rows (count, depth) times the columns [begin, end) of `packed` ones; begin and packed are multiples of
-  // panel, columns from end on are those of the panel or 0, and room has kProductRoom floats.
+  // panel, columns from end on are those of the panel or 0, and room has product_room(depth) floats.
   void (*multiply)(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
                    int64_t end, float* out, int64_t out_stride, float* room);
 };

@@ -89,13 +89,18 @@ PYDISP_INLINE void transpose(Floats x[4]) {
 // sixteen streams are slower to read than eight, and the rows often lie so that the first cache keeps eight of them.
 template <int C, class T>
 void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
-                  float* out, int64_t out_stride) {
+                  float* out, int64_t out_stride, float* columns) {
+  // without the rest of the panel: a cache line for each value of the depth would be as much to read as eight rows
+  for (int64_t d = 0; d < depth; d += kDepth) {
+    const int64_t part = std::min(kDepth, depth - d);
+    for (int64_t i = 0; i < part; ++i)
+      for (int c = 0; c < C; ++c) columns[(d + i) * C + c] = panels[d * packed + begin * part + i * kPanel + c];
+  }
   for (int64_t r = 0; r < count; r += kWidth) {
     const int64_t ahead = r + 2 * kWidth <= count ? kWidth * stride : 0;
     Floats total[C];
     for (int64_t d = 0; d < depth || d == 0; d += kDepth) {
       const int64_t part = std::min(kDepth, depth - d);
-      const float* columns = panels + d * packed + begin * part;
       const T* row[kWidth];
       for (int64_t k = 0; k < kWidth; ++k) row[k] = rows + std::min(r + k, count - 1) * stride + d;
       Floats sum[C];
@@ -105,7 +110,7 @@ void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, c
         for (int k = 0; k < 4; ++k) x[k] = load_fours(row[k] + at, row[k + 4] + at);
         transpose(x);
         for (int64_t k = 0; k < values; ++k)
-          for (int c = 0; c < C; ++c) sum[c] = fma(x[k], splat(columns[(i + k) * kPanel + c]), sum[c]);
+          for (int c = 0; c < C; ++c) sum[c] = fma(x[k], splat(columns[(d + i + k) * C + c]), sum[c]);
       };
       constexpr int64_t kLine = 64 / int64_t(sizeof(T));
       int64_t i = 0;
@@ -136,13 +141,13 @@ void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, c
 template <class T>
 void multiply(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin, int64_t end,
               float* out, int64_t out_stride, float* room) {
-  static_assert(kProductRoom == kTileRows * kRoomStride);
 #if defined(PYDISP_AVX2)
+  static_assert(kFewColumns == 4);
   switch (end - begin) {
-    case 1: return multiply_few<1>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
-    case 2: return multiply_few<2>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
-    case 3: return multiply_few<3>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
-    case 4: return multiply_few<4>(rows, stride, count, depth, panels, packed, begin, out, out_stride);
+    case 1: return multiply_few<1>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+    case 2: return multiply_few<2>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+    case 3: return multiply_few<3>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+    case 4: return multiply_few<4>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
   }
 #endif
   end = (end + kPanel - 1) / kPanel * kPanel;

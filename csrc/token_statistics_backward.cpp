@@ -96,7 +96,7 @@ template <class T, class M> class Backward {
         : words(problem.word_room()), narrow(problem.narrow_room(kR)), grad(problem.block_words * (tokens + kPad)),
           narrow_grad(std::is_same_v<M, A> ? 0 : problem.block_words * (tokens + kPad)),
           grad_words(kDirect || !needs_words ? 0 : problem.block_words * problem.D),
-          narrow_grad_words(std::is_same_v<M, A> || !needs_words ? 0 : problem.block_words * problem.D) {}
+          narrow_grad_words(std::is_same_v<M, A> || !needs_words ? 0 : problem.block_words * problem.D), work(problem.D) {}
     Room<M> words, narrow;
     ProductWork work;
     Room<A> grad;  // (words, tokens): gradients to the products

@@ -40,10 +40,11 @@ template <class T, class M> class TorchProduct {
 // What a thread needs for a product of panels.
 class ProductWork {
  public:
+  explicit ProductWork(int64_t depth) : room_(product_room(depth)) {}
   float* get() const { return room_.get(); }
 
  private:
-  Room<float> room_{kProductRoom};
+  Room<float> room_;
 };
 
 // The same by the product of product_isa.cpp, from panels.
@@ -56,7 +57,7 @@ template <class T> class PanelProduct {
         limit_(rounded_up(std::min({limit, problem.N, std::max<int64_t>(kHiddenBytes / (4 * problem.D + 1), 1)}), kR)) {}
 
   using Work = ProductWork;
-  Work work() const { return {}; }
+  Work work() const { return Work(problem_.D); }
   int64_t limit() const { return limit_; }
   int64_t wide(int64_t count) const { return rounded_up(count, all_.panel); }
   int64_t columns(int64_t count) const { return wide(std::min(count, kR)); }
