@@ -24,8 +24,10 @@ constexpr int64_t kColumns = 128;   // of a pass
 
 constexpr int64_t kFewColumns = 4;  // and fewer go their own way
 
+constexpr int64_t kRoomStride = kDepth + 16;  // of a tile's widened rows: a power of two apart they would share the sets of the first cache
+
 // Floats that multiply() works in.
-inline int64_t product_room(int64_t depth) { return std::max(kTileRows * (kDepth + 16), kFewColumns * depth); }
+inline int64_t product_room(int64_t depth) { return std::max(kTileRows * kRoomStride, kFewColumns * depth); }
 
 template <class T> struct ProductOf {
   // Panels of columns that lie as rows of depth values; the last one is filled up with zeros.

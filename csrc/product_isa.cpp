@@ -10,7 +10,6 @@ namespace pydisp::PYDISP_ISA {
 namespace {
 
 constexpr int64_t kPanel = 2 * kWidth;
-constexpr int64_t kRoomStride = kDepth + 16;  // rows a power of two apart would share the sets of the first cache
 
 template <class T> void pack(const T* columns, int64_t stride, int64_t count, int64_t depth, float* panels) {
   for (int64_t d = 0; d < depth; d += kDepth) {

@@ -152,14 +152,20 @@ JUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", JUNCTIONS)
-def test_few_rows_are_left_to_the_compiler(name, draw):
+def recording_backend():
+    """A list, and a backend of torch.compile that adds each graph's pydisp ops to it."""
     called = []
 
     def backend(graph, inputs):
         called.append({node.target for node in graph.graph.nodes if "pydisp" in str(node.target)})
         return graph.forward
 
+    return called, backend
+
+
+@pytest.mark.parametrize("name", JUNCTIONS)
+def test_few_rows_are_left_to_the_compiler(name, draw):
+    called, backend = recording_backend()
     op, kept = getattr(torch.ops.pydisp, name).default, ops.features(INDEX, 5)
     for rows, in_graph in ((1, set()), (FUSED_ROWS, set()), (FUSED_ROWS + 1, {op})):
         torch.compiler.reset()
@@ -171,12 +177,7 @@ def test_few_rows_are_left_to_the_compiler(name, draw):
 
 @pytest.mark.parametrize("name", JUNCTIONS)
 def test_few_rows_elsewhere_than_on_a_cpu_stay_with_the_op(name):
-    called = []
-
-    def backend(graph, inputs):
-        called.append({node.target for node in graph.graph.nodes if "pydisp" in str(node.target)})
-        return graph.forward
-
+    called, backend = recording_backend()
     kept = ops.Features(*(form.to("meta") for form in ops.features(INDEX, 5)))
     inputs = torch.ones(1, 5, device="meta"), torch.ones(1, len(INDEX), device="meta"), kept
     torch.compiler.reset()
