@@ -12,6 +12,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -201,19 +202,21 @@ def time_models(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of each round by model and phase ("prefill": a prompt, "decode": a token); a round asks every model, in turns.
 
-    The first call of each model warms up and is not counted. Rounds stop early once `at_most_seconds` are over, after one at least.
+    Each round has another order (the same in every run): what ran before is in the caches, and in one order, or one that only moves on,
+    a model would always run behind the same one. The first call of each model warms up and is not counted. Rounds stop early once
+    `at_most_seconds` are over, after one at least.
     Raises: ValueError where the tokens are more than the model has positions for.
     """
     for model in models.values():
         _check_positions(model.config, workload)
-    order = list(models)
+    shuffled = random.Random(0)
     prompts = {name: _prompt(model, workload.prompt_tokens) for name, model in models.items()}
-    times = {name: {"prefill": [], "decode": []} for name in order}
+    times = {name: {"prefill": [], "decode": []} for name in models}
     start = time.monotonic()
-    for name in order:
+    for name in models:
         _once(models[name], prompts[name], min(2, workload.decode_tokens))
     for number in range(workload.rounds):
-        for name in order[number % len(order) :] + order[: number % len(order)]:
+        for name in shuffled.sample(list(models), len(models)):
             prefill, decode = _once(models[name], prompts[name], workload.decode_tokens)
             times[name]["prefill"].append(prefill)
             times[name]["decode"].append(decode)

@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from itertools import pairwise, permutations
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_named_shapes_have_the_parameters_of_their_models(shape):
     assert sum(p.numel() for p in model.parameters()) == known[shape]
 
 
-def test_models_take_turns_and_every_round_starts_with_another(monkeypatch):
+def test_models_take_turns_and_each_follows_each(monkeypatch):
     asked = []
 
     def once(model, prompt, decode_tokens):
@@ -154,9 +155,15 @@ def test_models_take_turns_and_every_round_starts_with_another(monkeypatch):
 
     monkeypatch.setattr(speed, "_once", once)
     models = {name: stand_in(name) for name in "abc"}
-    times = time_models(models, Workload(8, 2, rounds=3))
-    assert "".join(asked) == "abc" + "abc" + "bca" + "cab"
-    assert times == {name: {"prefill": [1.0] * 3, "decode": [0.5] * 3} for name in "abc"}
+    workload = Workload(8, 2)
+    times = time_models(models, workload)
+    assert times == {name: {"prefill": [1.0] * workload.rounds, "decode": [0.5] * workload.rounds} for name in "abc"}
+    first, asked[:] = "".join(asked), []
+    time_models(models, workload)
+    assert "".join(asked) == first and len(first) == 3 + 3 * workload.rounds
+    rounds = [first[start : start + 3] for start in range(3, len(first), 3)]  # the first three warm up
+    assert all(sorted(order) == list("abc") for order in rounds)
+    assert {pair for order in rounds for pair in pairwise(order)} == set(permutations("abc", 2))
     assert len(time_models(models, Workload(8, 2, rounds=9), at_most_seconds=0.0)["a"]["prefill"]) == 1
     with pytest.raises(ValueError, match="38 and 3 tokens are more than the 40 positions"):
         time_models(models, Workload(38, 3))
