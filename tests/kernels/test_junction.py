@@ -340,15 +340,13 @@ def test_rows_wider_than_a_program_holds(generator, device):
 
 
 @pytest.fixture
-def moved(launches):
+def moved(counted):
     """`moved()`: bytes that the launches so far moved in sectors, and of them the sectors that a perfect cache would still move."""
-    if launches is None:
-        pytest.skip("only the interpreter counts bytes")
 
     def count() -> tuple[int, int]:
-        each = [traffic for launch in launches for traffic in launch.traffic.values()]
-        launches.clear()
-        return sum(one.loaded + one.stored for one in each), sum(one.unique_loaded + one.unique_stored for one in each)
+        found = sum(one.moved for one in counted), sum(one.unique_moved for one in counted)
+        counted.clear()
+        return found
 
     return count
 
