@@ -83,7 +83,7 @@ def instruction_set(device: str) -> str:
 
 
 def describe(device: str) -> dict:
-    """Device, instruction sets, versions, commit, threads and date of this run; says on standard error where the tree is not the commit's."""
+    """Device, instruction sets, versions, commit, threads and date of this run; warns on standard error of a tree with changes."""
     import torch
 
     from pydisp.environment import environment

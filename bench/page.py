@@ -29,13 +29,15 @@ _COLOURS = {
     "pydisp": "#0072b2",
     "pydisp in place": "#56b4e9",
     "pydisp, compiled": "#56b4e9",
+    "pydisp from lse": "#56b4e9",
     "eager": "#d55e00",
     "eager in place": "#e69f00",
+    "eager from lse": "#e69f00",
     "torch.compile": "#009e73",
 }
 _MORE_COLOURS = ("#cc79a7", "#7f3c8d", "#8c564b", "#b5a300", "#e377c2")
 _GREY = "#6a727c"
-_MARKS = {"pydisp": "o", "pydisp in place": "o", "pydisp, compiled": "o", "eager": "s", "eager in place": "s", "torch.compile": "^"}
+_MARKS = {name: "o" if name.startswith("pydisp") else "s" if name.startswith("eager") else "^" for name in _COLOURS}
 _MORE_MARKS = ("D", "v", "P", "X", "*")
 _STYLE = {
     "svg.fonttype": "none",
@@ -83,7 +85,8 @@ def write_page(results_folder: Path, docs: Path) -> Path:
 def rivals_ahead(record: dict) -> list[tuple[str, float]]:
     """Those a user could take instead that were faster than ours at this case, with ours ÷ theirs.
 
-    What changes its input in place is compared with ours in place, what torch.compile made with ours compiled, where there is such a one.
+    What changes its input in place is compared with ours in place, what is given a log-sum-exp with ours that is given it, what
+    torch.compile made with ours compiled, where there is such a one.
     """
     found = []
     for name, row in record["rows"].items():
@@ -95,7 +98,7 @@ def rivals_ahead(record: dict) -> list[tuple[str, float]]:
 
 def _counterpart(name: str, rows: dict) -> dict:
     """Our row that a rival stands against; one that is not right where there is none."""
-    for word, ours in (("in place", "pydisp in place"), ("compile", "pydisp, compiled")):
+    for word, ours in (("in place", "pydisp in place"), ("from lse", "pydisp from lse"), ("compile", "pydisp, compiled")):
         if word in name and ours in rows:
             return rows[ours]
     return rows.get("pydisp", {"is_right": False})

@@ -168,15 +168,16 @@ def test_memory_sees_64_mib_and_is_not_fooled():
 
 
 def small_cases() -> list[Case]:
-    """One case of every op, as small as gpu.CHECKS has it, in every dtype."""
+    """One case of every op (of blocks one of every model), as small as gpu.CHECKS has it, in every dtype."""
     every = [case for suite in SUITES for case in cases(suite, "cpu")]
-    sizes = gpu.CHECKS | {"upcast_linear": ({"M": 3, "I": 24, "O": 40},), "block": ({"M": 5, "D": 64, "I": 96},)}
-    first = {case.op: case for case in reversed(every)}
-    assert set(first) == set(sizes)
+    sizes = {"attention_key_mass": gpu.CHECKS["attention_mass"], **gpu.CHECKS}
+    sizes |= {"upcast_linear": ({"M": 3, "I": 24, "O": 40},), "block": ({"M": 5, "D": 64, "I": 96},)}
+    first = {(case.op, case.name.split("-")[0] if case.op == "block" else ""): case for case in reversed(every)}
+    assert {op for op, _ in first} == set(sizes)
     return [replace(case, sizes=case.sizes | sizes[case.op][:2][-1], dtype=dtype) for case in first.values() for dtype in ("f32", "bf16")]
 
 
-@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.op}-{case.dtype}")
+@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.op}-{case.name}-{case.dtype}")
 def test_every_candidate_does_the_work_of_its_case(case):
     if case.op == "upcast_linear" and case.dtype == "f32":
         pytest.skip("16 bits only")
