@@ -14,6 +14,8 @@ from pydisp import ops
 # (D, V)
 MODELS = {"llama3.2_1b": (2048, 128256), "llama2_7b": (4096, 32000), "qwen2.5_0.5b": (896, 151936)}
 PREFILL_TOKENS = {"cpu": 128, "cuda": 8192}
+# Models and dtypes of the backward. On CPUs without bf16 instructions eager takes minutes a call in bf16, so float32 there.
+TRAINED = {"cpu": (("llama3.2_1b", "qwen2.5_0.5b"), ("f32",)), "cuda": (tuple(MODELS), ("bf16",))}
 # Curves: over tokens at one head, over the vocabulary at one number of tokens.
 CURVE_HEAD = {"cpu": (512, 32000), "cuda": (2048, 128256)}
 CURVE_TOKENS = {"cpu": (1, 16, 128, 512, 2048), "cuda": (1, 64, 512, 2048, 8192, 16384)}
@@ -33,10 +35,10 @@ NAMES = {
 
 
 def cases(device: str) -> list[Case]:
-    dtypes = ("f32", "bf16") if device == "cpu" else ("bf16",)
+    every_dtype = ("f32", "bf16") if device == "cpu" else ("bf16",)
     found = {}
 
-    def add(op: str, name: str, sizes: tuple[int, int, int], **more) -> None:
+    def add(op: str, name: str, sizes: tuple[int, int, int], dtypes: tuple[str, ...] = every_dtype, **more) -> None:
         for dtype in dtypes:
             case = Case(
                 suite="loss",
@@ -59,9 +61,10 @@ def cases(device: str) -> list[Case]:
     for model, (hidden, vocabulary) in MODELS.items():
         add(forward, f"{model}-head-prefill{PREFILL_TOKENS[device]}", (PREFILL_TOKENS[device], hidden, vocabulary))
         add(forward, f"{model}-head-decode", (1, hidden, vocabulary))
-    if device == "cuda":
-        for model, (hidden, vocabulary) in MODELS.items():
-            add(backward, f"{model}-head-train{PREFILL_TOKENS[device]}", (PREFILL_TOKENS[device], hidden, vocabulary), measures_memory=True)
+    models, dtypes = TRAINED[device]
+    for model in models:
+        sizes = (PREFILL_TOKENS[device], *MODELS[model])
+        add(backward, f"{model}-head-train{PREFILL_TOKENS[device]}", sizes, dtypes, measures_memory=True)
     hidden, vocabulary = CURVE_HEAD[device]
     for tokens in CURVE_TOKENS[device]:
         quick = tokens in (1, 128)
@@ -73,7 +76,7 @@ def cases(device: str) -> list[Case]:
     for vocabulary in CURVE_VOCABULARIES[device]:
         if tokens in CURVE_TOKENS[device] and vocabulary == CURVE_HEAD[device][1]:
             name = f"D{hidden}-V{vocabulary}-tokens{tokens}"  # where the two curves cross
-            for dtype in dtypes:
+            for dtype in every_dtype:
                 key = f"{forward}[{name}-{dtype}-{device}]"
                 found[key] = Case(**{**vars(found[key]), "axes": ("M", "V")})
         else:

@@ -1,6 +1,6 @@
 """What the kernels have to reach: each line is a ratio inside one run, or an amount of extra memory, with the most that it may be.
 
-`python bench/ratios.py --goals` measures the cases named here and prints the table.
+`python bench/ratios.py --goals` measures the cases named here and prints the table; `python bench/whole_model.py` measures the whole model.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from cases import EAGER, LIMIT, OURS, RIVALS
 
 MB = 1e6 / (1 << 20)  # in MiB
+WHOLE_MODEL = "whole_model"  # where a results file keeps what bench/whole_model.py found
+AS_DENSE = 1.03  # at most, of the time of a dense model of the same shapes
+OF_THE_COUNT = 1 / 0.9  # at most, of the time of the unpruned model times the ratio of what is counted
+COUNTED = {"prefill": ("products_per_prompt", "products"), "decode": ("bytes_per_token", "bytes")}  # what decides a phase, and its word
 _LINEAR_FLOOR_MIB = 1.0  # below it the measure of memory is too coarse for a ratio
 
 
@@ -16,8 +20,8 @@ _LINEAR_FLOOR_MIB = 1.0  # below it the measure of memory is too coarse for a ra
 class Goal:
     """Attributes:
     job, measure: words for the table.
-    cases: ids that it reads.
-    value: from the rows of those cases to the figure, None where a candidate is absent or wrong.
+    cases: ids that it reads, or WHOLE_MODEL alone.
+    value: from the rows of those cases, or what `pydisp speed` found, to the figure; None where a candidate is absent or wrong.
     at_most: the bound.
     needs_avx2_only: set for CPUs with AVX2 and no AVX-512.
     """
@@ -131,6 +135,19 @@ def _block(tokens: int, at_most: float) -> list[Goal]:
     ]
 
 
+def _whole_model(phase: str) -> list[Goal]:
+    def of_the_count(found: dict) -> float:
+        times = found["times"]["unpruned"]
+        return times[phase] / times[count]
+
+    count, word = COUNTED[phase]
+    job = f"whole model, Llama-3.2-1B shape, half of block parameters, f32, {'256 tokens of prompt' if phase == 'prefill' else 'decode'}"
+    return [
+        Goal(job, "pruned ÷ same-shape dense", (WHOLE_MODEL,), lambda found: found["times"]["same shapes"][phase], AS_DENSE),
+        Goal(job, f"(pruned ÷ unpruned) ÷ the ratio of their {word}", (WHOLE_MODEL,), of_the_count, OF_THE_COUNT),
+    ]
+
+
 GOALS = (
     *_nll("f32", 0.75),
     *_nll("bf16", 0.12),
@@ -142,21 +159,29 @@ GOALS = (
     *_block(1, 1.05),
     *_block(16, 1.02),
     *_block(256, 1.01),
+    *_whole_model("prefill"),
+    *_whole_model("decode"),
 )
-WHOLE_MODEL = "The whole model has its own command: pydisp speed --shape llama-3.2-1b --keep-ratio 0.5."
 
 
 def case_ids() -> set[str]:
-    return {case for goal in GOALS for case in goal.cases}
+    return {case for goal in GOALS for case in goal.cases} - {WHOLE_MODEL}
 
 
-def judge(cases: dict[str, dict], machine: dict) -> list[dict]:
-    """A line for each goal: job, measure, value, at_most, applies, is_met (None where nothing was measured or it does not apply)."""
-    sets = machine["cpu_instruction_sets"]
+def judge(result: dict) -> list[dict]:
+    """A line for each goal: job, measure, value, at_most, applies, is_met (None where nothing was measured or it does not apply).
+
+    Args:
+        result: a results file's content, of which `machine`, `cases` and, where it is there, WHOLE_MODEL are read.
+    """
+    sets = result["machine"]["cpu_instruction_sets"]
     has_avx2_only = "avx2" in sets and "avx512f" not in sets
+    known = {case: record["rows"] for case, record in result["cases"].items()}
+    if WHOLE_MODEL in result:
+        known[WHOLE_MODEL] = result[WHOLE_MODEL]
     lines = []
     for goal in GOALS:
-        rows = [cases[case]["rows"] for case in goal.cases if case in cases]
+        rows = [known[case] for case in goal.cases if case in known]
         value = goal.value(*rows) if len(rows) == len(goal.cases) else None
         applies = has_avx2_only or not goal.needs_avx2_only
         lines.append(
@@ -179,7 +204,8 @@ def table(lines: list[dict]) -> str:
         value = "–" if line["value"] is None else f"{line['value']:.3g}"
         found.append(f"| {line['job']} | {line['measure']} | {line['at_most']:.3g} | {value} | {verdict(line)} |")
     met, judged = sum(line["is_met"] is True for line in lines), sum(line["is_met"] is not None for line in lines)
-    return "\n".join([*found, "", f"{met} of {judged} met, {len(lines) - judged} not measured or not for this CPU. {WHOLE_MODEL}"])
+    how = "`python bench/ratios.py --goals` measures the cases, `python bench/whole_model.py` the whole model"
+    return "\n".join([*found, "", f"{met} of {judged} met, {len(lines) - judged} not measured or not for this CPU; {how}."])
 
 
 def verdict(line: dict) -> str:

@@ -83,7 +83,7 @@ def instruction_set(device: str) -> str:
 
 
 def describe(device: str) -> dict:
-    """Device, instruction sets, versions, commit, threads and date of this run."""
+    """Device, instruction sets, versions, commit, threads and date of this run; warns on standard error of a tree with changes."""
     import torch
 
     from pydisp.environment import environment
@@ -102,6 +102,11 @@ def describe(device: str) -> dict:
     }
     if device == "cuda":
         found["versions"]["cuda"] = torch.version.cuda
+    if found["commit"].endswith("+"):
+        print(
+            f"warning: files differ from commit {found['commit'][:-1]}; commit first, or the figures will be marked with +.",
+            file=sys.stderr,
+        )
     return found
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import goals
 import results
-from cases import DENSE, LIMIT, RIVALS
+from cases import DENSE, LIMIT, RIVALS, SUITES
+from cases import cases as cases_of
 from machine import ROOT, file_stem
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ _COLOURS = {
     "pydisp": "#0072b2",
     "pydisp in place": "#56b4e9",
     "pydisp, compiled": "#56b4e9",
+    "pydisp from lse": "#56b4e9",
     "eager": "#d55e00",
     "eager in place": "#e69f00",
+    "eager from lse": "#e69f00",
     "torch.compile": "#009e73",
 }
 _MORE_COLOURS = ("#cc79a7", "#7f3c8d", "#8c564b", "#b5a300", "#e377c2")
 _GREY = "#6a727c"
-_MARKS = {"pydisp": "o", "pydisp in place": "o", "pydisp, compiled": "o", "eager": "s", "eager in place": "s", "torch.compile": "^"}
+_MARKS = {name: "o" if name.startswith("pydisp") else "s" if name.startswith("eager") else "^" for name in _COLOURS}
 _MORE_MARKS = ("D", "v", "P", "X", "*")
 _STYLE = {
     "svg.fonttype": "none",
@@ -82,7 +85,8 @@ def write_page(results_folder: Path, docs: Path) -> Path:
 def rivals_ahead(record: dict) -> list[tuple[str, float]]:
     """Those a user could take instead that were faster than ours at this case, with ours ÷ theirs.
 
-    What changes its input in place is compared with ours in place, what torch.compile made with ours compiled, where there is such a one.
+    What changes its input in place is compared with ours in place, what is given a log-sum-exp with ours that is given it, what
+    torch.compile made with ours compiled, where there is such a one.
     """
     found = []
     for name, row in record["rows"].items():
@@ -94,7 +98,7 @@ def rivals_ahead(record: dict) -> list[tuple[str, float]]:
 
 def _counterpart(name: str, rows: dict) -> dict:
     """Our row that a rival stands against; one that is not right where there is none."""
-    for word, ours in (("in place", "pydisp in place"), ("compile", "pydisp, compiled")):
+    for word, ours in (("in place", "pydisp in place"), ("from lse", "pydisp from lse"), ("compile", "pydisp, compiled")):
         if word in name and ours in rows:
             return rows[ours]
     return rows.get("pydisp", {"is_right": False})
@@ -116,16 +120,20 @@ move; for a block, stock modules with the same smaller linears."""
 def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
     machine, cases = result["machine"], result["cases"].values()
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    commits = sorted({case["commit"] for case in cases})
     threads = sorted({case["threads"] for case in cases})
     parts = [
         f"## {machine['device']}, {machine['instruction_set']}",
-        f"{' and '.join(map(str, threads))} CPU thread{'s' * (threads != [1])}; {versions}; commit {', '.join(commits)}; "
+        f"{' and '.join(map(str, threads))} CPU thread{'s' * (threads != [1])}; {versions}; {_commits(cases)}; "
         f"{', '.join(sorted({case['date'] for case in cases}))}.",
     ]
-    judged = goals.judge(result["cases"], machine)
+    missing = _not_measured(result)
+    if missing:
+        parts.append(missing)
+    judged = goals.judge(result)
     if any(line["value"] is not None for line in judged):
         parts += ["### Goals", goals.table(judged)]
+    if goals.WHOLE_MODEL in result:
+        parts += ["### The whole model", _whole_model(result[goals.WHOLE_MODEL])]
     if "checks" in result:
         lines = result["checks"]
         parts.append(
@@ -141,9 +149,54 @@ def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
     absent = {(name, reason) for case in cases for name, reason in case["absent"].items()}
     if absent:
         parts += ["### Absent", "\n".join(f"- {name}: {_escaped(reason)}" for name, reason in sorted(absent))]
-    if result.get("left_out"):
-        parts.append(f"Not timed: {len(result['left_out'])} cases ({', '.join(sorted(set(result['left_out'].values())))}).")
     return "\n\n".join(parts)
+
+
+def _commits(cases: Iterable[dict]) -> str:
+    """How many cases are of which commit; by name where the tree had changes that are in no commit."""
+    by_commit: dict[str, list[str]] = {}
+    for case in cases:
+        by_commit.setdefault(case["commit"], []).append(case["id"])
+    found = []
+    for commit, ids in sorted(by_commit.items()):
+        named = f" with changes that are in no commit: {', '.join(f'`{case}`' for case in ids)}" if commit.endswith("+") else ""
+        found.append(f"{commit} ({len(ids)} case{'s' * (len(ids) > 1)}{named})")
+    return f"commit{'s' * (len(found) > 1)} {', '.join(found)}"
+
+
+def _not_measured(result: dict) -> str:
+    """The cases of this kind of device that the results lack, with the reason where the run knew one; empty where there is none."""
+    reasons = result.get("left_out", {})
+    by_reason: dict[str, list[str]] = {}
+    for case in (case for suite in SUITES for case in cases_of(suite, result["machine"]["kind"])):
+        if case.id not in result["cases"]:
+            by_reason.setdefault(reasons.get(case.id, ""), []).append(f"`{case.id}`")
+    named = [f"{', '.join(ids)}{f' ({_escaped(reason)})' * bool(reason)}" for reason, ids in by_reason.items()]
+    return f"Not measured on this machine: {'; '.join(named)}." if named else ""
+
+
+def _whole_model(found: dict) -> str:
+    """What `pydisp speed` found: the three models, and the pruned one's times against the others' with the bounds of the goals."""
+    has_peaks = all("peak_mib" in model for model in found["models"].values())
+    lines = [
+        f"`{found['command']}`: {found['kept_block']:.2%} of block parameters kept, medians of {found['rounds']} rounds; "
+        f"commit {found['commit']}, {found['date']}.",
+        "",
+        f"| model | prompt, tokens/s | decode, tokens/s | MiB read a token | 10⁹ products a prompt |{' peak MiB |' * has_peaks}",
+        f"|---|---:|---:|---:|---:|{'---:|' * has_peaks}",
+    ]
+    for name, model in found["models"].items():
+        cells = [model["prefill_tokens_per_second"], model["decode_tokens_per_second"], model["bytes_per_token"] / 2**20]
+        cells += [model["products_per_prompt"] / 1e9, *([model["peak_mib"]] if has_peaks else [])]
+        lines.append(f"| {name} | {' | '.join(f'{value:.2f}' if value < 100 else f'{value:,.0f}' for value in cells)} |")
+    lines += ["", "| time of the pruned model ÷ that of | phase | measured | at most |", "|---|---|---:|---:|"]
+    for name, times in found["times"].items():
+        for phase, (count, word) in goals.COUNTED.items():
+            is_same = name == "same shapes"
+            most = goals.AS_DENSE if is_same else times[count] * goals.OF_THE_COUNT
+            why = "" if is_same else f" (ratio of {word} {times[count]:.3f} ÷ 0.9)"
+            lines.append(f"| {name} | {phase} | {times[phase]:.3f} | {most:.3f}{why} |")
+    return "\n".join(lines)
 
 
 def _where_rivals_lead(cases: Iterable[dict]) -> str:

@@ -266,8 +266,7 @@ def main() -> None:
         print(flush=True)
         file = results.keep(args.results, machine, [record])  # after each case: a run that is stopped has lost nothing
     if args.goals:
-        found = results.read(file)
-        lines = goals.judge(found["cases"], found["machine"])
+        lines = goals.judge(results.read(file))
         print(goals.table(lines))
         sys.exit(any(line["is_met"] is False for line in lines))
 

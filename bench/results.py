@@ -1,6 +1,7 @@
 """Results files: bench/results/<device>-<isa>.json, one a device and instruction set, each case with the commit that it was measured at.
 
-{"format": "pydisp-bench-1", "machine": {...}, "cases": {"norm_select[...]": {..., "commit": "0123abcd4567", "date": "2026-11-21"}}}
+{"format": "pydisp-bench-1", "machine": {...}, "cases": {"norm_select[...]": {..., "commit": "0123abcd4567", "date": "2026-11-21"}},
+ "whole_model": {"command": "pydisp speed ...", "times": {...}, ..., "commit": ..., "date": ...}}
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from machine import file_stem
 
 FORMAT = "pydisp-bench-1"
-_OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ from case to case, so they stand with each
+OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ from case to case, so they stand with each
 
 
 def check_folder(option: str, folder: Path) -> None:
@@ -26,12 +27,12 @@ def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
 
     Args:
         machine: of machine.describe.
-        more: further entries at the top level, such as `is_complete`.
+        more: further entries at the top level, such as `is_complete` and `whole_model`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{file_stem(machine)}.json"
     found = read(file) if file.is_file() else {"format": FORMAT, "cases": {}}
-    run = {name: machine[name] for name in _OF_THE_RUN}
+    run = {name: machine[name] for name in OF_THE_RUN}
     found["machine"] = machine
     known = found["cases"] | {record["id"]: record | run for record in records}
     found["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}

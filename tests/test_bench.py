@@ -17,10 +17,14 @@ sys.path.insert(0, str(BENCH))
 
 import goals  # noqa: E402
 import gpu  # noqa: E402
+import machine  # noqa: E402
 import page  # noqa: E402
 import ratios  # noqa: E402
 import results  # noqa: E402
+import whole_model  # noqa: E402
 from cases import COMPILED, EAGER, LIMIT, OURS, PEER, SUITES, Candidate, Case, Work, cases, error  # noqa: E402
+
+from pydisp import speed  # noqa: E402
 
 MACHINE = {
     "device": "Some CPU (R) Processor",
@@ -164,15 +168,16 @@ def test_memory_sees_64_mib_and_is_not_fooled():
 
 
 def small_cases() -> list[Case]:
-    """One case of every op, as small as gpu.CHECKS has it, in every dtype."""
+    """One case of every op (of blocks one of every model), as small as gpu.CHECKS has it, in every dtype."""
     every = [case for suite in SUITES for case in cases(suite, "cpu")]
-    sizes = gpu.CHECKS | {"upcast_linear": ({"M": 3, "I": 24, "O": 40},), "block": ({"M": 5, "D": 64, "I": 96},)}
-    first = {case.op: case for case in reversed(every)}
-    assert set(first) == set(sizes)
+    sizes = {"attention_key_mass": gpu.CHECKS["attention_mass"], **gpu.CHECKS}
+    sizes |= {"upcast_linear": ({"M": 3, "I": 24, "O": 40},), "block": ({"M": 5, "D": 64, "I": 96},)}
+    first = {(case.op, case.name.split("-")[0] if case.op == "block" else ""): case for case in reversed(every)}
+    assert {op for op, _ in first} == set(sizes)
     return [replace(case, sizes=case.sizes | sizes[case.op][:2][-1], dtype=dtype) for case in first.values() for dtype in ("f32", "bf16")]
 
 
-@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.op}-{case.dtype}")
+@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.op}-{case.name}-{case.dtype}")
 def test_every_candidate_does_the_work_of_its_case(case):
     if case.op == "upcast_linear" and case.dtype == "f32":
         pytest.skip("16 bits only")
@@ -240,13 +245,129 @@ def test_goals_are_judged_by_their_bounds_and_by_the_cpu():
         "pydisp": row(4.1, OURS), "pydisp in place": row(2.0, OURS), "eager": row(10.0, EAGER), "eager in place": row(5.0, EAGER),
         "torch.compile": row(1.0, COMPILED, is_right=False), "limit: copy": row(1.0, LIMIT, None),
     }  # fmt: skip
-    lines = [line for line in goals.judge({case: {"rows": rows}}, MACHINE) if "add_norm_select" in line["job"] and "f32" in line["job"]]
+    result = {"machine": MACHINE, "cases": {case: {"rows": rows}}}
+    lines = [line for line in goals.judge(result) if "add_norm_select" in line["job"] and "f32" in line["job"]]
     assert [(line["value"], line["is_met"]) for line in lines] == [(2.0, False), (0.41, False), (0.2, True), (0.4, True)]
-    wide = goals.judge({case: {"rows": rows}}, MACHINE | {"cpu_instruction_sets": ["avx2", "avx512f"]})
+    wide = goals.judge(result | {"machine": MACHINE | {"cpu_instruction_sets": ["avx2", "avx512f"]}})
     assert [line["is_met"] for line in wide if line["value"] == 0.2] == [None]
     text = goals.table(lines)
     assert text.count("**no**") == 2 and "2 of 4 met" in text
-    assert {line["is_met"] for line in goals.judge({}, MACHINE)} == {None}
+    assert {line["is_met"] for line in goals.judge({"machine": MACHINE, "cases": {}})} == {None}
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Pictures take a second each to write."""
+    monkeypatch.setattr(page, "_svg", lambda figure: "<svg/>")
+
+
+def whole(prefill: tuple[float, float], decode: tuple[float, float]) -> dict:
+    """What `pydisp speed --json` prints, made up: times of the pruned model over those of the same shapes and of the unpruned model."""
+    model = {
+        "prefill_tokens_per_second": 64.0, "decode_tokens_per_second": 5.5, "prefill_ms": 4000.0, "decode_ms": 181.8,
+        "bytes_per_token": 2**32, "products_per_prompt": 25 * 10**10,
+    }  # fmt: skip
+    counted = {"products_per_prompt": 0.54, "bytes_per_token": 0.63}
+    return {
+        "source": "llama-3.2-1b, random weights", "kept_block": 0.4987, "rounds": 7, "models": dict.fromkeys(speed.NAMES, model),
+        "times": {
+            "unpruned": {"prefill": prefill[1], "decode": decode[1], **counted},
+            "same shapes": {"prefill": prefill[0], "decode": decode[0], "products_per_prompt": 1.0, "bytes_per_token": 1.0},
+        },
+    }  # fmt: skip
+
+
+def judge_whole(**more) -> list[dict]:
+    return [line for line in goals.judge({"machine": MACHINE, "cases": {}, **more}) if "whole model" in line["job"]]
+
+
+def test_the_whole_model_is_judged_against_the_same_shapes_and_against_what_is_counted():
+    # 0.54 / 0.9 = 0.6 and 0.63 / 0.9 = 0.7 of the unpruned model's time
+    met = judge_whole(whole_model=whole(prefill=(1.029, 0.599), decode=(1.029, 0.699)))
+    assert [line["is_met"] for line in met] == [True] * 4 and "256 tokens" in met[0]["job"] and "decode" in met[2]["job"]
+    assert [line["is_met"] for line in judge_whole(whole_model=whole((1.031, 0.601), (1.031, 0.701)))] == [False] * 4
+    assert [line["is_met"] for line in judge_whole(whole_model=whole((1.031, 0.599), (1.029, 0.701)))] == [False, True, True, False]
+    missing = judge_whole()
+    assert [line["is_met"] for line in missing] == [None] * 4
+    assert goals.table(missing).count("| not measured |") == 4 and "`python bench/whole_model.py` the whole model" in goals.table(missing)
+
+
+def run_whole_model(monkeypatch, found, *arguments: str) -> list[str]:
+    """bench/whole_model.py with a `pydisp speed` that finds, or raises, what is given; returns what that was asked."""
+    asked = []
+
+    def speed(arguments):
+        asked.extend(arguments)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(sys, "argv", ["whole_model", *arguments])
+    monkeypatch.setattr(whole_model, "pin", lambda threads: None)
+    monkeypatch.setattr(whole_model, "describe", lambda kind: MACHINE)
+    monkeypatch.setattr(whole_model, "speed", speed)
+    whole_model.main()
+    return asked
+
+
+def test_the_whole_model_is_kept_beside_the_cases_and_shown(tmp_path, monkeypatch, no_pictures):
+    kept = tmp_path / "results"
+    write_results(kept, peer_ms=4.0)
+    found = whole((1.01, 0.55), (1.05, 0.65))
+    asked = run_whole_model(monkeypatch, found, "--results", str(kept), "--rounds", "3")
+    assert " ".join(asked) == f"{' '.join(whole_model.SHAPE)} --threads 1 --rounds 3 --decode-tokens 6"
+    result = results.read(kept / "some-avx2.json")
+    assert len(result["cases"]) == 4 and {name: result["whole_model"][name] for name in found} == found
+    assert result["whole_model"]["commit"] == MACHINE["commit"] and result["whole_model"]["versions"] == MACHINE["versions"]
+    text = page.write_page(kept, tmp_path / "docs").read_text()
+    assert (
+        f"`pydisp speed {' '.join(asked)}`: 49.87% of block parameters kept, medians of 7 rounds; commit 0123456789ab, 2026-11-21." in text
+    )
+    assert "| pruned | 64.00 | 5.50 | 4,096 | 250 |" in text
+    for line in ("same shapes | decode | 1.050 | 1.030 |", "unpruned | prefill | 0.550 | 0.600 (ratio of products 0.540 ÷ 0.9) |"):
+        assert f"| {line}" in text
+    results.keep(kept, MACHINE, [record("decode", 4.0)])
+    assert results.read(kept / "some-avx2.json")["whole_model"] == result["whole_model"]
+
+
+def test_a_whole_model_that_fails_leaves_nothing(tmp_path, monkeypatch, capfd):
+    with pytest.raises(ChildProcessError, match="ended with 1; nothing was kept") as problem:
+        whole_model.speed(["--shape", "none"])
+    assert "unknown shape 'none'" in capfd.readouterr().err
+    with pytest.raises(SystemExit, match="nothing was kept"):
+        run_whole_model(monkeypatch, problem.value, "--results", str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tree_with_changes_is_told_before_anything_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(machine, "commit", lambda: "0123456789ab")
+    machine.describe("cpu")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(machine, "commit", lambda: "0123456789ab+")
+    assert machine.describe("cpu")["commit"].endswith("+")
+    assert "warning: files differ from commit 0123456789ab; commit first" in capsys.readouterr().err
+
+
+def test_the_page_names_commits_and_what_was_not_measured(tmp_path, no_pictures):
+    known = [case.id for suite in SUITES for case in cases(suite, "cpu")]
+    measured = [record("decode", 4.0) | {"id": case} for case in known[:3]]
+    results.keep(tmp_path / "results", MACHINE, measured[:2])
+    results.keep(
+        tmp_path / "results", MACHINE | {"commit": "fedcba987654+"}, measured[2:], left_out={known[3]: "time was up", known[0]: "x"}
+    )
+    text = page.write_page(tmp_path / "results", tmp_path / "docs").read_text()
+    assert f"; commits 0123456789ab (2 cases), fedcba987654+ (1 case with changes that are in no commit: `{known[2]}`); " in text
+    (missing,) = [line for line in text.splitlines() if line.startswith("Not measured on this machine: ")]
+    assert set(missing.split("`")[1::2]) == set(known[3:]) and f"`{known[3]}` (time was up); `{known[4]}`, `" in missing
+    every = [record("decode", 4.0) | {"id": case} for case in known]
+    results.keep(tmp_path / "every", MACHINE, every)
+    text = page.write_page(tmp_path / "every", tmp_path / "docs").read_text()
+    assert f"; commit 0123456789ab ({len(known)} cases); " in text and "Not measured" not in text
+
+
+def test_the_committed_page_is_that_of_the_committed_results(tmp_path, no_pictures):
+    """After a change of results, cases or words: `make page`."""
+    assert page.write_page(BENCH / "results", tmp_path).read_text() == (BENCH.parent / "docs" / "kernels.md").read_text()
 
 
 def write_results(folder: Path, peer_ms: float) -> None:
@@ -310,6 +431,8 @@ def test_gpu_refuses_in_one_sentence_where_there_is_none(tmp_path):
         ("ratios", ["--threads", "0"], "--threads is 0; it must be at least 1."),
         ("ratios", ["--seconds", "nan"], "--seconds is nan; it must be at least 0.001."),
         ("ratios", ["--results", "FILE/sub"], "FILE is no folder that can be written to"),
+        ("whole_model", ["--decode-tokens", "0"], "--decode-tokens is 0; it must be at least 1."),
+        ("whole_model", ["--results", "FILE"], "FILE is no folder that can be written to"),
         ("ratios", ["los"], "unknown suite 'los'; known: junction"),
         ("ratios", ["--only", "zzz"], "no case has 'zzz' in its id; --list names them."),
         ("gpu", ["--minutes", "0"], "--minutes is 0; it must be more than 0."),
@@ -323,7 +446,7 @@ def test_wrong_arguments_are_refused_before_anything_runs(program, arguments, pr
     monkeypatch.setattr(sys, "argv", [program, *(a.replace("FILE", str(file)) for a in arguments)])
     monkeypatch.setattr(ratios, "pin", lambda threads: None)
     with pytest.raises(SystemExit) as stop:
-        {"ratios": ratios, "gpu": gpu}[program].main()
+        {"ratios": ratios, "whole_model": whole_model, "gpu": gpu}[program].main()
     said = capsys.readouterr().err + str(stop.value)
     assert stop.value.code not in (0, None) and problem.replace("FILE", str(file)) in said and file.read_text() == "here"
 
