@@ -102,7 +102,8 @@ def _store_rows(
         new = tl.maximum(highest, sink)
         down = tl.maximum(highest - new, _UNDERFLOW)
         shrink = tl.exp2(down)
-        own_distance = tl.maximum(sink - new, _UNDERFLOW)
+        # a sink of NaN or +inf leaves a NaN here, as in the reference; one of -inf does not
+        own_distance = tl.maximum(sink - new, _UNDERFLOW, propagate_nan=tl.PropagateNan.ALL)
         own = tl.exp2(own_distance + _HEADROOM)
         slope = shrink * (slope + down * total) + own * own_distance
         total = total * shrink + own
@@ -433,7 +434,7 @@ def attention_mass(
     blocks = 1 if is_split else triton.cdiv(queries, config["BLOCK_N"])
     sums = torch.empty((batch, heads, blocks, num_groups), **wide)
     outputs = (mass, sums, entropy, lse, maximum)
-    if lse.numel() == 0 or keys == 0:
+    if lse.numel() == 0:
         return _nothing_seen(outputs)
     form = _split if is_split else _whole
     block_c = max(16, triton.next_power_of_2(num_groups))

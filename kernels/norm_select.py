@@ -314,7 +314,10 @@ def junction_gradients(
     grad_x = x.new_empty(x.shape if needs_x else 0)
     grad_update = x.new_empty((*x.shape[:-1], added) if needs_update else 0)
     if count == 0 or width == 0 or not (needs_x or needs_update or needs_weight or needs_bias):
-        grads = (one.new_zeros(width) if asked else x.new_empty(0) for one, asked in ((weight, needs_weight), (bias, needs_bias)))
+        grads = (
+            one.new_zeros(width) if asked else (x if one is None else one).new_empty(0)
+            for one, asked in ((weight, needs_weight), (bias, needs_bias))
+        )
         return grad_x, grad_update, *grads
     inverse = inverse_of(index, inverse, width)
     gain = None if weight is None else weight.contiguous()
@@ -349,7 +352,8 @@ def junction_gradients(
                     selected, rows, inverse, means, rstds, *sums, count, width, selected.stride(0), rows.stride(0),
                     NEEDS_WEIGHT=needs_weight, NEEDS_BIAS=needs_bias, R=TILE_ROWS, BLOCK=WEIGHT_TILE, num_warps=4,
                 )  # fmt: skip
-    grads = (x.new_empty(0) if one is None else one.sum(0).to(like.dtype) for one, like in zip(sums, (weight, bias), strict=True))
+    vectors = ((one, x if like is None else like) for one, like in zip(sums, (weight, bias), strict=True))
+    grads = (like.new_empty(0) if one is None else one.sum(0).to(like.dtype) for one, like in vectors)
     return grad_x, grad_update, *grads
 
 

@@ -72,9 +72,9 @@ def attention_mass(
         key_mask: (B, Tk) bool, True for real keys (padding on any side).
         query_mask: (B, Tq) bool, False leaves the row out of mass_sum.
         per_query: also return mass.
-    Returns: AttentionMass. A row without a visible key: mass 0, maximum -inf, and without a sink entropy 0 and lse -inf. A NaN in a row's
-        logits makes its results NaN. Products and sums in float32 (float64 for float64); the same bits in every batch and with any
-        number of threads. No gradient goes back.
+    Returns: AttentionMass. A row without a visible key: mass 0, maximum -inf, and without a sink entropy 0 and lse -inf. A NaN or +inf
+        among a row's logits makes its results NaN (maximum may be +inf). Products and sums in float32 (float64
+        for float64); the same bits in every batch and with any number of threads. No gradient goes back.
     Raises: ValueError or TypeError naming the argument. The bits of groups are checked on CPUs, on other devices under PYDISP_CHECK=1;
         unchecked ones from C on are ignored.
     Source: the share of a row's softmax on marked keys, https://arxiv.org/abs/2410.12001; sinks as in https://arxiv.org/abs/2309.17453.

@@ -1,5 +1,7 @@
 """attention_mass and attention_key_mass, against float64."""
 
+import math
+
 import pytest
 import torch
 from gold import assert_as_good, use_placeless_products
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pydisp.kernels import attention_mass as module
+from pydisp.ops.attention_mass import reference
 
 # B batch, H query heads, Hk key heads, Tq queries, Tk keys, Dh head dimension, C groups
 
@@ -162,6 +165,20 @@ def test_any_shape(device, heads, queries, before, size, num_groups, dtype, seed
     generator = torch.Generator().manual_seed(seed)
     shape = (2, heads[0] * heads[1], heads[0], queries, queries + before, size)
     check(device, problem(generator, dtype, *shape, num_groups, **options))
+
+
+@pytest.mark.parametrize("visible", [True, False])
+@pytest.mark.parametrize("queries", [2, 20])
+@pytest.mark.parametrize("sink", [-math.inf, math.inf, math.nan, 1e30])
+def test_any_sink_is_the_references(device, generator, sink, queries, visible):
+    arguments = list(problem(generator, torch.float32, 1, 2, 1, queries, 40, 16, key_mask="some", sinks=True))
+    arguments[8][0] = sink
+    arguments[9][:, -3:] = visible
+    arguments[9][:, :-3] = False
+    found, wanted = module.attention_mass(*on(device, arguments)), reference(*arguments)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.cpu(), other, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert found[3][:, 0].isnan().all() == (not sink < math.inf)
 
 
 @pytest.mark.parametrize("queries", [2, 20])
