@@ -10,6 +10,7 @@ The suites (bench_junction.py and so on) make cases; ratios.py, gpu.py and pytes
 import importlib
 import importlib.util
 import math
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -137,12 +138,17 @@ def find(case_id: str) -> Case:
 
 
 def compiled(function: Callable) -> Callable:
-    """torch.compile for fixed shapes, the whole of it: a break of the graph is an error, not eager speed under another name."""
+    """torch.compile for fixed shapes, the whole of it: a break of the graph is an error, not eager speed under another name.
+
+    What was compiled before is forgotten now, while a case is built: one code object serves many shapes here, and dynamo gives up silently
+    after eight. Not at the first call, when other candidates of the case have been compiled.
+    """
     made: list[Callable] = []
+    if "torch._dynamo" in sys.modules:  # importing it takes seconds, and most processes that measure memory do without
+        torch._dynamo.reset()
 
     def call(*args, **kwargs):
-        if not made:  # not before: dynamo takes seconds to import, and most processes that measure memory do without
-            torch._dynamo.reset()  # one code object serves many shapes here, and dynamo gives up silently after eight
+        if not made:
             made.append(torch.compile(function, fullgraph=True, dynamic=False))
         return made[0](*args, **kwargs)
 

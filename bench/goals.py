@@ -169,7 +169,7 @@ def case_ids() -> set[str]:
 
 
 def judge(result: dict) -> list[dict]:
-    """A line for each goal: job, measure, value, at_most, applies, is_met (None where nothing was measured or it does not apply).
+    """A line for each goal: job, measure, cases, value, at_most, applies, is_met (None where nothing was measured or it does not apply).
 
     Args:
         result: a results file's content, of which `machine`, `cases` and, where it is there, WHOLE_MODEL are read.
@@ -188,6 +188,7 @@ def judge(result: dict) -> list[dict]:
             {
                 "job": goal.job,
                 "measure": goal.measure,
+                "cases": goal.cases,
                 "value": None if value is None else float(f"{value:.4g}"),
                 "at_most": float(f"{goal.at_most:.4g}"),
                 "applies": applies,

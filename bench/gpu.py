@@ -81,8 +81,8 @@ class Deadline:
         return self.at_s - time.monotonic()
 
 
-class TimeIsUp(Exception):
-    pass
+class TimeIsUp(BaseException):
+    """No Exception, for those are what a candidate may raise without ending its case."""
 
 
 @contextmanager
@@ -110,7 +110,8 @@ def cuda_clock() -> Callable:
     def clock(call: Callable[[], object], repeats: int) -> list[float]:
         events = []
         for _ in range(min(repeats, MOST_REPEATS)):
-            flush.zero_()  # takes longer than launching the call does, so the launch is no part of its time
+            # takes longer than one launch; of a call of many launches (an eager block of one token) the later ones are part of the time
+            flush.zero_()
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             start.record()
             call()
@@ -212,12 +213,15 @@ def run_cases(found: list, deadline: Deadline, measure: Callable, keep: Callable
 
 
 def summary(record: dict) -> str:
-    """One line: ours in ms, and what the others take as multiples of it."""
-    rows = record["rows"]
-    name, first = next(iter(rows.items()))
-    others = [f"{other} {row['ratio']:.2f}x" if row["ratio"] is not None else f"{other} WRONG" for other, row in list(rows.items())[1:]]
-    wrong = " WRONG" if first["is_right"] is False else ""
-    return f"{record['id']}: {name} {first['median_ms']:.4g} ms{wrong}; {', '.join(others)}"
+    """One line: ours in ms, and what the others take as multiples of it; a result that is wrong says so, and who is missing why."""
+
+    def words(name: str, row: dict) -> str:
+        if row["is_right"] is False:
+            return f"{name} WRONG"
+        return f"{name} {row['median_ms']:.4g} ms" if row["ratio"] in (None, 1) else f"{name} {row['ratio']:.2f}x"
+
+    found = [words(name, row) for name, row in record["rows"].items()] + [f"{name}: {why}" for name, why in record["absent"].items()]
+    return f"{record['id']}: {'; '.join(found)}"
 
 
 def _every_case() -> tuple[list, dict[str, str]]:

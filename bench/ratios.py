@@ -102,7 +102,6 @@ def _warmed(candidate: Candidate, clock: Clock, restore: Callable[[], None], fir
     def call():
         captured[:] = [candidate.call()]
 
-    call_s = [FIRST_CALL_S]
     for number in range(2):
         restore()
         call_s = [ms / 1e3 for ms in clock(call, 1)]
@@ -256,7 +255,7 @@ def main() -> None:
         return
     if not wanted:
         parser.error(f"no case has {args.only!r} in its id; --list names them.")
-    machine, file = describe("cpu"), None
+    machine, records = describe("cpu"), []
     for number, case in enumerate(wanted, 1):
         print(f"[{number}/{len(wanted)}] {case.id}", file=sys.stderr, flush=True)
         record = measure(
@@ -264,11 +263,24 @@ def main() -> None:
         )
         print(table(record), flush=True)
         print(flush=True)
+        records.append(record)
         file = results.keep(args.results, machine, [record])  # after each case: a run that is stopped has lost nothing
     if args.goals:
         lines = goals.judge(results.read(file))
         print(goals.table(lines))
-        sys.exit(any(line["is_met"] is False for line in lines))
+        sys.exit(failure(records, lines))
+
+
+def failure(records: list[dict], lines: list[dict]) -> str | int:
+    """Why a run for the goals failed, 0 if it did not: by the cases that it measured, not by older ones of the results file."""
+    for record in records:
+        rows, ours = record["rows"], [name for name, row in record["rows"].items() if row["role"] == OURS]
+        wrong = [name for name in ours if rows[name]["is_right"] is False]
+        if wrong or not ours:
+            return f"{record['id']}: {wrong[0] + ' is wrong' if wrong else 'nothing of ours ran'}."
+    here = {record["id"] for record in records}
+    missed = [line for line in lines if line["is_met"] is False and here & set(line["cases"])]
+    return f"{len(missed)} of these goals were missed." if missed else 0
 
 
 if __name__ == "__main__":

@@ -45,24 +45,29 @@ def read(file: Path) -> dict:
 
     Raises: ValueError for another file.
     """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as problem:
-        raise ValueError(f"{file.name} is no JSON ({problem}); delete it or take it from git again.") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    found = _load(file)
+    if not _is_ours(found):
         raise ValueError(f"{file.name} is not a results file of format {FORMAT}; give one that bench/ratios.py or bench/gpu.py wrote.")
     return found
 
 
+def _load(file: Path):
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"{file.name} is no JSON ({problem}); delete it or take it from git again.") from None
+
+
+def _is_ours(found) -> bool:
+    return isinstance(found, dict) and found.get("format") == FORMAT
+
+
 def read_all(folder: Path) -> list[tuple[Path, dict]]:
-    """Every results file of a folder, by name; other JSON files there (of bench/masks.py) are passed over."""
-    found = []
-    for file in sorted(folder.glob("*.json")):
-        try:
-            found.append((file, read(file)))
-        except ValueError:
-            continue
-    return found
+    """Every results file of a folder, by name; JSON of another kind there (of bench/masks.py) is passed over.
+
+    Raises: ValueError for a file that is no JSON: one that was cut short must not vanish from a page unseen.
+    """
+    return [(file, found) for file in sorted(folder.glob("*.json")) if _is_ours(found := _load(file))]
 
 
 def _natural(case_id: str) -> list:

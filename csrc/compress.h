@@ -14,7 +14,26 @@ namespace pydisp::PYDISP_ISA {
 
 constexpr int64_t kBlock = 16;  // dimensions a step, two bytes of mask
 
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+// The kept ones of eight values to the front, and the first values to the kept ones of eight places, 0 to the others; both return how
+// many are kept. The plain form serves double everywhere, and every type where the set is the generic one.
+template <class T> PYDISP_INLINE int compress_eight(const T* from, unsigned mask, T* to) {
+  int n = 0;
+  for (int i = 0; i < 8; ++i) {
+    to[n] = from[i];  // overwritten by the next one where i is not kept
+    n += mask >> i & 1;
+  }
+  return n;
+}
+template <class T> PYDISP_INLINE int expand_eight(const T* from, unsigned mask, T* to) {
+  int n = 0;
+  for (int i = 0; i < 8; ++i) {
+    to[i] = mask >> i & 1 ? from[n] : T{};
+    n += mask >> i & 1;
+  }
+  return n;
+}
+
+#if defined(PYDISP_AVX2)
 
 // For each byte of mask: the kept lanes to the front (pack), and the first lanes to the kept places (spread; 0x80: nothing goes there).
 struct alignas(64) LaneTables {
@@ -56,8 +75,7 @@ PYDISP_INLINE int compress_eight(const float* from, unsigned mask, float* to) {
   store_as(to, _mm256_permutevar8x32_ps(load_as<__m256>(from), lanes32(kLanes.pack32, mask)));
   return __builtin_popcount(mask);
 }
-template <class T> PYDISP_INLINE int compress_eight(const T* from, unsigned mask, T* to) {
-  static_assert(sizeof(T) == 2);
+template <class T> requires(sizeof(T) == 2) PYDISP_INLINE int compress_eight(const T* from, unsigned mask, T* to) {
   store_as(to, _mm_shuffle_epi8(load_as<__m128i>(from), lanes16(kLanes.pack16, mask)));
   return __builtin_popcount(mask);
 }
@@ -68,38 +86,6 @@ PYDISP_INLINE int expand_eight(const float* from, unsigned mask, float* to) {
   return __builtin_popcount(mask);
 }
 
-#else
-
-template <class T> PYDISP_INLINE int compress_eight(const T* from, unsigned mask, T* to) {
-  int n = 0;
-  for (int i = 0; i < 8; ++i) {
-    to[n] = from[i];  // overwritten by the next one where i is not kept
-    n += mask >> i & 1;
-  }
-  return n;
-}
-template <class T> PYDISP_INLINE int expand_eight(const T* from, unsigned mask, T* to) {
-  int n = 0;
-  for (int i = 0; i < 8; ++i) {
-    to[i] = mask >> i & 1 ? from[n] : T{};
-    n += mask >> i & 1;
-  }
-  return n;
-}
-
-#endif
-
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
-PYDISP_INLINE int compress_eight(const double* from, unsigned mask, double* to) {
-  int n = 0;
-  for (int i = 0; i < 8; ++i) { to[n] = from[i]; n += mask >> i & 1; }
-  return n;
-}
-PYDISP_INLINE int expand_eight(const double* from, unsigned mask, double* to) {
-  int n = 0;
-  for (int i = 0; i < 8; ++i) { to[i] = mask >> i & 1 ? from[n] : 0; n += mask >> i & 1; }
-  return n;
-}
 #endif
 
 // The kept ones of 16 values to the front of `to`, which must have room for 16; returns how many are kept.
@@ -113,8 +99,30 @@ template <class T> PYDISP_INLINE int expand_block(const T* from, unsigned low, u
   return n + expand_eight(from + n, high, to + 8);
 }
 #if defined(PYDISP_AVX512)
+PYDISP_INLINE Bits compressed(unsigned mask, Bits lanes) { return Bits(_mm512_maskz_compress_epi32(__mmask16(mask), __m512i(lanes))); }
+PYDISP_INLINE Bits expanded(unsigned mask, Bits lanes) {
+#if defined(PYDISP_SIMULATE_AVX512)  // SIMDe 0.7.4 has no expansion of 512 bits
+  Bits out = {};
+  for (int i = 0, n = 0; i < kBlock; ++i)
+    if (mask >> i & 1) out[i] = lanes[n++];
+  return out;
+#else
+  return Bits(_mm512_maskz_expand_epi32(__mmask16(mask), __m512i(lanes)));
+#endif
+}
+
 PYDISP_INLINE int compress_block(const float* from, unsigned low, unsigned high, float* to) {
-  store_as(to, _mm512_maskz_compress_ps(__mmask16(low | high << 8), load_as<__m512>(from)));
+  store_as(to, compressed(low | high << 8, load_as<Bits>(from)));
+  return __builtin_popcount(low | high << 8);
+}
+// 16-bit values go as 32-bit lanes: only VBMI2 compresses narrower ones.
+template <class T> requires(sizeof(T) == 2) PYDISP_INLINE int compress_block(const T* from, unsigned low, unsigned high, T* to) {
+  const Bits wide = __builtin_convertvector(load_as<Shorts>(from), Bits);
+  store_as(to, __builtin_convertvector(compressed(low | high << 8, wide), Shorts));
+  return __builtin_popcount(low | high << 8);
+}
+PYDISP_INLINE int expand_block(const float* from, unsigned low, unsigned high, float* to) {
+  store_as(to, expanded(low | high << 8, load_as<Bits>(from)));
   return __builtin_popcount(low | high << 8);
 }
 #endif
@@ -165,7 +173,18 @@ PYDISP_INLINE bool is_mask_of(const int32_t* index, int64_t K, const uint8_t* ma
   const int64_t bytes = (D + 7) / 8;
   if (D % 8 && mask[bytes - 1] >> (D % 8)) return false;
   int64_t b = 0, k = 0;
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+#if defined(PYDISP_AVX512)
+  Ints dimension;
+  for (int i = 0; i < kBlock; ++i) dimension[i] = i;
+  unsigned wrong = 0;
+  for (; b + 2 <= bytes && k + kBlock <= K; b += 2, dimension += int(kBlock)) {
+    const unsigned kept = mask[b] | mask[b + 1] << 8;
+    const int n = __builtin_popcount(kept);
+    wrong |= ~unsigned(_mm512_cmpeq_epi32_mask(__m512i(compressed(kept, Bits(dimension))), load_as<__m512i>(index + k))) & ((1u << n) - 1);
+    k += n;
+  }
+  if (wrong) return false;
+#elif defined(PYDISP_AVX2)
   unsigned wrong = 0;
   for (; b < bytes && k + 8 <= K; ++b) {
     const int n = __builtin_popcount(mask[b]);
@@ -187,7 +206,20 @@ PYDISP_INLINE bool is_mask_of(const int32_t* index, int64_t K, const uint8_t* ma
 //   block then holds what was stored)
 template <class T> struct Block;
 
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+#if defined(PYDISP_AVX512)
+
+template <class T> struct Block {
+  Floats v;
+  PYDISP_INLINE void load_from(const T* from) { v = load(from); }
+  PYDISP_INLINE int add_expanded(const T* from, unsigned low, unsigned high) {
+    const unsigned mask = low | high << 8;
+    v = Floats(_mm512_mask_add_ps(__m512(v), __mmask16(mask), __m512(v), __m512(expanded(mask, Bits(load(from))))));
+    return __builtin_popcount(mask);
+  }
+  PYDISP_INLINE void store_to(T* to) { store(to, v), v = load(to); }
+};
+
+#elif defined(PYDISP_AVX2)
 
 typedef float Eight __attribute__((vector_size(32)));
 typedef uint32_t EightBits __attribute__((vector_size(32)));
@@ -285,7 +317,12 @@ template <> struct Block<double> : PlainBlock<double, double> {};
 
 // The sum of a row's values or of their squares, 16 at a time.
 template <class T> struct RowSums {
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+#if defined(PYDISP_AVX512)
+  Floats lanes = {};
+  PYDISP_INLINE void add(const Block<T>& block) { lanes += block.v; }
+  PYDISP_INLINE void add_squares(const Block<T>& block) { lanes = fma(block.v, block.v, lanes); }
+  PYDISP_INLINE float total() const { return reduce_add(lanes); }
+#elif defined(PYDISP_AVX2)
   Eight first = {}, second = {};
   PYDISP_INLINE void add(const Block<T>& block) { first += block.a, second += block.b; }
   PYDISP_INLINE void add_squares(const Block<T>& block) { first += block.a * block.a, second += block.b * block.b; }

@@ -128,7 +128,7 @@ template <class T> PYDISP_INLINE Statistics<T> statistics(const T* row, int64_t 
   return statistics(row, D, norm.center ? sum_row<Sums::values>(row, D) : sum_row<Sums::squares>(row, D), norm);
 }
 
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+#if defined(PYDISP_AVX2)
 // Sixteen bfloat16 values as floats and back: unpacking within the halves of a vector and packing there cancel out.
 //   first: values 0-3 and 8-11, second: 4-7 and 12-15
 struct Unpacked {
@@ -153,7 +153,7 @@ struct Unpacked {
 template <bool kShifted, class T>
 PYDISP_INLINE void normalize(const T* kept, Statistics<T> of, const Value<T>* gain, const Value<T>* shift, T* out, int64_t K) {
   int64_t begin = 0;
-#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+#if defined(PYDISP_AVX2)
   if constexpr (std::is_same_v<T, BFloat16>)
     for (; begin + kBlock <= K; begin += kBlock) {
       auto [first, second] = Unpacked::of(kept + begin);

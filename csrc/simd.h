@@ -54,12 +54,9 @@ PYDISP_INLINE Floats load(const BFloat16* from) {
 }
 PYDISP_INLINE Floats load(const Half* from) {
 #if defined(PYDISP_AVX512)
-  Floats out;
-  for (int i = 0; i < 2; ++i) {
-    const __m256 half = _mm256_cvtph_ps(load_as<__m128i>(from + 8 * i));
-    std::memcpy(reinterpret_cast<float*>(&out) + 8 * i, &half, sizeof(half));
-  }
-  return out;
+  // by eights: SIMDe 0.7.4 has no conversion of sixteen
+  const __m512 low = _mm512_castps256_ps512(_mm256_cvtph_ps(load_as<__m128i>(from)));
+  return Floats(_mm512_insertf32x8(low, _mm256_cvtph_ps(load_as<__m128i>(from + 8)), 1));
 #elif defined(PYDISP_AVX2)
   return Floats(_mm256_cvtph_ps(load_as<__m128i>(from)));
 #else
@@ -87,10 +84,9 @@ PYDISP_INLINE void store(BFloat16* to, Floats value) {
 }
 PYDISP_INLINE void store(Half* to, Floats value) {
 #if defined(PYDISP_AVX512)
-  for (int i = 0; i < 2; ++i) {
-    const __m256 half = load_as<__m256>(reinterpret_cast<const float*>(&value) + 8 * i);
-    store_as(to + 8 * i, _mm256_cvtps_ph(half, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-  }
+  const __m256 low = _mm512_castps512_ps256(__m512(value)), high = _mm256_castsi256_ps(_mm512_extracti64x4_epi64(__m512i(value), 1));
+  store_as(to, _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  store_as(to + 8, _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #elif defined(PYDISP_AVX2)
   store_as(to, _mm256_cvtps_ph(__m256(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #else

@@ -99,6 +99,7 @@ def prune(
     config: Annotated[Path | None, typer.Option(help="YAML with these settings; options given here win.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
+    speed: Annotated[bool, typer.Option(help="Also measure speed and peak memory at the end, for about a minute.")] = True,
     as_json: Json = False,
 ) -> None:
     """Prune MODEL to a share of its parameters and report what it cost."""
@@ -124,7 +125,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, batch_size=batch_size,
+        context_tokens=context, batch_size=batch_size, measures_speed=speed,
     )  # fmt: skip
     result = prune_to_folder(request, say=_say)
     if as_json:
@@ -141,7 +142,8 @@ def prune(
         table.add_row(name, f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}")
     console = Console()
     console.print(table)
-    console.print(f"speed: {_speed_words(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
+    if "absent" not in result["speed"]:  # told already
+        console.print(f"speed: {_speed_words(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
     console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,8 @@
 """What this installation will run: versions, devices, the CPU's instruction sets, and the implementation behind each op."""
 
 import importlib.metadata
+import importlib.util
+import os
 import platform
 
 LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "triton", "lm-eval", "peft", "datasets")
@@ -30,9 +32,12 @@ def environment() -> dict[str, dict]:
             "threads": torch.get_num_threads(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "instruction_sets": _instruction_sets(),
+            "c++": ops.native.instruction_set() or "none: plain torch serves",
         },
+        "cuda": {"triton": _triton()},
         "ops": ops.implementations(),
         "linear": _linears(),
+        "loss": {"bfloat16": _loss_products()},
     }
 
 
@@ -44,6 +49,33 @@ def _linears() -> dict[str, str]:
         str(dtype).removeprefix("torch."): f"{'upcast_linear' if is_faster else 'torch'}: {why}"
         for dtype, (is_faster, why) in DECISIONS.items()
     }
+
+
+def _loss_products() -> str:
+    """In what the loss multiplies bfloat16 on this CPU, and why; as multiplies_bfloat16 in csrc/token_statistics_problem.h decides."""
+    from pydisp.ops import native
+
+    wanted = os.environ.get("PYDISP_BF16_MM")
+    if not native.is_loaded():
+        return "torch: the C++ ops are not built"
+    if wanted in ("native", "upcast"):
+        return f"{wanted}: PYDISP_BF16_MM={wanted}"
+    if wanted not in (None, "", "auto"):
+        raise ValueError(f"PYDISP_BF16_MM is {wanted!r}; set it to native, upcast or auto.")
+    if "avx512_bf16" in _instruction_sets():
+        return "native: torch has AVX-512's bfloat16 instructions"
+    return "upcast: this CPU lacks AVX-512's bfloat16 instructions"
+
+
+def _triton() -> str:
+    """Whether the Triton kernels serve CUDA tensors, and why."""
+    from pydisp.ops.cuda import uses_triton
+
+    if uses_triton():
+        return "serves: PYDISP_TRITON is set"
+    if importlib.util.find_spec("triton") is None:
+        return "off: triton is not installed"
+    return "off: PYDISP_TRITON=1 turns its kernels on, which have run on no GPU yet"
 
 
 def _instruction_sets() -> list[str]:

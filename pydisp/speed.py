@@ -12,6 +12,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -141,7 +142,7 @@ def check_memory(source: Source) -> None:
     needed = values * dtype.itemsize + _SLACK_BYTES
     if free is not None and needed > free:
         raise ValueError(
-            f"{source.title} takes {needed / 2**30:.1f} GiB unpruned and pruned side by side, {free / 2**30:.1f} GiB are free on {device}; "
+            f"unpruned and pruned side by side take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on {device}; "
             "choose a smaller shape, --dtype bfloat16, or another --device."
         )
 
@@ -201,19 +202,21 @@ def time_models(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of each round by model and phase ("prefill": a prompt, "decode": a token); a round asks every model, in turns.
 
-    The first call of each model warms up and is not counted. Rounds stop early once `at_most_seconds` are over, after one at least.
+    Each round has another order (the same in every run): what ran before is in the caches, and in one order, or one that only moves on,
+    a model would always run behind the same one. The first call of each model warms up and is not counted. Rounds stop early once
+    `at_most_seconds` are over, after one at least.
     Raises: ValueError where the tokens are more than the model has positions for.
     """
     for model in models.values():
         _check_positions(model.config, workload)
-    order = list(models)
+    shuffled = random.Random(0)
     prompts = {name: _prompt(model, workload.prompt_tokens) for name, model in models.items()}
-    times = {name: {"prefill": [], "decode": []} for name in order}
+    times = {name: {"prefill": [], "decode": []} for name in models}
     start = time.monotonic()
-    for name in order:
+    for name in models:
         _once(models[name], prompts[name], min(2, workload.decode_tokens))
     for number in range(workload.rounds):
-        for name in order[number % len(order) :] + order[: number % len(order)]:
+        for name in shuffled.sample(list(models), len(models)):
             prefill, decode = _once(models[name], prompts[name], workload.decode_tokens)
             times[name]["prefill"].append(prefill)
             times[name]["decode"].append(decode)
@@ -254,17 +257,19 @@ def _peak_since_start_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def peak_mib(source: Source, name: str, workload: Workload, threads: int) -> float:
+def peak_mib(source: Source, name: str, workload: Workload, threads: int, at_most_seconds: float | None = None) -> float:
     """Peak memory of one model of a source, in a fresh process with nothing else in it.
 
-    Raises: ChildProcessError with the last line that the process wrote, if it fails.
+    Raises: ChildProcessError with the last line that the process wrote, if it fails; TimeoutError once `at_most_seconds` are over.
     """
     recipe = json.dumps({"source": asdict(source), "name": name, "workload": asdict(workload), "threads": threads})
     # python -m puts the working directory first on the path; the package that is running here must be the one that runs there
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = subprocess.run(
-        [sys.executable, "-m", "pydisp.speed", recipe], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
+    command, environment = [sys.executable, "-m", "pydisp.speed", recipe], {**os.environ, "PYTHONPATH": path}
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=at_most_seconds)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"the process that measures the memory of {name} was not done after {at_most_seconds:.0f} s.") from None
     if run.returncode:
         last = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
         raise ChildProcessError(f"the process that measures the memory of {name} failed ({last}).")
@@ -302,19 +307,68 @@ def compared(times: dict[str, dict[str, list[float]]], costs: dict[str, Cost], w
     return {"rounds": len(times[PRUNED]["prefill"]), "models": models, "times": ratios}
 
 
-def quick(dense: nn.Module, pruned: nn.Module, workload: Workload, at_most_seconds: float = 20.0) -> dict:
-    """`compared` for two models in memory and the plain one of the pruned one's shapes; without peaks of memory."""
-    models = {UNPRUNED: dense, PRUNED: pruned, SAME: plain_model(pruned, dense.config)}
-    times = time_models(models, workload, at_most_seconds=at_most_seconds)
-    costs = {name: cost_of(model, workload.prompt_tokens) for name, model in models.items()}
-    return {**_conditions(pruned, workload), **compared(times, costs, workload)}
-
-
 def _conditions(model: nn.Module, workload: Workload) -> dict:
     return {
         "device": str(model.device), "dtype": str(model.dtype).removeprefix("torch."), "threads": torch.get_num_threads(),
         "prompt_tokens": workload.prompt_tokens, "decode_tokens": workload.decode_tokens,
     }  # fmt: skip
+
+
+def _peaks(source: Source, workload: Workload, say: Callable[[str], None], at_most_seconds: float | None = None) -> dict[str, float]:
+    """peak_mib of each model of a source, one after the other."""
+    peaks = {}
+    started = time.monotonic()
+    for number, name in enumerate(NAMES):
+        used = time.monotonic() - started
+        rest = f", about {used / number * (len(NAMES) - number):.0f} s left" if number else ""
+        say(f"peak memory of {name} in a process of its own ({number + 1} of {len(NAMES)}){rest}")
+        left = None if at_most_seconds is None else max(0.0, at_most_seconds - used)
+        peaks[name] = peak_mib(source, name, workload, torch.get_num_threads(), left)
+    return peaks
+
+
+def _record(title: str, against: str, models: dict[str, nn.Module], times: dict, workload: Workload, peaks: dict[str, float]) -> dict:
+    """What `pydisp speed --json` prints."""
+    pruned = models[PRUNED]
+    found = compared(times, {name: cost_of(model, workload.prompt_tokens) for name, model in models.items()}, workload)
+    for name, peak in peaks.items():
+        found["models"][name]["peak_mib"] = peak
+        if name != PRUNED:
+            found["times"][name]["peak"] = peaks[PRUNED] / peak
+    family = family_of(stock_config(pruned.config))
+    kept = sum(p.numel() for p in decoder_layers(pruned, family).parameters()) / pruned.config.pydisp["dense_parameters"]["block"]
+    return {"source": title, "against": against, "kept_block": kept, **_conditions(pruned, workload), **found}
+
+
+def quick(
+    dense: nn.Module,
+    pruned: nn.Module,
+    source: Source,
+    workload: Workload,
+    *,
+    title: str,
+    against: str,
+    at_most_seconds: float = 60.0,
+    say: Callable[[str], None] = lambda _line: None,
+) -> dict:
+    """`compare` for two models in memory, in about a minute.
+
+    Args:
+        source: the folder of `pruned`, for the processes that measure peaks.
+        title, against: what the result calls the two models.
+        at_most_seconds: a third of it for rounds, of which one is run however long it takes, the rest for the peaks. Where those are not
+            done by then, or fail, they are left out, and "peak_absent" says why.
+    """
+    started = time.monotonic()
+    models = {UNPRUNED: dense, PRUNED: pruned, SAME: plain_model(pruned, dense.config)}
+    say(f"measuring speed and memory: at most about {at_most_seconds:.0f} s, more where a single round takes longer")
+    times = time_models(models, workload, at_most_seconds=at_most_seconds / 3, say=say)
+    try:
+        check_memory(source)
+        peaks, why = _peaks(source, workload, say, at_most_seconds - (time.monotonic() - started)), None
+    except (OSError, ValueError) as error:
+        peaks, why = {}, " ".join(str(error).split())
+    return {**_record(title, against, models, times, workload, peaks), **({"peak_absent": why} if why else {})}
 
 
 def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = lambda _line: None) -> dict:
@@ -327,12 +381,7 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
     """
     check_memory(source)
     check_positions(source, workload)
-    peaks = {}
-    started = time.monotonic()
-    for number, name in enumerate(NAMES if memory else ()):
-        rest = f", about {(time.monotonic() - started) / number * (len(NAMES) - number):.0f} s left for memory" if number else ""
-        say(f"peak memory of {name} in a process of its own ({number + 1} of {len(NAMES)}){rest}")
-        peaks[name] = peak_mib(source, name, workload, torch.get_num_threads())
+    peaks = _peaks(source, workload, say) if memory else {}
     say(f"building {source.title}")
     models = build(source)
     pruned = models[PRUNED]
@@ -341,18 +390,8 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
         f"prompts of {workload.prompt_tokens} tokens, then {workload.decode_tokens} one by one"
     )
     times = time_models(models, workload, say=say)
-    costs = {name: cost_of(model, workload.prompt_tokens) for name, model in models.items()}
-    found = compared(times, costs, workload)
-    for name, peak in peaks.items():
-        found["models"][name]["peak_mib"] = peak
-        if name != PRUNED:
-            found["times"][name]["peak"] = peaks[PRUNED] / peak
-    family = family_of(stock_config(pruned.config))
-    kept = sum(p.numel() for p in decoder_layers(pruned, family).parameters()) / pruned.config.pydisp["dense_parameters"]["block"]
     against = displayed_name(source.against) if source.against else "its stock shapes"
-    return {
-        "source": source.title, "against": against, "kept_block": kept, **_conditions(pruned, workload), **found,
-    }  # fmt: skip
+    return _record(source.title, against, models, times, workload, peaks)
 
 
 if __name__ == "__main__":

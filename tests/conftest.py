@@ -11,13 +11,25 @@ SEED = int(os.environ.get("PYDISP_TEST_SEED") or random.randrange(2**31))
 
 
 def pytest_report_header(config):
-    from pydisp.ops import native
+    return f"PYDISP_TEST_SEED={SEED}"
 
-    sets = native.instruction_sets()
-    return [
-        f"PYDISP_TEST_SEED={SEED}",
-        f"C++ instruction sets: {', '.join(sets) or 'none'}; in use: {native.instruction_set() or 'plain torch'}",
-    ]
+
+def pytest_runtest_setup(item):
+    # the report of a test carries these to the process that writes the summary, under xdist too
+    isa = getattr(item, "callspec", None) and item.callspec.params.get("isa")
+    if isa:
+        item.user_properties.append(("instruction set", f"{isa}{' alone' if 'csrc' in item.path.parts else ''}"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Which instruction sets the C++ kernels ran with: in the ops, and alone (tests/csrc: under sanitizers, simulated, under qemu)."""
+    ran, left_out = (
+        {value for report in terminalreporter.getreports(outcome) for name, value in report.user_properties if name == "instruction set"}
+        for outcome in ("passed", "skipped")
+    )
+    if ran or left_out:
+        skipped = f"; skipped: {', '.join(sorted(left_out - ran))}" if left_out - ran else ""
+        terminalreporter.write_line(f"C++ instruction sets that ran: {', '.join(sorted(ran)) or 'none'}{skipped}")
 
 
 @pytest.fixture(autouse=True)

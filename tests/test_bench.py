@@ -22,7 +22,7 @@ import page  # noqa: E402
 import ratios  # noqa: E402
 import results  # noqa: E402
 import whole_model  # noqa: E402
-from cases import COMPILED, EAGER, LIMIT, OURS, PEER, SUITES, Candidate, Case, Work, cases, error  # noqa: E402
+from cases import COMPILED, EAGER, LIMIT, OURS, PEER, SUITES, Candidate, Case, Work, cases, compiled, error  # noqa: E402
 
 from pydisp import speed  # noqa: E402
 
@@ -503,3 +503,58 @@ def test_wheels_become_importable(tmp_path, monkeypatch):
     import some_peer_of_bench
 
     assert some_peer_of_bench.VALUE == 7 and os.environ["PYTHONPATH"].startswith(folder)
+
+
+def test_gpu_stops_a_candidate_that_is_measured():
+    def asleep():
+        while True:
+            time.sleep(0.01)
+
+    start, case = time.monotonic(), toy({"pydisp": Candidate(asleep, OURS)})
+    left_out = gpu.run_cases([case], gpu.Deadline(start + gpu.RESERVE_S + 0.3), ratios.measure, lambda *_: None)
+    assert time.monotonic() - start < 5 and left_out == {case.id: "time was up"}
+
+
+def test_gpu_names_what_is_wrong_and_what_is_missing():
+    rows = {"pydisp": row(4.0, OURS) | {"ratio": 1.0}, "eager": row(10.0, EAGER) | {"ratio": 2.5}}
+    found = {"id": "norm_select[x]", "rows": rows, "absent": {}}
+    assert gpu.summary(found) == "norm_select[x]: pydisp 4 ms; eager 2.50x"
+    rows["eager"] |= {"is_right": False, "ratio": None}
+    assert gpu.summary(found) == "norm_select[x]: pydisp 4 ms; eager WRONG"
+    found["rows"], found["absent"] = {"eager": row(10.0, EAGER) | {"ratio": None}}, {"pydisp": "failed: RuntimeError: no"}
+    assert gpu.summary(found) == "norm_select[x]: eager 10 ms; pydisp: failed: RuntimeError: no"
+    assert gpu.summary(found | {"rows": {}}) == "norm_select[x]: pydisp: failed: RuntimeError: no"
+
+
+def test_a_run_for_the_goals_fails_by_what_it_measured():
+    good = {"id": "a", "rows": {"pydisp": row(4.0, OURS), "eager": row(10.0, EAGER)}}
+    wrong = {"id": "b", "rows": {"pydisp": row(4.0, OURS) | {"is_right": False}}}
+    met, missed, older = ({"cases": (case,), "is_met": is_met} for case, is_met in (("a", True), ("a", False), ("c", False)))
+    assert ratios.failure([good], [met, older]) == 0
+    assert ratios.failure([good], [met, missed, older]) == "1 of these goals were missed."
+    assert ratios.failure([good, wrong], [met]) == "b: pydisp is wrong."
+    assert ratios.failure([{"id": "d", "rows": {"eager": row(10.0, EAGER)}}], [met]) == "d: nothing of ours ran."
+    lines = goals.judge({"machine": MACHINE, "cases": {}})
+    assert all(line["cases"] for line in lines)
+
+
+def test_a_results_file_that_was_cut_short_is_not_passed_over(tmp_path):
+    (tmp_path / "other.json").write_text("[]")
+    assert results.read_all(tmp_path) == []
+    (tmp_path / "device.json").write_text('{"format": ')
+    with pytest.raises(ValueError, match="device.json is no JSON"):
+        results.read_all(tmp_path)
+
+
+def test_compiling_a_candidate_forgets_no_other_of_its_case():
+    made = []
+
+    def backend(graph, _inputs):
+        made.append(1)
+        return graph
+
+    first, second = torch.compile(lambda x: x + 1, backend=backend), compiled(lambda x: x * 3)  # the second: while the case is built
+    made.clear()
+    for _ in range(2):
+        first(torch.ones(2)), second(torch.ones(2))
+    assert made == [1]

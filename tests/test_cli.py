@@ -17,7 +17,7 @@ import pytest
 import torch
 from tiny_text import TEXT, write_model, write_text
 
-from pydisp import cli
+from pydisp import cli, speed
 from pydisp.plan import PruningPlan
 from pydisp.pruning import journey
 from pydisp.text import Text
@@ -36,10 +36,11 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_other_text():
-    """The help topics of Python are 380,000 tokens for a tokenizer of bytes; the journeys here need not wait for them."""
+def short_journeys():
+    """The help topics of Python are 380,000 tokens for a tokenizer of bytes, and peaks take three processes; nothing here waits for them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+        patch.setattr(speed, "peak_mib", lambda *_args: 100.0)
         yield
 
 
@@ -74,7 +75,12 @@ def prune(run, model, text):
 
 
 def digests(folder):
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+    """Of every file but what holds times, which no two runs have in common: speed.json, and the section of the page that shows it."""
+    found = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "speed.json"}
+    if "report.html" in found:
+        found["report.html"], sections = re.subn(rb'<section id="measured">.*?</section>', b"", found["report.html"], flags=re.DOTALL)
+        assert sections == 1
+    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
 
 
 def one_sentence(err):
@@ -111,7 +117,7 @@ def test_json_is_one_object_with_plain_numbers(pruned):
 def test_the_folder_is_whole_and_names_no_path(pruned, model):
     out, result, _ = pruned
     names = {p.name for p in out.iterdir()}
-    wanted = "config.json model.safetensors modeling_pydisp.py plan.safetensors tokenizer.json README.md report.json report.md report.html pydisp.yaml"
+    wanted = "config.json model.safetensors modeling_pydisp.py plan.safetensors tokenizer.json README.md report.json report.md report.html pydisp.yaml speed.json"
     assert names >= set(wanted.split())
     assert not out.with_name("pruned.partial").exists()
     for path in out.iterdir():
@@ -445,6 +451,54 @@ def test_env_names_versions_and_implementations(run):
     assert status == 0 and found["versions"]["torch"] == torch.__version__
     assert found["ops"]["norm_select"]["cpu"] in ("c++", "torch") and found["cpu"]["threads"] >= 1
     assert "norm_select" in run("env")[1]
+
+
+def test_env_says_what_serves(run, monkeypatch):
+    from pydisp import environment
+    from pydisp.ops import native
+
+    def section(name, key):
+        return json.loads(run("env", "--json")[1])[name][key]
+
+    for variable in ("PYDISP_BF16_MM", "PYDISP_TRITON"):
+        monkeypatch.delenv(variable, raising=False)
+    assert section("cpu", "c++") == (native.instruction_set() or "none: plain torch serves")
+    assert section("cuda", "triton").startswith("off: ")
+    monkeypatch.setattr(native, "is_loaded", lambda: True)
+    for flags, wanted in ((["avx2"], "upcast: this CPU lacks"), (["avx2", "avx512_bf16"], "native: torch has")):
+        monkeypatch.setattr(environment, "_instruction_sets", lambda flags=flags: flags)
+        assert section("loss", "bfloat16").startswith(wanted)
+    monkeypatch.setenv("PYDISP_BF16_MM", "upcast")
+    assert section("loss", "bfloat16") == "upcast: PYDISP_BF16_MM=upcast"
+    monkeypatch.setenv("PYDISP_BF16_MM", "fast")
+    status, out, err = run("env")
+    assert (status, out) == (1, "") and "PYDISP_BF16_MM is 'fast'; set it to native" in one_sentence(err)
+    monkeypatch.setenv("PYDISP_BF16_MM", "auto")
+    monkeypatch.setenv("PYDISP_TRITON", "1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "triton" or None)
+    assert section("cuda", "triton") == "serves: PYDISP_TRITON is set"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert section("cuda", "triton") == "off: triton is not installed"
+    monkeypatch.setattr(native, "is_loaded", lambda: False)
+    monkeypatch.setattr(native, "instruction_set", lambda: None)
+    assert section("loss", "bfloat16").startswith("torch: ") and section("cpu", "c++").startswith("none: ")
+
+
+def test_env_says_in_what_the_loss_multiplies(run, monkeypatch, generator):
+    from pydisp import ops
+
+    if not ops.native.is_loaded():
+        pytest.skip("the C++ ops are not built")
+    hidden, weight = (torch.randn(n, 64, generator=generator).bfloat16() for n in (8, 300))
+
+    def loss(wanted):
+        monkeypatch.setenv("PYDISP_BF16_MM", wanted)
+        return ops.linear_cross_entropy(hidden, weight, torch.arange(8))
+
+    losses = {wanted: loss(wanted) for wanted in ("native", "upcast", "auto")}  # auto last: `env` is asked under it
+    assert not torch.equal(losses["native"], losses["upcast"])
+    said = json.loads(run("env", "--json")[1])["loss"]["bfloat16"].partition(":")[0]
+    assert torch.equal(losses["auto"], losses[said])
 
 
 def test_wrong_options_have_status_2(run):

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -6,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pydisp.report import Metric, Picture, Report, Table
+from pydisp.report import Measured, Metric, Picture, Report, Table
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 2 2"><defs><path id="a" d="M0 0"/></defs>'
@@ -60,6 +61,19 @@ def test_write_gives_the_same_bytes_every_time_and_leaves_nothing_else(report, t
     assert set(files) == {"report.json", "report.md", "report.html", "widths-more.svg", "search.svg"}
     assert files == {p.name: p.read_bytes() for p in (tmp_path / "second").iterdir()}
     assert str(tmp_path).encode() not in b"".join(files.values())
+
+
+def test_what_is_measured_stands_on_the_page_alone(report, tmp_path):
+    measured = Measured("Speed <here>", ("On one thread & more.",), Table("t", ["", "tokens/s"], [["pruned", 12.5]]))
+    report.write(tmp_path / "without")
+    report.write(tmp_path / "with", measured)
+    without, found = ({p.name: p.read_text() for p in (tmp_path / name).iterdir()} for name in ("without", "with"))
+    before, section, after = re.split(r'(<section id="measured">.*?</section>\n)', found.pop("report.html"), flags=re.DOTALL)
+    assert before + after == without.pop("report.html") and found == without
+    assert "<h2>Speed &lt;here&gt;</h2><p>On one thread &amp; more.</p>" in section and "12.50" in section
+    for wrong in (("", ("a",)), ("a", ("",)), ("a", (1,))):
+        with pytest.raises((ValueError, TypeError), match="a section|section 'a'"):
+            Measured(*wrong)
 
 
 def test_a_failed_write_leaves_the_old_file_whole(report, tmp_path, monkeypatch):

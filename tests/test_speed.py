@@ -1,8 +1,11 @@
 """What is counted is right, what is timed takes turns, and the dense model of the same shapes has the same linears and no index."""
 
 import copy
+import errno
 import json
+import re
 from dataclasses import replace
+from itertools import pairwise, permutations
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from pydisp.modeling.layers import FeatureIndex
 from pydisp.modeling.plain import plain_model
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.pruning import journey
+from pydisp.report.words import number
 from pydisp.spec import ModelSpec
 from pydisp.speed import NAMES, PRUNED, SAME, UNPRUNED, Source, Workload, compared, time_models
 from pydisp.surgery import prune_model, stock_config
@@ -139,7 +143,7 @@ def test_named_shapes_have_the_parameters_of_their_models(shape):
     assert sum(p.numel() for p in model.parameters()) == known[shape]
 
 
-def test_models_take_turns_and_every_round_starts_with_another(monkeypatch):
+def test_models_take_turns_and_each_follows_each(monkeypatch):
     asked = []
 
     def once(model, prompt, decode_tokens):
@@ -154,9 +158,15 @@ def test_models_take_turns_and_every_round_starts_with_another(monkeypatch):
 
     monkeypatch.setattr(speed, "_once", once)
     models = {name: stand_in(name) for name in "abc"}
-    times = time_models(models, Workload(8, 2, rounds=3))
-    assert "".join(asked) == "abc" + "abc" + "bca" + "cab"
-    assert times == {name: {"prefill": [1.0] * 3, "decode": [0.5] * 3} for name in "abc"}
+    workload = Workload(8, 2)
+    times = time_models(models, workload)
+    assert times == {name: {"prefill": [1.0] * workload.rounds, "decode": [0.5] * workload.rounds} for name in "abc"}
+    first, asked[:] = "".join(asked), []
+    time_models(models, workload)
+    assert "".join(asked) == first and len(first) == 3 + 3 * workload.rounds
+    rounds = [first[start : start + 3] for start in range(3, len(first), 3)]  # the first three warm up
+    assert all(sorted(order) == list("abc") for order in rounds)
+    assert {pair for order in rounds for pair in pairwise(order)} == set(permutations("abc", 2))
     assert len(time_models(models, Workload(8, 2, rounds=9), at_most_seconds=0.0)["a"]["prefill"]) == 1
     with pytest.raises(ValueError, match="38 and 3 tokens are more than the 40 positions"):
         time_models(models, Workload(38, 3))
@@ -180,15 +190,16 @@ def test_ratios_are_taken_within_rounds():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A pruned folder, and what the command that made it printed."""
+    """A pruned folder, what the command that made it printed, and the model and text that it had."""
     root = tmp_path_factory.mktemp("speed")
     model, text = write_model(root / "tiny"), write_text(root / "notes.txt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+        patch.setitem(speed.quick.__kwdefaults__, "at_most_seconds", 900.0)  # where much else runs, three processes take more than a minute
         args = ["--ratio-of", "block", "--method", "random", "--round-to", "4", "--context", "32", "--text", text]
         status, out, err = call("prune", model, "--keep-ratio", "0.6", *args, "--out", root / "pruned", "--json")
     assert status == 0, err
-    return root / "pruned", json.loads(out), model
+    return root / "pruned", json.loads(out), model, text
 
 
 QUICK = ["--prompt-tokens", "12", "--decode-tokens", "2", "--rounds", "2"]
@@ -237,9 +248,31 @@ def test_the_memory_of_a_process_is_that_of_its_run():
     assert 150 < large - small < 250
 
 
-def test_prune_prints_speed_and_its_report_counts(folder):
-    out, result, _ = folder
-    assert set(result["speed"]["models"]) == set(NAMES) and result["speed"]["times"][UNPRUNED]["decode"] > 0
+def test_prune_keeps_its_speed_beside_the_report(folder):
+    out, result, *_ = folder
+    found = json.loads((out / "speed.json").read_text())
+    assert found == result["speed"] and set(found["models"]) == set(NAMES)
+    assert (found["source"], found["against"]) == ("pruned", "tiny") and found["kept_block"] == pytest.approx(result["kept"]["block"])
+    for values in found["models"].values():
+        assert values["prefill_tokens_per_second"] > 0 and values["decode_tokens_per_second"] > 0 and 50 < values["peak_mib"] < 4000
+    for name in (UNPRUNED, SAME):
+        ratios = found["times"][name]
+        assert ratios["decode"] > 0 and ratios["peak"] == found["models"][PRUNED]["peak_mib"] / found["models"][name]["peak_mib"]
+    section = measured(out)
+    assert "Speed on this machine" in section and f"On cpu in float32, {torch.get_num_threads()} thread" in section
+    for name in (UNPRUNED, SAME):
+        row = next(line for line in section.split("<tr>") if f">{name}<" in line)
+        assert all(f"{number(found['times'][name][key])}</td>" in row for key in ("prefill", "decode", "peak"))
+
+
+def measured(out):
+    """The section of a report's page that holds what was measured."""
+    (section,) = re.findall(r'<section id="measured">.*?</section>', (out / "report.html").read_text(), re.DOTALL)
+    return section
+
+
+def test_the_report_of_prune_counts(folder):
+    out, result, *_ = folder
     report = json.loads((out / "report.json").read_text())
     assert report["facts"]["result"]["cost"] == result["cost"] and "speed" not in report["facts"]["result"]
     work = next(t for t in report["tables"] if t["title"].startswith("Work, counted"))
@@ -248,8 +281,40 @@ def test_prune_prints_speed_and_its_report_counts(folder):
     assert work["rows"][1][3] == pytest.approx(result["speed"]["times"][UNPRUNED]["products_per_prompt"], rel=0.02)
 
 
+def out_of_memory(*_args, **_kwargs):
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize("case", ["peaks", "room", "times", "left out"])
+def test_a_prune_that_cannot_measure_succeeds_and_says_so(folder, tmp_path, monkeypatch, case):
+    if case == "peaks":
+        monkeypatch.setattr(speed.subprocess, "run", out_of_memory)
+    if case == "room":
+        monkeypatch.setattr(speed, "free_bytes", lambda _device: 1 << 20)
+    if case == "times":
+        monkeypatch.setattr(speed, "_once", out_of_memory)
+    monkeypatch.setattr(speed, "peak_mib", speed.peak_mib if case == "peaks" else lambda *_args: pytest.fail("measured"))
+    status, out, err = call(
+        "prune", folder[2], "--plan", folder[0] / "plan.safetensors", "--text", folder[3], "--context", "32", "--out", tmp_path / "out",
+        *(["--no-speed"] if case == "left out" else []), "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    found, section = json.loads((tmp_path / "out/speed.json").read_text()), measured(tmp_path / "out")
+    assert found == json.loads(out)["speed"]
+    key = "peak_absent" if case in ("peaks", "room") else "absent"
+    why = {"room": "unpruned and pruned side by side take", "left out": "--no-speed was given"}.get(case, "Cannot allocate memory")
+    assert why in found[key] and why in section and ("models" in found) == (key == "peak_absent")
+    assert case == "left out" or f"was not measured: {found[key]}" in err
+    assert call("info", tmp_path / "out")[0] == 0
+
+
+def test_a_peak_that_takes_too_long_is_given_up(folder):
+    with pytest.raises(TimeoutError, match="the memory of pruned was not done after 0 s"):
+        speed.peak_mib(Source(str(folder[0])), PRUNED, Workload(4, 1, 1), 1, 0.1)
+
+
 def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeypatch):
-    pruned, _, dense = folder
+    pruned, _, dense, _ = folder
     cases = [
         (["speed"], "give a folder"),
         (["speed", pruned, "--shape", "tiny"], "one of them"),

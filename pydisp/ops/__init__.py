@@ -32,7 +32,10 @@ __all__ = [
     "reinmax",
     "upcast_linear",
 ]
-OPS = ("norm_select", "add_norm_select", "index_add", "index_select", "reinmax", "token_statistics", "attention_mass", "upcast_linear")
+OPS = (
+    "norm_select", "add_norm_select", "index_add", "index_select", "reinmax", "token_statistics", "attention_mass", "attention_key_mass",
+    "upcast_linear",
+)  # fmt: skip
 
 native.load()
 

@@ -10,10 +10,11 @@ CPU: csrc/junction.h, CUDA: kernels/add_norm_select.py, one pass over the rows e
 import torch
 from torch import Tensor
 
+from pydisp.ops.cuda import on_cuda
 from pydisp.ops.features import Features, forms
 from pydisp.ops.index_add import check_in_place, check_update
 from pydisp.ops.index_add import reference as index_add_reference
-from pydisp.ops.library import call, define, is_left_to_compiler, is_transformed, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import call, define, is_left_to_compiler, is_transformed, no_second_derivative, refusal, wide
 from pydisp.ops.norm_select import check_norm, gradients, or_empty
 from pydisp.ops.norm_select import reference as norm_select_reference
 
@@ -40,8 +41,8 @@ def add_norm_select(
         weight, bias, eps, weight_offset, center: the norm's, as in norm_select.
     Returns: the new residual (..., D) and the selected norm (..., K), residual's dtype; statistics in float32 (float64 for float64)
         of the new residual as it is stored.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
-        repeated or outside [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
+        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for). NotImplementedError for a second derivative.
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias, once.
     """
     added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index, eps, weight_offset)
@@ -65,12 +66,15 @@ def add_norm_select_(
 ) -> Tensor:
     """add_norm_select that changes `residual` itself into the new residual and returns the selected norm (..., K); for inference.
 
-    Args and errors: as add_norm_select; RuntimeError where autograd would have to follow.
+    Args and errors: as add_norm_select; RuntimeError where autograd would have to follow, ValueError where residual is expanded.
     """
     added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index, eps, weight_offset)
     check_in_place("add_norm_select_", residual, update, weight, bias)
     op = _plain_ if is_transformed() else _op_
-    return op(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
+    try:
+        return op(residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
+    except RuntimeError as error:
+        raise refusal(error) from None
 
 
 def _checked(op, residual, update, add_index, weight, bias, select_index, eps, weight_offset):
@@ -176,7 +180,7 @@ _backward_op = define(
     "bool needs_update, bool needs_weight, bool needs_bias) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=_plain_backward,
     fake=_fake_backward,
-    backward=no_second_derivative("add_norm_select"),
+    backward=no_second_derivative("add_norm_select", "the reference in pydisp.ops.add_norm_select"),
 )
 on_cuda("add_norm_select", "add_norm_select", _plain)
 on_cuda("add_norm_select", "add_norm_select_", _plain_)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import check_tensors, define, may_read_values, on_cuda, wide
+from pydisp.ops.cuda import on_cuda
+from pydisp.ops.library import FLOATS, define, may_read_values, product, wide
 
 MOST_GROUPS = 64  # the bits of an int64
 _ROWS = 64  # queries a block of the reference
@@ -76,6 +77,7 @@ def attention_mass(
         number of threads. No gradient goes back.
     Raises: ValueError or TypeError naming the argument. The bits of groups are checked on CPUs, on other devices under PYDISP_CHECK=1;
         unchecked ones from C on are ignored.
+    Source: the share of a row's softmax on marked keys, https://arxiv.org/abs/2410.12001; sinks as in https://arxiv.org/abs/2309.17453.
     """
     _check_tensors("attention_mass", q=q, k=k, groups=groups, sinks=sinks, key_mask=key_mask, query_mask=query_mask)
     _check("attention_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
@@ -122,6 +124,7 @@ def attention_key_mass(
         others: as in attention_mass.
     Returns: (B, H, Tk) float32 (float64 for float64); 0 for masked keys. No gradient goes back.
     Raises: ValueError or TypeError naming the argument.
+    Source: the column sums of softmax(q k^T), as heavy hitters are found by, https://arxiv.org/abs/2306.14048, section 4.
     """
     _check_tensors("attention_key_mass", q=q, k=k, lse=lse, key_mask=key_mask, query_mask=query_mask)
     _check("attention_key_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
@@ -151,7 +154,7 @@ def _check(
     key_mask: Tensor | None,
     query_mask: Tensor | None,
 ) -> None:
-    if q.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64) or q.dtype != k.dtype:
+    if q.dtype not in FLOATS or q.dtype != k.dtype:
         raise TypeError(f"{op}: q is {q.dtype} and k is {k.dtype}; both must have one of float16, bfloat16, float32, float64.")
     if q.dim() != 4 or k.dim() != 4:
         raise ValueError(f"{op}: q has shape {tuple(q.shape)} and k {tuple(k.shape)}; they must be (B, H, Tq, Dh) and (B, Hk, Tk, Dh).")
@@ -210,7 +213,6 @@ def _check_device(op: str, q: Tensor, **others: Tensor | None) -> None:
 def _check_groups(groups: Tensor, num_groups: int, k: Tensor) -> None:
     if not 1 <= num_groups <= MOST_GROUPS:
         raise ValueError(f"attention_mass: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64 (call again for more).")  # fmt: skip
-    check_tensors("attention_mass", groups=groups)
     if groups.dtype != torch.int64:
         raise TypeError(f"attention_mass: groups is {groups.dtype}; it must be torch.int64, bit c set where a key is in group c.")
     if groups.shape != (k.shape[0], k.shape[2]):
@@ -253,7 +255,7 @@ def reference(
             total = total + distance.exp()
             weighted = weighted + distance.exp() * torch.where(distance.exp() == 0, 0, distance)
         inverse = torch.where(total == 0, 0, 1 / total)
-        found = _product(p, indicator) * inverse
+        found = product(p, indicator) * inverse
         maximum[:, :, rows] = top[..., 0]
         lse[:, :, rows] = (shift + total.log())[..., 0]
         entropy[:, :, rows] = torch.where(total == 0, 0, total.log() - weighted * inverse)[..., 0].clamp_min(0)
@@ -286,12 +288,6 @@ def key_reference(
     return found
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """`left @ right` in their own dtype: an open torch.autocast region would round both to 16 bits."""
-    with torch.autocast(left.device.type, enabled=False):
-        return left @ right
-
-
 def _logits(q: Tensor, k: Tensor, causal: bool, window: int, scale: float, softcap: float, key_mask: Tensor | None):
     """For each block of queries its slice and its logits (B, H, rows, Tk), -inf where a key is not visible."""
     dtype = wide(q.dtype)
@@ -300,7 +296,7 @@ def _logits(q: Tensor, k: Tensor, causal: bool, window: int, scale: float, softc
     key = torch.arange(keys, device=q.device)
     for start in range(0, queries, _ROWS):
         rows = slice(start, min(start + _ROWS, queries))
-        s = _product(q[:, :, rows].to(dtype), transposed) * scale
+        s = product(q[:, :, rows].to(dtype), transposed) * scale
         if softcap:
             s = softcap * (s / softcap).tanh()
         position = torch.arange(rows.start, rows.stop, device=q.device)[:, None] + (keys - queries)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import check_tensors, may_read_values
+from pydisp.ops.library import check_number, check_tensors, has_values, may_read_values
 
 
 class Features(NamedTuple):
-    """K of D dimensions. Ops take this or the bare index: what a backend then misses it makes for every call."""
+    """K of D dimensions. Ops take this or the bare index: its values are checked, and what a backend misses is made, on every call."""
 
     index: Tensor
     """(K,) int32, sorted, unique, in [0, D)."""
@@ -32,11 +32,10 @@ def features(index: Tensor, size: int) -> Features:
     Args:
         index: (K,) int32, sorted, unique, in [0, size); K may be 0.
         size: D.
-    Raises: TypeError for another type, ValueError for another dtype or shape, a negative size, and for values that are unsorted, repeated or out of range (on a GPU, where looking
-        would wait for the device, only under PYDISP_CHECK=1).
+    Raises: TypeError for another type, ValueError for another dtype or shape, a negative size, and for values that are unsorted, repeated
+        or out of range (on a GPU too, where looking waits for the device).
     """
-    if not isinstance(size, (int, torch.SymInt)):
-        raise TypeError(f"features: size is {size!r}, it must be a whole number of dimensions.")
+    check_number("features", "size", size, is_whole=True)
     if size < 0:
         raise ValueError(f"features: size is {size}, it must be a number of dimensions, at least 0.")
     check_index("features", "index", index)
@@ -50,8 +49,9 @@ def features(index: Tensor, size: int) -> Features:
 
 
 def check_values(op: str, name: str, index: Tensor, size: int) -> None:
-    """Refuse values that are unsorted, repeated or outside [0, size), where they may be read."""
-    if index.shape[0] == 0 or not may_read_values(index):
+    """Refuse values that are unsorted, repeated or outside [0, size), wherever there are values: on a GPU a kernel would read and write
+    beyond its rows."""
+    if index.shape[0] == 0 or not has_values(index):
         return
     if index.shape[0] > 1 and bool((index[1:] <= index[:-1]).any()):
         raise ValueError(f"{op}: {name} is not sorted or repeats a value; take it from IndexSet.indices.")
@@ -72,7 +72,8 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
     """Index, inverse and mask as an op's schema wants them, for its tensor `of`, `like` (..., D); a bare index has None for the last two.
 
     Raises: TypeError for what is no tensor, ValueError for another dtype, shape or device (of any of the forms), for Features of another
-        D, and for values as in `features`.
+        D, and for values of a bare index as in `features`. Whether the forms of Features agree the C++ ops see as they go; on a GPU it is
+        looked at under PYDISP_CHECK=1.
     """
     inverse = mask = None
     try:
@@ -84,6 +85,8 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
                 _refuse_inverse(op, name, inverse, of, size)
             if inverse.device != device or mask.device != device:
                 _refuse_devices(op, of, like, **{name: index, f"{name}.inverse": inverse, f"{name}.mask": mask})
+            if not like.is_cpu:
+                _check_forms(op, name, index, inverse, mask, size)
         else:
             check_index(op, name, index)
             check_values(op, name, index, size)
@@ -103,6 +106,20 @@ def _refuse_inverse(op: str, name: str, inverse: Tensor, of: str, size: int) -> 
     if inverse.dim() != 1:
         raise ValueError(f"{op}: {name}.inverse has shape {tuple(inverse.shape)}, it must be ({size},); take it from pydisp.ops.features.")
     raise ValueError(f"{op}: {name} is of {inverse.shape[0]} dimensions, {of} has {size}; make Features of {size}.")
+
+
+def _check_forms(op: str, name: str, index: Tensor, inverse: Tensor, mask: Tensor, size: int) -> None:
+    check_index(op, f"{name}.index", index)
+    for part, form, dtype, length in (("inverse", inverse, torch.int32, size), ("mask", mask, torch.uint8, -(-size // 8))):
+        if form.dtype != dtype or form.shape != (length,):
+            raise ValueError(f"{op}: {name}.{part} has dtype {form.dtype} and shape {tuple(form.shape)}, it must have {dtype} and "
+                             f"({length},); take it from pydisp.ops.features.")  # fmt: skip
+    if may_read_values(index):
+        made = features(index, size)
+        if not (torch.equal(made.inverse, inverse) and torch.equal(made.mask, mask)):
+            raise ValueError(
+                f"{op}: {name}.inverse or {name}.mask keeps other dimensions than {name}.index; make all by pydisp.ops.features."
+            )
 
 
 def _refuse_devices(op: str, of: str, like: Tensor, **forms: Tensor) -> None:

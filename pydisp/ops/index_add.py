@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pydisp.ops import index_select as _index_select  # noqa: F401  the gradient to the update is a selection
+from pydisp.ops.cuda import on_cuda
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_tensors, define, is_left_to_compiler, is_transformed, on_cuda
+from pydisp.ops.library import FLOATS, call, check_tensors, define, is_left_to_compiler, is_transformed, refusal
 
 
 def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
@@ -23,8 +24,8 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Ten
         update: (..., A) in residual's dtype.
         index: (A,) int32, sorted, unique, in [0, D), on residual's device, or Features of it; A may be 0.
     Returns: (..., D) in residual's dtype, contiguous.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
-        repeated or outside [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
+        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual and update.
     """
     index, inverse, mask = forms("index_add", "index", index, "residual", residual)
@@ -37,12 +38,15 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor | Features) -> Ten
 def index_add_(residual: Tensor, update: Tensor, index: Tensor | Features) -> Tensor:
     """index_add into `residual` itself, which it changes and returns; for inference.
 
-    Args and errors: as index_add; RuntimeError where autograd would have to follow.
+    Args and errors: as index_add; RuntimeError where autograd would have to follow, ValueError where residual is expanded.
     """
     index, inverse, mask = forms("index_add_", "index", index, "residual", residual)
     check_update("index_add_", residual, update, index)
     check_in_place("index_add_", residual, update)
-    (_plain_ if is_transformed() else _op_)(residual, update, index, inverse, mask)
+    try:
+        (_plain_ if is_transformed() else _op_)(residual, update, index, inverse, mask)
+    except RuntimeError as error:
+        raise refusal(error) from None
     return residual
 
 

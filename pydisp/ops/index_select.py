@@ -10,8 +10,9 @@ CPU: csrc/junction.h, CUDA: kernels/index_select.py, else torch's own, whose CPU
 import torch
 from torch import Tensor
 
+from pydisp.ops.cuda import on_cuda
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, define, is_left_to_compiler, on_cuda
+from pydisp.ops.library import FLOATS, call, define, is_left_to_compiler
 
 
 def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
@@ -21,8 +22,8 @@ def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
         x: (..., D) float16, bfloat16, float32 or float64; any strides; not changed.
         index: (K,) int32, sorted, unique, in [0, D), on x's device, or Features of it; K may be 0.
     Returns: (..., K) in x's dtype, contiguous.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
-        repeated or outside [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
+        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for).
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradient to x.
     """
     index, inverse, mask = forms("index_select", "index", index, "x", x)

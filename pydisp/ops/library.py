@@ -1,8 +1,7 @@
 """The dispatcher namespace `pydisp`: what an op needs besides its arithmetic, in one call."""
 
-import importlib
-import importlib.util
 import os
+import re
 from collections.abc import Callable
 
 import torch
@@ -46,21 +45,28 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def is_set(variable: str) -> bool:
+    """Whether the environment variable asks for something: it is there, not empty and not 0."""
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
 FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 """The dtypes the ops compute with."""
 
 
 def may_read_values(tensor: Tensor) -> bool:
-    """Whether an op may look at values, for a check or a choice.
+    """Whether an op may look at values on every call, for a check or a choice: where it has_values, on a GPU only under PYDISP_CHECK=1,
+    because looking waits for the device."""
+    return has_values(tensor) and (tensor.is_cpu or is_set("PYDISP_CHECK"))
 
-    Not while something traces (torch.compile, make_fx, FakeTensorMode), not where there are none (meta tensors, wrappers), and on a GPU
-    only under PYDISP_CHECK=1, because looking waits for the device.
-    """
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether there are values to look at: not while something traces (torch.compile, make_fx, FakeTensorMode), nor in meta tensors and
+    wrappers."""
     if torch.compiler.is_compiling() or tensor.is_meta or type(tensor) not in (Tensor, torch.nn.Parameter):
         return False
-    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():  # a mode may be one that traces
-        return False
-    return tensor.is_cpu or os.environ.get("PYDISP_CHECK", "0") not in ("", "0")
+    # a mode may be one that traces
+    return not (torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active())
 
 
 def check_tensors(op: str, **arguments) -> None:
@@ -109,17 +115,36 @@ def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
 
     That layer is Python: on one token of D = 2048 it takes 12 us, the norm itself 7 (float32, Zen 3). Forward-mode AD and the transforms
     of torch.func take the reference.
+
+    Raises: ValueError for what the C++ op refuses: its checks are RuntimeErrors, the stable ABI knows no other.
     """
     if is_transformed():
         return REFERENCES[op](*arguments)
-    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+    if torch.compiler.is_compiling():
         return op(*arguments)
-    if torch.is_grad_enabled():
-        for tensor in tensors:
-            if tensor is not None and tensor.requires_grad:
-                return op(*arguments)
-    with torch._C._AutoDispatchBelowAutograd():
-        return op(*arguments)
+    try:
+        if torch.is_inference_mode_enabled():
+            return op(*arguments)
+        if torch.is_grad_enabled():
+            for tensor in tensors:
+                if tensor is not None and tensor.requires_grad:
+                    return op(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*arguments)
+    except RuntimeError as error:
+        raise refusal(error) from None
+
+
+def refusal(error: RuntimeError) -> Exception:
+    """A ValueError of the same sentence where a check of the C++ ops raised `error`, else `error`."""
+    refused = re.search(r"csrc/\w+\.\w+:\d+, (.*)", str(error))  # file:line, sentence
+    return error if refused is None else ValueError(f"{refused[1]}.")
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """`left @ right` in their own dtype: an open torch.autocast region would round both to 16 bits."""
+    with torch.autocast(left.device.type, enabled=False):
+        return left @ right
 
 
 FUSED_ROWS = 16
@@ -139,24 +164,10 @@ def is_left_to_compiler(x: Tensor, *inverses: Tensor | None) -> bool:
     return statically_known_true(x.numel() <= FUSED_ROWS * x.shape[-1])
 
 
-def no_second_derivative(op: str) -> Callable:
+def no_second_derivative(op: str, instead: str) -> Callable:
     """The backward of a backward op: an error, not a gradient that is silently incomplete."""
 
     def refuse(ctx, *grads):
-        raise NotImplementedError(f"{op} has no second derivative; take the reference in pydisp.ops.{op} where one is needed.")
+        raise NotImplementedError(f"{op} has no second derivative; take {instead} where one is needed.")
 
     return refuse
-
-
-def on_cuda(op: str, name: str, plain: Callable) -> None:
-    """Register `name` of pydisp.kernels.<op> for CUDA where triton can be imported; float64 stays with the plain form."""
-
-    def kernel(x, *arguments):
-        if x.dtype == torch.float64:
-            return plain(x, *arguments)
-        if name.endswith("_") and arguments[0].untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
-            arguments = (arguments[0].clone(), *arguments[1:])  # an update that lies in the residual would be read after it has changed
-        return getattr(importlib.import_module(f"pydisp.kernels.{op}"), name)(x, *arguments)  # triton is slow to import: not before use
-
-    if importlib.util.find_spec("triton") is not None:
-        LIBRARY.impl(name, kernel, "CUDA")

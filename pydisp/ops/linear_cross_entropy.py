@@ -82,11 +82,13 @@ def linear_cross_entropy(
         vocab_size: rows of weight from here on are padding, no words; all V are words by default.
         reduction: "none", "sum", "mean" (over the tokens that count; NaN without any) or "buckets".
         buckets: (...) integers, with "buckets": each token's bucket in [0, num_buckets); negative ones are left out.
+        num_buckets: with "buckets", how many there are, at least 1.
         return_lse, return_entropy, return_rank, return_argmax: also these; the result is then a TokenLoss.
     Returns: the loss in float32 (float64 for float64), nats, shaped as targets or a scalar; a BucketLoss with "buckets" (float64 sums in
-        the order of the tokens, so twice the same bits). Gradients to hidden, weight, bias and appended.
+        the order of the tokens, so twice the same bits). Gradients to hidden, weight, bias and appended, once.
     Raises: TypeError and ValueError for arguments that do not fit, on CPUs (and with PYDISP_CHECK=1 everywhere) also for a target that is
-        no word or a bucket from num_buckets on; elsewhere these turn the loss or the sums to NaN.
+        no word or a bucket from num_buckets on; elsewhere these turn the loss or the sums to NaN. NotImplementedError for a second or
+        forward-mode derivative and under torch.func.
     """
     _check_kinds(hidden=hidden, weight=weight, targets=targets, bias=bias, appended=appended, buckets=buckets)
     hidden, weight, bias, appended = _autocast(hidden, weight, bias, appended)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from pydisp.ops.library import has_kernel
+from pydisp.ops.library import has_kernel, is_set
 
 LIBRARY_FILE = Path(__file__).parents[1] / "_native.so"
 logger = logging.getLogger("pydisp")
@@ -25,7 +25,7 @@ def load() -> str | None:
     why = _why_not_loaded(LIBRARY_FILE)
     if why is None:
         logger.info("pydisp: the CPU ops run in C++ (%s).", LIBRARY_FILE.name)
-    elif os.environ.get("PYDISP_REQUIRE_NATIVE", "0") not in ("", "0"):
+    elif is_set("PYDISP_REQUIRE_NATIVE"):
         raise ImportError(f"PYDISP_REQUIRE_NATIVE is set, but {why}; reinstall pydisp where torch and a C++20 compiler are, or unset it.")
     else:
         logger.warning("pydisp: the CPU ops run in plain torch, because %s.", why)

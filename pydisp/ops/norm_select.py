@@ -11,8 +11,9 @@ select first, which is another function). CPU: csrc/junction.h, CUDA: kernels/no
 import torch
 from torch import Tensor
 
+from pydisp.ops.cuda import on_cuda
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_number, check_tensors, define, is_left_to_compiler, no_second_derivative, on_cuda, wide
+from pydisp.ops.library import FLOATS, call, check_number, check_tensors, define, is_left_to_compiler, no_second_derivative, wide
 
 
 def norm_select(
@@ -34,8 +35,8 @@ def norm_select(
         index: (K,) int32, sorted, unique, in [0, D), on x's device, or Features of it; K may be 0.
         eps: added to the mean square (the variance with `center`).
     Returns: (..., K) in x's dtype, contiguous; statistics and products in float32 (float64 for float64), rounded once.
-    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and on a CPU for an index that is unsorted,
-        repeated or outside [0, D).
+    Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
+        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for). NotImplementedError for a second derivative.
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to x, weight and bias, once.
     """
     index, inverse, mask = forms("norm_select", "index", index, "x", x)
@@ -184,7 +185,7 @@ _backward_op = define(
     "float weight_offset, bool center, bool needs_x, bool needs_weight, bool needs_bias) -> (Tensor, Tensor, Tensor)",
     reference=_plain_backward,
     fake=_fake_backward,
-    backward=no_second_derivative("norm_select"),
+    backward=no_second_derivative("norm_select", "the reference in pydisp.ops.norm_select"),
 )
 on_cuda("norm_select", "norm_select", _plain)
 on_cuda("norm_select", "norm_select_backward", _plain_backward)

@@ -12,7 +12,7 @@ The DISP-LLM paper prints ln(pi1) for logit(pi1): at logits 3 and a linear loss 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import FLOATS, check_number, check_tensors, define, may_read_values, refuse_transforms, wide
+from pydisp.ops.library import FLOATS, check_number, check_tensors, define, may_read_values, no_second_derivative, refuse_transforms, wide
 
 
 def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
@@ -24,7 +24,8 @@ def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
         temperature: of the relaxation, > 0; the paper's value is 1.
     Returns: draws in logits' dtype.
     Raises: TypeError and ValueError for other kinds, dtypes, shapes and devices, for draws that are neither 0 nor 1 (on a GPU only under
-        PYDISP_CHECK=1) and a temperature that is not positive; NotImplementedError under torch.func and for a forward-mode tangent.
+        PYDISP_CHECK=1) and a temperature that is not positive; NotImplementedError under torch.func, for a forward-mode tangent
+        and for a second derivative.
     """
     check_tensors("reinmax", logits=logits, draws=draws)
     check_number("reinmax", "temperature", temperature)
@@ -56,14 +57,22 @@ def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(logits, draws)
 
 
-def _backward(ctx, grad):
-    logits, draws = ctx.saved_tensors
+def backward_reference(grad: Tensor, logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
+    """The gradient to the logits, in their dtype, contiguous."""
     value, drawn = logits.to(wide(logits.dtype)), draws.to(wide(logits.dtype))
     # sigmoid(-t) for 1 - sigmoid(t): the difference loses every digit at large logits
-    kept = (drawn + torch.sigmoid(value / ctx.temperature)) / 2
-    dropped = ((1 - drawn) + torch.sigmoid(-value / ctx.temperature)) / 2
+    kept = (drawn + torch.sigmoid(value / temperature)) / 2
+    dropped = ((1 - drawn) + torch.sigmoid(-value / temperature)) / 2
     slope = 2 * kept * dropped - torch.sigmoid(value) * torch.sigmoid(-value) / 2
-    return (grad * slope).to(logits.dtype), None, None
+    return (grad * slope).to(logits.dtype).contiguous()
+
+
+def _backward_fake(grad, logits, draws, temperature):
+    return logits.new_empty(logits.shape)
+
+
+def _backward(ctx, grad):
+    return _backward_op(grad, *ctx.saved_tensors, ctx.temperature), None, None
 
 
 _op = define(
@@ -72,4 +81,11 @@ _op = define(
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
+)
+# An op of its own, because the derivative of what it computes is not that of the formula, which stops at s[.].
+_backward_op = define(
+    "reinmax_backward(Tensor grad, Tensor logits, Tensor draws, float temperature) -> Tensor",
+    reference=backward_reference,
+    fake=_backward_fake,
+    backward=no_second_derivative("reinmax", "the formula of the module's docstring"),
 )

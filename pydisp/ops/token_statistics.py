@@ -10,14 +10,14 @@ torch a few rows of logits at a time, and its gradients, which make the logits a
 
 # N tokens, D hidden, V vocabulary, E appended rows, R tokens of one block
 
-import importlib.util
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import LIBRARY, define, no_second_derivative, wide
+from pydisp.ops.cuda import uses_triton
+from pydisp.ops.library import LIBRARY, define, no_second_derivative, product, wide
 
 # Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
 # number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
@@ -116,14 +116,14 @@ def backward_reference(
         logits[count:] = 0
         grad = logits.to(hidden.dtype)
         if needs_hidden:
-            product = grad[:, :vocab_size] @ weight[:vocab_size]
+            gathered = product(grad[:, :vocab_size], weight[:vocab_size])
             if appended is not None:
-                product += grad[:, vocab_size:] @ appended
-            grad_hidden[rows] = product[:count]
+                gathered += product(grad[:, vocab_size:], appended)
+            grad_hidden[rows] = gathered[:count]
         if needs_weight:
-            grad_weight[:vocab_size] += grad[:, :vocab_size].t() @ block
+            grad_weight[:vocab_size] += product(grad[:, :vocab_size].t(), block)
         if needs_appended:
-            grad_appended += grad[:, vocab_size:].t() @ block
+            grad_appended += product(grad[:, vocab_size:].t(), block)
     narrow = hidden.dtype
     return grad_hidden, grad_weight.to(narrow), grad_appended.to(narrow), grad_bias.to(narrow)
 
@@ -137,9 +137,9 @@ def _blocks(hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 def _logits(block, weight, appended, bias, softcap, scale, vocab_size) -> Tensor:
     """(R, vocab_size + E) in the wide dtype, a fresh tensor."""
-    logits = block @ weight[:vocab_size].t()
+    logits = product(block, weight[:vocab_size].t())
     if appended is not None:
-        logits = torch.cat([logits, block @ appended.t()], 1)
+        logits = torch.cat([logits, product(block, appended.t())], 1)
     logits = logits.to(wide(block.dtype))
     if bias is not None:
         logits += bias[: logits.shape[1]]
@@ -211,7 +211,7 @@ _backward_op = define(
     "bool needs_weight, bool needs_appended, bool needs_bias, Tensor? kept=None) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=backward_reference,
     fake=_backward_fake,
-    backward=no_second_derivative("token_statistics"),
+    backward=no_second_derivative("token_statistics", "F.cross_entropy of F.linear"),
 )
 
 
@@ -229,9 +229,10 @@ def _backward_on_cuda(grad_lse, *args):
         return backward_reference(grad_lse, *args[:16])
     from pydisp.kernels.token_statistics import token_statistics_backward as kernel
 
-    return kernel(grad_lse, *args[:16])
+    with torch.autocast("cuda", enabled=False):  # an open region would round float32 products to 16 bits
+        return kernel(grad_lse, *args[:16])
 
 
-if importlib.util.find_spec("triton") is not None:
+if uses_triton():
     LIBRARY.impl("token_statistics", _on_cuda, "CUDA")
     LIBRARY.impl("token_statistics_backward", _backward_on_cuda, "CUDA")

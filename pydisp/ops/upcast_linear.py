@@ -30,14 +30,15 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         weight: (O, I), bias: (O,) or None, both in x's dtype.
     Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however
         many threads run. Gradients to x, weight and bias, once, summed in float32 too.
-    Raises: TypeError or ValueError naming the argument, for other dtypes and shapes.
+    Raises: TypeError or ValueError naming the argument, for other dtypes and shapes; NotImplementedError for a second derivative.
+    Source: F.linear; the rounding is pydisp's (docs/kernels.md).
     """
     _check(x, weight, bias)
     return unchecked(x, weight, bias)
 
 
 def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """upcast_linear for a module whose parameters match one another: what is wrong is a RuntimeError, as in torch's linear."""
+    """upcast_linear for a module whose parameters match one another: what is wrong the op says, or torch's linear."""
     return call(_op, (x, weight, bias), x, weight, bias)
 
 
@@ -102,7 +103,7 @@ _backward_op = define(
     "upcast_linear_backward(Tensor grad, Tensor x, Tensor weight, bool needs_x, bool needs_weight, bool needs_bias) -> (Tensor, Tensor, Tensor)",
     reference=backward,
     fake=_fake_backward,
-    backward=no_second_derivative("upcast_linear"),
+    backward=no_second_derivative("upcast_linear", "the reference in pydisp.ops.upcast_linear"),
 )
 
 
@@ -147,13 +148,13 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
     if native.instruction_set() == "generic":
         return False, "only the generic kernels run here, and they were never measured against torch's"
     # By instructions, not by a measurement: a close race would be won by another side in another run, with other bits.
-    # Where oneDNN takes a dtype (bfloat16: AVX-512 or AMX, float16: AVX512-FP16 or AMX-FP16) torch is fast: 406 GFLOP/s in bfloat16 on one
+    # Where oneDNN takes a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or AMX-FP16) torch is fast: 406 GFLOP/s in bfloat16 on one
     # thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.
     takes = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
     is_fast = getattr(torch.ops.mkldnn, takes, None)
     if is_fast is None or is_fast():
-        return False, f"torch multiplies {name} with instructions of this CPU"
-    return True, f"this CPU has no instructions that torch could multiply {name} with"
+        return False, f"oneDNN multiplies {name} for torch on this CPU"
+    return True, f"oneDNN multiplies no {name} on this CPU, torch would do so in a plain loop"
 
 
 native.load()

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import json
 import logging
 import os
 import shlex
@@ -26,21 +27,21 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.plan import PruningPlan
-from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, versions
+from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, speed_section, versions
 from pydisp.pruning.planning import Planned, estimate_search, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
 from pydisp.pruning.workspace import PLAN_FILE, Workspace
 from pydisp.report import Report
 from pydisp.spec import ModelSpec, family_of
-from pydisp.speed import Workload, quick
+from pydisp.speed import Source, Workload, quick
 from pydisp.surgery import prune_model
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 
 logger = logging.getLogger("pydisp")
 
 CHECKPOINT_SECONDS = 20.0
-SETTINGS_FILE = "pydisp.yaml"
+SETTINGS_FILE, SPEED_FILE = "pydisp.yaml", "speed.json"
 _USUAL = PruneSettings(keep_ratio=0.5)
 
 
@@ -189,6 +190,7 @@ class FolderRequest:
     overwrite: bool = False
     context_tokens: int | None = None
     batch_size: int | None = None
+    measures_speed: bool = True
 
     def command(self, settings: PruneSettings, *, is_usual: bool) -> str:
         """The command line that makes the same folder, without a machine's paths.
@@ -273,9 +275,11 @@ def prune_to_folder(
             displayed_name(request.model), settings, spec, planned.plan, planned.progress, losses,
             _costs(model, pruned, settings.context_tokens), command, _facts(corpora, model),
         )  # fmt: skip
-        _write_words(outcome, workspace.output)
-        say("measuring speed")
-        speed = quick(model, pruned, _quick_workload(settings.context_tokens, config))
+        speed = {"absent": "--no-speed was given."}
+        if request.measures_speed:
+            workload = _quick_workload(settings.context_tokens, config)
+            speed = _speed(model, pruned, workspace, workload, displayed_name(request.model), say)
+        _write_words(outcome, speed, workspace.output)
     except BaseException as error:
         workspace.abandon()
         if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C
@@ -283,6 +287,19 @@ def prune_to_folder(
         raise
     workspace.finish()
     return {"out": str(request.out), **outcome.as_dict(), "speed": speed}
+
+
+def _speed(dense: nn.Module, pruned: nn.Module, workspace: Workspace, workload: Workload, against: str, say: Callable[[str], None]) -> dict:
+    """Its failure, whatever it is, must not cost the pruned model, which may have taken hours: {"absent": why} then."""
+    source = Source(str(workspace.output), dtype=str(pruned.dtype).removeprefix("torch."), device=str(pruned.device))
+    try:
+        found = quick(dense, pruned, source, workload, title=workspace.out.name, against=against, say=say)
+    except Exception as error:
+        found = {"absent": " ".join(str(error).split()) or type(error).__name__}
+        say(f"speed was not measured: {found['absent']}")
+    if "peak_absent" in found:
+        say(f"peak memory was not measured: {found['peak_absent']}")
+    return found
 
 
 def _announce(request, settings, spec, model, windows, corpora, say) -> None:
@@ -393,7 +410,7 @@ def _write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.
     plan.save(folder / PLAN_FILE)
 
 
-def _write_words(outcome: Outcome, folder: Path) -> None:
+def _write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
     import yaml
 
     settings = {"model": outcome.model_name, **outcome.settings.as_dict()}
@@ -402,4 +419,5 @@ def _write_words(outcome: Outcome, folder: Path) -> None:
             "# The settings of this run; usable with `pydisp prune --config`.\n" + yaml.safe_dump(settings, sort_keys=True)
         )
     (folder / "README.md").write_text(outcome.card())
-    outcome.report().write(folder)
+    (folder / SPEED_FILE).write_text(json.dumps(speed, indent=2, sort_keys=True) + "\n")
+    outcome.report().write(folder, speed_section(speed))

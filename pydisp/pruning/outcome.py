@@ -8,7 +8,7 @@ from pydisp.evaluate import TextLoss
 from pydisp.plan import SETS, PruningPlan
 from pydisp.pruning.search import SearchProgress
 from pydisp.pruning.settings import PruneSettings
-from pydisp.report import Metric, Picture, Report, Table
+from pydisp.report import Measured, Metric, Picture, Report, Table
 from pydisp.spec import ModelSpec
 
 HELDOUT, OTHER, CALIBRATION = "held-out", "other", "calibration"
@@ -154,7 +154,7 @@ class Outcome:
         return Table(f"Perplexity at a context of {self.settings.context_tokens} tokens", columns, rows)
 
     def _cost_table(self) -> Table:
-        """Counted, not timed: two equal runs must write equal files. `pydisp speed` and `prune --json` have the times."""
+        """Counted, not timed: two equal runs must write equal files. Times stand in speed.json, and in a section of the page."""
         dense, pruned = self.costs["dense"], self.costs["pruned"]
         tokens = self.settings.context_tokens
         rows = [
@@ -201,7 +201,7 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 |---|---|---|
 {rows}
 
-Made by this command; the same seed, machine and number of threads give the same files:
+Made by this command; the same seed, machine and number of threads give the same files, but for the times in `speed.json` and `report.html`:
 
 ```
 {self.command}
@@ -209,6 +209,28 @@ Made by this command; the same seed, machine and number of threads give the same
 
 `report.html` shows what was removed, `plan.safetensors` holds the indices, `report.json` the figures, settings and versions.
 """
+
+
+def speed_section(found: dict) -> Measured:
+    """What `pydisp.speed.quick` found, or its {"absent": why}, as a section of the page."""
+    title = "Speed on this machine"
+    if "absent" in found:
+        return Measured(title, (f"It was not measured: {found['absent']}",))
+    has_peaks = "peak_absent" not in found
+    sentences = [
+        f"On {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}: medians of {found['rounds']} rounds, in "
+        f"which the models take turns, of a prompt of {found['prompt_tokens']} tokens and {found['decode_tokens']} decoded ones. "
+        "A glimpse: `pydisp speed DIR` measures longer."
+    ]
+    sentences += [] if has_peaks else [f"Peak memory was not measured: {found['peak_absent']}"]
+    columns = ["", "prompt tokens/s", "decoded tokens/s", "pruned takes, prompt", "pruned takes, decoded token"]
+    columns += ["peak MiB", "pruned takes, peak"] if has_peaks else []
+    rows = []
+    for name, values in found["models"].items():
+        ratios = found["times"].get(name, {})
+        row = [name, values["prefill_tokens_per_second"], values["decode_tokens_per_second"], ratios.get("prefill"), ratios.get("decode")]
+        rows.append(row + ([values["peak_mib"], ratios.get("peak")] if has_peaks else []))
+    return Measured(title, tuple(sentences), Table(title, tuple(columns), tuple(rows)))
 
 
 def layer_widths(plan: PruningPlan) -> list[dict[str, int | None]]:

@@ -100,6 +100,7 @@ def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings
     heads = getattr(model.config, "num_attention_heads", 1)
     per_token = len(spec.costs) * (12 * spec.hidden_size + 6 * spec.middle_size + 2 * heads)
     activations = s.batch_size * s.context_tokens * per_token * element
-    logits = min(1024, s.batch_size * s.context_tokens) * model.config.vocab_size * 8
+    # the logits are not there at once: products kept for the backward (76 MiB on CPUs), a workspace of at most 256 MiB on GPUs
+    logits = min(s.batch_size * s.context_tokens * model.config.vocab_size * 4, 256 * 2**20)
     weights = spec.parameters_total * element
     return Estimate(seconds * total_windows, math.ceil((weights + gates_bytes + activations + logits) / 2**20))

@@ -75,7 +75,8 @@ class Search:
         """Do the steps that are left, then convert.
 
         `after_step` is called after each one (progress, checkpoints); what it raises stops the search between two steps.
-        Raises: SearchDiverged, naming the step; the state is then that of the step before.
+        Raises: SearchDiverged, naming the step; network and optimizer are then those of the step before, its draw and its tokens are
+            spent, so resume from a checkpoint.
         """
         with gated(self.model, self.spec) as use_gates:
             while self.progress.step < self.settings.steps:

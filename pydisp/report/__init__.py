@@ -133,6 +133,23 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A section of the page alone, for what the next run of the same seed finds another value of, such as times: sentences, and a table.
+
+    Raises: ValueError or TypeError for a title or a sentence that is empty or no text.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    table: Table | None = None
+
+    def __post_init__(self):
+        _require_text(self.title, "the title of a section")
+        for sentence in self.sentences:
+            _require_text(sentence, f"section '{self.title}': a sentence")
+
+
+@dataclass(frozen=True)
 class Report:
     """A title, a summary of sentences, metrics, tables, pictures and facts.
 
@@ -195,19 +212,22 @@ class Report:
         """For terminals and model cards; pictures are links to the files that `write` puts beside it."""
         return markdown(self)
 
-    def to_html(self) -> str:
+    def to_html(self, measured: Measured | None = None) -> str:
         """One page with everything in it: no script, nothing fetched, light and dark."""
-        return page(self)
+        return page(self, measured)
 
-    def write(self, folder: str | os.PathLike) -> None:
-        """Write report.json, report.md, report.html and the pictures into the folder, made if need be; each file appears whole or not."""
+    def write(self, folder: str | os.PathLike, measured: Measured | None = None) -> None:
+        """Write report.json, report.md, report.html and the pictures into the folder, made if need be; each file appears whole or not.
+
+        `measured` stands in report.html alone: the other files have the same bytes for the same contents.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for picture in self.pictures:
             _write_whole(folder / picture.file_name, picture.svg)
         _write_whole(folder / "report.json", self.to_json())
         _write_whole(folder / "report.md", self.to_markdown())
-        _write_whole(folder / "report.html", self.to_html())
+        _write_whole(folder / "report.html", self.to_html(measured))
 
 
 def _require_text(value, what: str, may_be_empty: bool = False) -> None:

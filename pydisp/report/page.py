@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from pydisp.report.words import Cell, cell_text, direction, error_text, fact_text, flat_facts, number, numeric_columns
 
 if TYPE_CHECKING:
-    from pydisp.report import Metric, Picture, Report
+    from pydisp.report import Measured, Metric, Picture, Report
 
 
-def page(report: "Report") -> str:
-    """The whole report as one HTML page that needs no other file."""
+def page(report: "Report", measured: "Measured | None" = None) -> str:
+    """The whole report, and what was measured beside it, as one HTML page that needs no other file."""
     parts = [f"<header><h1>{_escaped(report.title)}</h1>", *(f"<p>{_escaped(s)}</p>" for s in report.summary), "</header>"]
     if report.metrics:
         parts += ['<section class="metrics" aria-label="Metrics">', *map(_metric, report.metrics), "</section>"]
     parts += [_picture(position, picture) for position, picture in enumerate(report.pictures, 1)]
     parts += [f"<section><h2>{_escaped(t.title)}</h2>{_table(t.columns, t.rows)}</section>" for t in report.tables]
+    if measured:
+        parts.append(_measured(measured))
     if report.facts:
         parts.append(f"<section><h2>Facts</h2>{_facts(report.facts)}</section>")
     return _PAGE.format(title=_escaped(report.title), style=_CSS, body="\n".join(parts))
@@ -49,6 +51,12 @@ def _picture(position: int, picture: "Picture") -> str:
         f'<section><h2>{_escaped(picture.title)}</h2><figure><div class="scroll" tabindex="0">{_inline_svg(position, picture)}</div>'
         f"<figcaption>{_escaped(picture.caption)}</figcaption></figure></section>"
     )
+
+
+def _measured(measured: "Measured") -> str:
+    sentences = "".join(f"<p>{_escaped(s)}</p>" for s in measured.sentences)
+    table = _table(measured.table.columns, measured.table.rows) if measured.table else ""
+    return f'<section id="measured"><h2>{_escaped(measured.title)}</h2>{sentences}{table}</section>'
 
 
 def _inline_svg(position: int, picture: "Picture") -> str:

@@ -39,7 +39,7 @@ Set draw_set(Random& random, int64_t D, int64_t percent) {
 
 template <class T> std::unique_ptr<T[]> draw(Random& random, int64_t n) {
   auto values = exactly<T>(n);
-  for (int64_t i = 0; i < n; ++i) store_one(values[i], typename Of<T>::Value(random.normal()));
+  for (int64_t i = 0; i < n; ++i) store_one(values[i], typename Of<T>::Value(random.below(8) ? random.normal() : -0.f));
   return values;
 }
 
@@ -90,6 +90,8 @@ template <class T> void check(Random& random, int64_t M, int64_t D, int64_t add_
     double mean = 0, square = 0;
     for (int64_t d = 0; d < D; ++d) {
       near<T>(load_one(stored[m * D + d]), row[d], 0, "new residual", D, d);
+      CHECK(add.mask[d / 8] >> d % 8 & 1 || std::memcmp(&stored[m * D + d], &copy[m * D + d], sizeof(T)) == 0,
+            "nothing is added at %lld, but its bits changed (element %d)", static_cast<long long>(d), which);
       row[d] = load_one(stored[m * D + d]);
       mean += center ? row[d] / D : 0;
     }

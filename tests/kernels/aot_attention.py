@@ -24,15 +24,15 @@ def key_masses(heads, kv_heads, length, head_size, dtype=torch.bfloat16, *, wind
     return lambda: attention_key_mass(q, k, lse, True, window, head_size**-0.5, 0.0, None, None)
 
 
-MISTRAL = masses(32, 8, 8192, 8192, 128, window=4096, masks=True)
-
 CASES = [
     Case("mass-llama3.2-1b-prefill8192-bf16", masses(32, 8, 8192, 8192, 64), tensor_cores=True),
     Case("mass-llama3-8b-prefill8192-bf16", masses(32, 8, 8192, 8192, 128, per_query=True), tensor_cores=True),
     Case("mass64-llama3-8b-prefill8192-bf16", masses(32, 8, 8192, 8192, 128, 64), tensor_cores=True, hot=False),
-    Case("mass-mistral-7b-prefill8192-bf16-window-masks", MISTRAL, tensor_cores=True, targets=("sm_80", "sm_90", "sm_100")),
-    # gfx942 moves scalar registers into lanes of vector registers here: counted as spills, but none goes to memory
-    Case("mass-mistral-7b-prefill8192-bf16-window-masks-amd", MISTRAL, tensor_cores=True, hot=False, targets=("gfx942",)),
+    Case(
+        "mass-mistral-7b-prefill8192-bf16-window-masks",
+        masses(32, 8, 8192, 8192, 128, window=4096, masks=True),
+        tensor_cores=True,
+    ),
     Case(
         "mass-gpt-oss-20b-prefill8192-bf16-window-sinks",
         masses(64, 8, 8192, 8192, 64, window=128, sinks=True),

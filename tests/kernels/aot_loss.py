@@ -33,15 +33,15 @@ def backward(words, width, dtype=torch.bfloat16, *, softcap=None, bias=False, to
 
 ALL = {"mean": True, "entropy": True, "rank": True, "argmax": True}
 
-FULL = forward(128256, 4096, entropy=True, rank=True, argmax=True)
-
 CASES = [
     Case("nll-llama3-128k-bf16", forward(128256, 4096), tensor_cores=True),
     Case("nll-llama2-32k-bf16", forward(32000, 4096), tensor_cores=True, hot=False),
     Case("nll-qwen2.5-152k-f16", forward(151936, 896, torch.float16), tensor_cores=True, hot=False),
-    Case("nll+entropy+rank+argmax-llama3-128k-bf16", FULL, tensor_cores=True, targets=("sm_80", "sm_90", "sm_100")),
-    # gfx942 moves scalar registers into lanes of vector registers here: counted as spills, but none goes to memory
-    Case("nll+entropy+rank+argmax-llama3-128k-bf16-amd", FULL, tensor_cores=True, hot=False, targets=("gfx942",)),
+    Case(
+        "nll+entropy+rank+argmax-llama3-128k-bf16",
+        forward(128256, 4096, entropy=True, rank=True, argmax=True),
+        tensor_cores=True,
+    ),
     Case("nll+mean-llama3-128k-bf16", forward(128256, 4096, mean=True), tensor_cores=True),
     Case("nll-gemma2-256k-bf16-softcap", forward(256000, 3584, softcap=30.0), tensor_cores=True, hot=False),
     Case("nll-llama3-128k-bf16-appended-bias", forward(128256, 4096, appended=64, bias=True), tensor_cores=True, hot=False),

@@ -49,3 +49,11 @@ def launches():
 
     with interpreter.watch() as seen:
         yield seen
+
+
+@pytest.fixture
+def counted(launches):
+    """The launches so far, for tests of the bytes that they move."""
+    if launches is None:
+        pytest.skip("only the interpreter counts bytes")
+    return launches

@@ -25,6 +25,7 @@ from triton.runtime import interpreter as upstream
 Handle = upstream.TensorHandle
 SECTOR_BYTES = 32  # what a GPU's memory moves at the least
 WARP_LANES = 32
+_NO_SECTOR = np.uint64(2**64 - 1)
 
 
 class AccessError(RuntimeError):
@@ -207,6 +208,14 @@ class Traffic:
     def unique_stored(self) -> int:
         return len(self._stored_sectors) * SECTOR_BYTES
 
+    @property
+    def moved(self) -> int:
+        return self.loaded + self.stored
+
+    @property
+    def unique_moved(self) -> int:
+        return self.unique_loaded + self.unique_stored
+
 
 @dataclass
 class _View:
@@ -251,6 +260,16 @@ class Launch:
             valid = torch.zeros(span, dtype=torch.bool)
             valid.as_strided(tensor.shape, tensor.stride()).fill_(True)
             self._views.append(_View(argument, tensor.data_ptr(), tensor.element_size(), valid.numpy(), memory))
+
+    @property
+    def moved(self) -> int:
+        """Bytes of all its tensors, loaded and stored, in sectors."""
+        return sum(one.moved for one in self.traffic.values())
+
+    @property
+    def unique_moved(self) -> int:
+        """Those that a perfect cache would leave."""
+        return sum(one.unique_moved for one in self.traffic.values())
 
     def access(self, kind: str, pointers: Handle, mask: Handle | np.ndarray, program: tuple[int, int, int]) -> None:
         """Note a "load", "store" or "update" (atomic) of `program`; AccessError if it must not be."""
@@ -302,15 +321,10 @@ class Launch:
         mine[places] = np.where((mine[places] == -1) | (mine[places] == me), me, -2)
 
     def _count(self, kind: str, addresses: np.ndarray, mask: np.ndarray, nbytes: int, view: _View) -> None:
-        """Count the sectors of each 32 neighbouring lanes, as a warp would ask for them."""
-        sectors = np.where(mask, addresses // np.uint64(SECTOR_BYTES), np.uint64(2**64 - 1)).astype(np.uint64)
-        lanes = sectors.reshape(-1, sectors.shape[-1]) if sectors.ndim else sectors.reshape(1, 1)
-        padding = -lanes.shape[1] % WARP_LANES
-        lanes = np.pad(lanes, ((0, 0), (0, padding)), constant_values=np.uint64(2**64 - 1)).reshape(-1, WARP_LANES)
-        lanes = np.sort(lanes, axis=1)
-        first = np.ones_like(lanes, dtype=bool)
-        first[:, 1:] = lanes[:, 1:] != lanes[:, :-1]
-        moved = int((first & (lanes != np.uint64(2**64 - 1))).sum()) * SECTOR_BYTES
+        """Count sectors as warps would ask for them, along the axis of a tile that needs fewest: so the compiler lays the lanes."""
+        sectors = np.where(mask, addresses // np.uint64(SECTOR_BYTES), _NO_SECTOR)
+        orders = [np.moveaxis(sectors, axis, -1) for axis in range(sectors.ndim)] or [sectors]
+        moved = min(_sectors_asked(one) for one in orders) * SECTOR_BYTES
         traffic = self.traffic.setdefault(view.name, Traffic())
         unique = np.unique(sectors[mask]).tolist()
         if kind in ("load", "update"):
@@ -321,6 +335,17 @@ class Launch:
             traffic.useful_stored += int(mask.sum()) * nbytes
             traffic.stored += moved
             traffic._stored_sectors.update(unique)
+
+
+def _sectors_asked(sectors: np.ndarray) -> int:
+    """How many sectors each 32 neighbours along the last axis ask for, summed; a lane without a load has the number _NO_SECTOR."""
+    lanes = sectors.reshape(-1, sectors.shape[-1]) if sectors.ndim else sectors.reshape(1, 1)
+    padding = -lanes.shape[1] % WARP_LANES
+    lanes = np.pad(lanes, ((0, 0), (0, padding)), constant_values=_NO_SECTOR).reshape(-1, WARP_LANES)
+    lanes = np.sort(lanes, axis=1)
+    first = np.ones_like(lanes, dtype=bool)
+    first[:, 1:] = lanes[:, 1:] != lanes[:, :-1]
+    return int((first & (lanes != _NO_SECTOR)).sum())
 
 
 _watched: list[list[Launch]] = []  # innermost last

@@ -110,7 +110,7 @@ def test_every_hot_case_has_budgets_and_every_budget_a_case(group):
     budgets = {name: set(targets) for name, targets in aot.read_budgets(group).items()}
     cases = {case.name: case for case in aot.cases(group)}
     assert set(budgets) <= set(cases)
-    missing = [name for name, case in cases.items() if case.hot and budgets.get(name) != set(case.targets)]
+    missing = [name for name, case in cases.items() if case.hot and budgets.get(name) != set(aot.TARGETS)]
     assert not missing, f"write them with `aot.py --only {group}/ --write`"
 
 

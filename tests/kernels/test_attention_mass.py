@@ -256,3 +256,47 @@ def test_each_key_is_read_once_for_all_heads_that_share_it(device, generator, la
     if launches is not None:
         traffic = next(one for one in launches if one.name == "_attention_mass_split_kernel").traffic["k"]
         assert traffic.useful_loaded == 2 * 128 * 16 * 2
+
+
+# --- the bytes that they move: slack 1.1 is for what is there once a block, and for sectors that are not full
+
+REACH = {"all": {"causal": False}, "causal": {}, "window": {"window": 20}}
+
+
+@pytest.mark.parametrize("reach", REACH)
+def test_a_block_reads_only_what_it_sees_and_once(device, generator, counted, reach):
+    heads, length, size, num_groups = 2, 96, 16, 16
+    run(device, problem(generator, torch.bfloat16, 1, heads, 1, length, length, size, num_groups, **REACH[reach]))
+    queries_stay, block_sum, keys_stay = counted
+    staying, streaming = 32, 16  # small_tiles
+    starts = range(0, length, staying)
+    # others that some row of a block sees; a window's edge lies inside a tile of them
+    seen = {
+        "all": length * len(starts),
+        "causal": sum(start + staying for start in starts),
+        "window": sum(min(start, 20 - 1 + streaming - 1) + staying for start in starts),
+    }[reach]
+    row, numbers = size * 2, heads * length * 4
+    rows = heads * length * row
+    assert queries_stay.traffic["q"].loaded <= rows and queries_stay.traffic["k"].loaded <= heads * seen * row
+    sums = heads * len(starts) * num_groups * 4
+    results = numbers * (3 + num_groups)
+    assert queries_stay.moved <= 1.1 * (rows + heads * seen * (row + 8) + results + sums)  # 8: the mask of a key's groups
+    assert queries_stay.unique_moved <= 1.1 * (rows + length * (row + 8) + results + sums)
+    assert block_sum.moved <= 1.1 * (sums + heads * num_groups * 4)
+    assert keys_stay.traffic["k"].loaded <= rows and keys_stay.traffic["q"].loaded <= heads * seen * row
+    assert keys_stay.moved <= 1.1 * (rows + heads * seen * (row + 4) + numbers)  # 4: the log-sum-exp of a query
+    assert keys_stay.unique_moved <= 1.1 * (rows + length * row + 2 * numbers)
+
+
+def test_cut_keys_are_read_once_and_so_are_the_parts(device, generator, counted):
+    heads, kv_heads, queries, keys, size, num_groups = 8, 2, 16, 96, 16, 16
+    module.attention_mass(*on(device, problem(generator, torch.bfloat16, 1, heads, kv_heads, queries, keys, size, num_groups)))
+    split, merge = counted
+    cuts = keys // module.SPLIT_KEYS
+    numbers, row = heads * queries * 4, size * 2
+    parts = cuts * numbers * (3 + num_groups)
+    assert split.traffic["k"].loaded <= kv_heads * keys * row
+    assert split.moved <= 1.1 * (cuts * heads * queries * row + kv_heads * keys * (row + 8) + parts)
+    assert merge.moved <= 1.1 * (parts + numbers * (3 + num_groups) + heads * num_groups * 4)
+    assert cuts > 1

@@ -119,6 +119,22 @@ def repeat_kernel(x, out, BLOCK: tl.constexpr):
     tl.store(out + tl.program_id(0) * BLOCK + n, tl.load(x + n))
 
 
+@triton.jit
+def transposed_kernel(x, out, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    place = tl.arange(0, ROWS)[None, :] * COLUMNS + tl.arange(0, COLUMNS)[:, None]
+    tl.store(out + place, tl.load(x + place))
+
+
+@triton.jit
+def distance_kernel(x, out, TWICE: tl.constexpr, BLOCK: tl.constexpr):
+    at = x + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.load(at)
+    mean = tl.sum(row, 0) / BLOCK
+    if TWICE:
+        row = tl.load(at)
+    tl.store(out + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), row - mean)
+
+
 def pair(generator, size=64):
     x, y = (torch.randn(size, generator=generator).to(BF16) for _ in range(2))
     return x, y.abs() + 0.5
@@ -294,3 +310,19 @@ def test_loads_that_repeat_are_told_from_what_a_cache_would_leave(launches):
     repeat_kernel[(2,)](x, out, BLOCK=16)
     assert launches[-1].traffic["x"].loaded == 2 * 64
     assert launches[-1].traffic["x"].unique_loaded == 64
+
+
+def test_a_tile_is_counted_along_its_memory(counted):
+    """As the compiler lays it out: lanes along the rows of x, whichever axis of the tile these are."""
+    x, out = torch.zeros(64, 32), torch.zeros(64, 32)
+    transposed_kernel[(1,)](x, out, ROWS=64, COLUMNS=32)
+    assert counted[-1].moved == counted[-1].unique_moved == 2 * 64 * 32 * 4
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_rows_that_are_read_twice_exceed_the_bound(counted, twice):
+    """The bounds of the kernels' tests are 1.2 of what must move and less."""
+    x, out = torch.zeros(8, 64), torch.zeros(8, 64)
+    distance_kernel[(8,)](x, out, TWICE=twice, BLOCK=64)
+    assert (counted[-1].moved > 1.2 * 2 * 8 * 64 * 4) == twice
+    assert counted[-1].unique_moved == 2 * 8 * 64 * 4  # which alone would not tell

@@ -346,3 +346,48 @@ def test_gradients_have_the_same_bits_twice_and_in_another_batch(device, generat
     arguments = (arguments[0][rows], *arguments[1:4], arguments[4][rows], *arguments[5:])
     other = backward(device, arguments, [one[rows] for one in grads])
     assert torch.equal(found[0][rows], other[0])
+
+
+# --- the bytes that they move: slack 1.1 is for targets, log-sum-exps and what else is there once a token or a word
+
+
+def test_tiles_move_weight_once_a_block_of_tokens_and_hidden_once_a_tile_of_words(device, generator, counted):
+    tokens, width, words = 64, 64, 256
+    asked = (True, True, True, True)
+    module._by_tiles(*on(device, problem(generator, torch.bfloat16, tokens, width, words)), *asked)
+    target, tile, merge = counted
+    config = module.tile_config(torch.bfloat16, True)
+    blocks, tiles = tokens // config["BLOCK_N"], words // config["BLOCK_V"]
+    hidden, weight, numbers = tokens * width * 2, words * width * 2, tokens * 4
+    assert target.moved <= 1.1 * (2 * hidden + numbers * 3)  # a row of weight and an int64 target a token
+    assert tile.traffic["hidden"].loaded <= tiles * hidden and tile.traffic["weight"].loaded <= blocks * weight
+    partials = tiles * numbers * 6
+    assert tile.moved <= 1.1 * (tiles * hidden + blocks * weight + partials + tiles * numbers * 3)  # targets and their logits: rank
+    assert tile.unique_moved <= 1.1 * (hidden + weight + partials + numbers * 3)
+    assert merge.moved <= 1.1 * (partials + numbers * 7)  # two of the five results are int64
+    assert tiles > 1 and blocks > 1
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_workspace_is_read_once(device, generator, counted, bias):
+    tokens, words = 8, 600
+    module._by_workspace(*on(device, problem(generator, torch.bfloat16, tokens, 8, words, bias=bias)), True, True, True, True)
+    row, _ = counted
+    logits = tokens * 608 * 4  # rows of a multiple of 16
+    per_token = tokens * (6 * 4 + 8 + 4 + 32)  # partials, target, its logit; a sector to read that from the row
+    assert row.traffic["logits"].loaded <= logits + tokens * 32
+    assert row.unique_moved <= 1.1 * (logits + per_token + words * 2)
+    if not bias:  # which each row reads again, from a cache
+        assert row.moved <= 1.1 * (logits + tokens * 7 * 32)  # a program has one token: a sector for each of its numbers
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_the_backward_reads_logits_once_and_writes_their_gradients_once(device, generator, counted, dtype):
+    tokens, words = 64, 512
+    grads = [torch.randn(tokens, generator=generator) for _ in range(3)]
+    backward(device, problem(generator, dtype, tokens, 16, words, bias=True), grads)
+    (launch,) = counted
+    must = tokens * words * (4 + dtype.itemsize)
+    assert launch.moved <= 1.1 * must and launch.unique_moved <= 1.1 * must
+    # in float32 the gradients take the logits' own place
+    assert sum(one.stored for one in launch.traffic.values()) <= 1.1 * tokens * words * dtype.itemsize

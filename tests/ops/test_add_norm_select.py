@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -24,6 +24,17 @@ def by_torch(residual, update, add_index, weight, bias, select_index, eps, weigh
     return new_residual, full.index_select(-1, select_index)
 
 
+def compare(tensors, add_index, select_index, cotangents, weight_offset, center, assert_as_good):
+    def run(op, wide=None):
+        residual, update, weight, bias = leaves = [t.detach().to(wide or t.dtype).requires_grad_() for t in tensors]
+        # eps 0.1: with D = 1 the norm is a sign, its gradient all cancellation, unless eps counts
+        out = op(residual, update, add_index, weight, bias, select_index, 0.1, weight_offset=weight_offset, center=center)
+        return [*out, *torch.autograd.grad(out, leaves, [c.to(wide or c.dtype) for c in cotangents])]
+
+    for found, own, gold in zip(run(ops.add_norm_select), run(by_torch), run(by_torch, torch.float64), strict=True):
+        assert_as_good(found, own, gold)
+
+
 @pytest.mark.parametrize("strided", [False, True])
 @pytest.mark.parametrize(("center", "weight_offset"), [(False, 0.0), (False, 1.0), (True, 0.0)])
 @pytest.mark.parametrize(("shape", "added", "kept"), SHAPES)
@@ -33,17 +44,8 @@ def test_forward_and_gradients_equal_the_three_ops(
     width = shape[-1]
     tensors = [draw(*shape, dtype=dtype, strided=strided), draw(*shape[:-1], added, dtype=dtype, strided=strided)]
     tensors += [draw(width, dtype=dtype), draw(width, dtype=dtype)]
-    add_index, select_index = draw_index(added, width), draw_index(kept, width)
     cotangents = [draw(*shape, dtype=dtype), draw(*shape[:-1], kept, dtype=dtype)]
-
-    def run(op, wide=None):
-        residual, update, weight, bias = leaves = [t.detach().to(wide or t.dtype).requires_grad_() for t in tensors]
-        # eps 0.1: with D = 1 the norm is a sign, its gradient all cancellation, unless eps counts
-        out = op(residual, update, add_index, weight, bias, select_index, 0.1, weight_offset=weight_offset, center=center)
-        return [*out, *torch.autograd.grad(out, leaves, [c.to(wide or c.dtype) for c in cotangents])]
-
-    for found, own, gold in zip(run(ops.add_norm_select), run(by_torch), run(by_torch, torch.float64), strict=True):
-        assert_as_good(found, own, gold)
+    compare(tensors, draw_index(added, width), draw_index(kept, width), cotangents, weight_offset, center, assert_as_good)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["index", "features"])
@@ -63,20 +65,19 @@ def test_in_place_equals_functional_and_both_the_two_ops(shape, added, kept, str
     assert torch.equal(residual, new_residual)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 5), st.integers(1, 200), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(0, 2**31),
-    st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
+    st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.float16]),
 )  # fmt: skip
-def test_any_shape(rows, width, add_ratio, keep_ratio, center, seed, dtype):
+def test_any_shape(isa, assert_as_good, rows, width, add_ratio, keep_ratio, center, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     add, select = ((torch.rand(width, generator=generator) < ratio).nonzero().squeeze(1).int() for ratio in (add_ratio, keep_ratio))
-    x, update, weight = (torch.randn(shape, generator=generator).to(dtype) for shape in ((rows, width), (rows, len(add)), (width,)))
-    found = ops.add_norm_select(x, update, ops.features(add, width), weight, None, select, 0.1, center=center)
-    wanted = reference(x, update, add, weight, None, select, 0.1, 0.0, center)
-    assert torch.equal(found[0], wanted[0])
-    one_rounding = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
-    torch.testing.assert_close(found[1], wanted[1], rtol=one_rounding, atol=one_rounding)
+    residual, update, weight, bias, *cotangents = (
+        torch.randn(shape, generator=generator).to(dtype)
+        for shape in ((rows, width), (rows, len(add)), (width,), (width,), (rows, width), (rows, len(select)))
+    )
+    compare([residual, update, weight, bias], add, select, cotangents, 0.5, center, assert_as_good)
 
 
 def test_norm_reads_the_new_residual_as_it_is_stored(isa, draw, draw_index):

@@ -1,7 +1,11 @@
+import importlib
+
 import pytest
 import torch
+from torch import Tensor
 
 from pydisp import ops
+from pydisp.ops.features import _check_forms
 
 
 def test_a_small_set_written_out():
@@ -36,6 +40,7 @@ def test_wrong_values_are_refused(index, message):
         (torch.zeros(0, dtype=torch.int32), -1, ValueError, "size is -1"),
         (torch.zeros(1, dtype=torch.int32), 40.5, TypeError, "size is 40.5"),
         (torch.zeros(1, dtype=torch.int32), None, TypeError, "size is None"),
+        (torch.zeros(1, dtype=torch.int32), True, TypeError, "size is True"),
     ],
 )
 def test_other_arguments_are_refused(index, size, error, message):
@@ -96,13 +101,48 @@ def test_a_mask_of_another_index_is_refused(draw, draw_index, isa):
     x = draw(2, 40, dtype=torch.float32)
     one, other = ops.features(draw_index(20, 40), 40), ops.features(torch.arange(20, dtype=torch.int32), 40)
     for wrong in (other.mask, one.mask ^ 1, one.mask.new_zeros(5), one.mask.new_full((5,), 255)):
-        with pytest.raises(RuntimeError, match="keeps other dimensions than the index"):
+        with pytest.raises(ValueError, match="keeps other dimensions than the index"):
             ops.index_select(x, ops.Features(one.index, one.inverse, wrong))
+        with pytest.raises(ValueError, match="index_add_: the mask of index keeps other dimensions"):
+            ops.index_add_(x.clone(), x[:, :20], ops.Features(one.index, one.inverse, wrong))
+        with pytest.raises(ValueError, match="add_norm_select_: the mask of add_index keeps other dimensions"):
+            ops.add_norm_select_(x.clone(), x[:, :20], ops.Features(one.index, one.inverse, wrong), None, None, one, 1e-6)
     beyond = ops.features(torch.arange(3, dtype=torch.int32), 3)
-    with pytest.raises(RuntimeError, match="keeps other dimensions than the index"):  # a bit behind the last dimension
+    with pytest.raises(ValueError, match="keeps other dimensions than the index"):  # a bit behind the last dimension
         ops.index_select(x[:, :3], beyond._replace(mask=beyond.mask | 16))
-    with pytest.raises(RuntimeError, match="must be 5 bytes"):
+    with pytest.raises(ValueError, match="index_select: the mask of index must be 5 bytes"):
         ops.index_select(x, one._replace(mask=one.mask[:4]))
+    with pytest.raises(ValueError, match=r"index_select: index must be a vector of int32"):
+        ops.index_select(x, one._replace(index=one.index.long()))
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("index", Tensor.long, r"index\.index has dtype torch.int64"),
+        ("inverse", Tensor.long, r"index\.inverse has dtype torch.int64 and shape \(40,\), it must have torch.int32 and \(40,\)"),
+        ("mask", Tensor.bool, r"index\.mask has dtype torch.bool and shape \(5,\), it must have torch.uint8"),
+        ("mask", lambda mask: mask[:4], r"index\.mask has dtype torch.uint8 and shape \(4,\)"),
+    ],
+)
+def test_forms_are_looked_at_where_no_op_of_ours_does(part, change, message, draw, draw_index):
+    x, kept = draw(2, 40).to("meta"), ops.features(draw_index(20, 40), 40)
+    kept = kept._replace(**{part: change(getattr(kept, part))})
+    with pytest.raises(ValueError, match=f"index_select: {message}"):
+        ops.index_select(x, ops.Features(*(form.to("meta") for form in kept)))
+
+
+@pytest.mark.parametrize("part", ["inverse", "mask"])
+def test_values_of_other_devices_are_looked_at_on_request(part, draw_index, monkeypatch):
+    one, other = ops.features(draw_index(20, 40), 40), ops.features(torch.arange(20, dtype=torch.int32), 40)
+    wrong = one._replace(**{part: getattr(other, part)})
+    _check_forms("op", "index", *one, 40)
+    with pytest.raises(ValueError, match=r"op: index\.inverse or index\.mask keeps other dimensions than index\.index"):
+        _check_forms("op", "index", *wrong, 40)
+    monkeypatch.setattr(importlib.import_module("pydisp.ops.features"), "may_read_values", lambda tensor: False)
+    _check_forms("op", "index", *wrong, 40)
+    with pytest.raises(ValueError, match="not sorted"):  # a kernel would read beyond its row: always
+        ops.features(torch.tensor([3, 1], dtype=torch.int32), 4)
 
 
 @pytest.mark.parametrize("index", [[3, 1], [1, 1], [0, 40], [-1, 3]])

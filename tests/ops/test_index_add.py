@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pydisp import ops
@@ -40,14 +40,18 @@ def test_gradients_are_the_same_whichever_is_asked_for(needed, dtype, isa, draw,
     assert torch.equal(found, cotangent.index_select(-1, index) if needed else cotangent)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 5), st.integers(1, 200), st.floats(0, 1), st.integers(0, 2**31))
-def test_any_shape(rows, width, ratio, seed):
+def test_any_shape(isa, rows, width, ratio, seed):
     generator = torch.Generator().manual_seed(seed)
     index = (torch.rand(width, generator=generator) < ratio).nonzero().squeeze(1).int()
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         x, update = (torch.randn(rows, n, generator=generator).to(dtype) for n in (width, index.shape[0]))
-        assert torch.equal(ops.index_add(x, update, ops.features(index, width)), x.index_add(-1, index, update))
+        cotangent, leaves = torch.randn(rows, width, generator=generator).to(dtype), (x.requires_grad_(), update.requires_grad_())
+        found, wanted = ops.index_add(x, update, ops.features(index, width)), x.index_add(-1, index, update)
+        assert torch.equal(found, wanted)
+        for ours, exact in zip(*(torch.autograd.grad(out, leaves, cotangent) for out in (found, wanted)), strict=True):
+            assert torch.equal(ours, exact)
 
 
 def test_dimensions_that_are_not_added_to_keep_their_bits(dtype, isa):

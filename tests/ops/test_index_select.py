@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pydisp import ops
@@ -27,14 +27,18 @@ def test_forward_and_gradient_are_those_of_torchs_index_select(shape, kept, stri
         assert found.is_contiguous()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 5), st.integers(1, 200), st.floats(0, 1), st.integers(0, 2**31))
-def test_any_shape(rows, width, ratio, seed):
+def test_any_shape(isa, rows, width, ratio, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, width, generator=generator)
     index = (torch.rand(width, generator=generator) < ratio).nonzero().squeeze(1).int()
-    for values in (x, x.bfloat16(), x.double()):
-        assert torch.equal(ops.index_select(values, ops.features(index, width)), values.index_select(-1, index))
+    for values in (x, x.bfloat16(), x.half(), x.double()):
+        cotangent = torch.randn(rows, index.shape[0], generator=generator).to(values.dtype)
+        values.requires_grad_()
+        found, wanted = ops.index_select(values, ops.features(index, width)), values.index_select(-1, index)
+        assert torch.equal(found, wanted)
+        assert torch.equal(*(torch.autograd.grad(out, values, cotangent)[0] for out in (found, wanted)))
 
 
 def test_gradcheck(draw, draw_index):

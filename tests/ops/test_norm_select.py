@@ -4,6 +4,8 @@ import sys
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from pydisp import ops
@@ -36,15 +38,7 @@ def inputs(draw, draw_index, shape, kept, center, has_weight, has_bias, **how):
     return x, weight, bias, draw_index(kept, shape[-1])
 
 
-@pytest.mark.parametrize("strided", [False, True])
-@pytest.mark.parametrize(("center", "has_weight", "has_bias", "weight_offset"), SETTINGS)
-@pytest.mark.parametrize(("shape", "kept"), SHAPES)
-def test_forward_and_gradients_equal_full_norm_then_select(
-    shape, kept, center, has_weight, has_bias, weight_offset, strided, dtype, isa, draw, draw_index, assert_as_good
-):
-    x, weight, bias, index = inputs(draw, draw_index, shape, kept, center, has_weight, has_bias, dtype=dtype, strided=strided)
-    cotangent = draw(*shape[:-1], kept, dtype=dtype)
-
+def compare(x, weight, bias, index, cotangent, weight_offset, center, assert_as_good):
     def run(op, wide=None):
         leaves = [None if t is None else t.detach().to(wide or t.dtype).requires_grad_() for t in (x, weight, bias)]
         # eps 0.1: with D = 1 the norm is a sign, its gradient all cancellation, unless eps counts
@@ -54,6 +48,31 @@ def test_forward_and_gradients_equal_full_norm_then_select(
 
     for found, own, gold in zip(run(ops.norm_select), run(reference), run(by_torch, torch.float64), strict=True):
         assert_as_good(found, own, gold)
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize(("center", "has_weight", "has_bias", "weight_offset"), SETTINGS)
+@pytest.mark.parametrize(("shape", "kept"), SHAPES)
+def test_forward_and_gradients_equal_full_norm_then_select(
+    shape, kept, center, has_weight, has_bias, weight_offset, strided, dtype, isa, draw, draw_index, assert_as_good
+):
+    x, weight, bias, index = inputs(draw, draw_index, shape, kept, center, has_weight, has_bias, dtype=dtype, strided=strided)
+    compare(x, weight, bias, index, draw(*shape[:-1], kept, dtype=dtype), weight_offset, center, assert_as_good)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 9), st.integers(1, 300), st.floats(0, 1), st.sampled_from(SETTINGS), st.integers(0, 2**31),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+)  # fmt: skip
+def test_any_shape(isa, assert_as_good, rows, width, ratio, options, seed, dtype):
+    center, has_weight, has_bias, weight_offset = options
+    generator = torch.Generator().manual_seed(seed)
+    index = (torch.rand(width, generator=generator) < ratio).nonzero().squeeze(1).int()
+    x, cotangent, weight, bias = (
+        torch.randn(shape, generator=generator).to(dtype) for shape in ((rows, width), (rows, len(index)), (width,), (width,))
+    )
+    compare(x, weight if has_weight else None, bias if has_bias else None, index, cotangent, weight_offset, center, assert_as_good)
 
 
 def test_result_is_contiguous_and_input_unchanged(draw, draw_index):
@@ -280,7 +299,7 @@ def test_index_outside_is_refused(index, draw):
 @pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here; PYDISP_REQUIRE_NATIVE=1 makes that an error")
 class TestNative:
     def test_more_dimensions_than_torchs_loops_take_are_refused(self, draw, draw_index):
-        with pytest.raises(RuntimeError, match="norm_select: x has 65 dimensions, it must have 1 to 64"):
+        with pytest.raises(ValueError, match="^norm_select: x has 65 dimensions, it must have 1 to 64"):
             ops.norm_select(draw(*[1] * 64, 9), None, None, draw_index(4, 9), 1e-6)
 
     def test_registration_is_live(self):

@@ -61,9 +61,18 @@ def test_a_tangent_is_refused(draw):
         torch.func.jvp(lambda x: ops.reinmax(x, torch.ones(3)), (draw(3),), (draw(3),))
 
 
+def test_a_second_derivative_is_refused(draw):
+    logits = draw(5, requires_grad=True)
+    (grad,) = torch.autograd.grad(ops.reinmax(logits, torch.ones(5)).sum(), logits, create_graph=True)
+    with pytest.raises(NotImplementedError, match="reinmax has no second derivative; take the formula"):
+        grad.square().sum().backward()
+
+
 def test_opcheck_and_compile(draw):
     logits, draws = draw(5, requires_grad=True), torch.tensor([0.0, 1, 1, 0, 1])
     torch.library.opcheck(torch.ops.pydisp.reinmax.default, (logits, draws, 1.0))
+    strided = draw(3, 5, strided=True)
+    torch.library.opcheck(torch.ops.pydisp.reinmax_backward.default, (draw(3, 5), strided, torch.ones(3, 5), 1.0))
     compiled = torch.compile(ops.reinmax, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(logits, draws), draws.double())
 

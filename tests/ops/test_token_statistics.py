@@ -132,6 +132,23 @@ def test_gradients_are_those_of_the_whole_logits(
         assert_as_good(found, same_dtype, exact, terms=terms)
 
 
+@pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16])
+def test_autocast_does_not_round_the_sums(cast, problem, draw):
+    given = problem(70, 5, 300, 9, dtype=torch.float32, has_bias=True)
+    cotangents = [draw(70).float() for _ in range(3)]
+
+    def everything():
+        found = OP(*given, True, True, True, True), reference(*given, True, True, True, True)
+        needs = cotangents + [found[0][0], *given] + [True] * 4
+        return *found[0], *found[1], *BACKWARD(*needs), *backward_reference(*needs)
+
+    expected = everything()
+    with torch.autocast("cpu", dtype=cast):
+        found = everything()
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
 @pytest.mark.parametrize("needs", [(True, False, False, False), (False, True, False, False), (False, False, True, True)])
 def test_only_needed_gradients_come(needs, problem, draw, isa):
     given = problem(70, 5, 300, 9, has_bias=True)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -190,11 +190,11 @@ def test_autocast_does_not_round_the_sums(kind, cast, draw):
         assert one.dtype == other.dtype == kind and torch.equal(one, other)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(0, 30), inputs=st.integers(0, 80), outputs=st.integers(0, 40), seed=st.integers(0, 2**20), kind=st.sampled_from(NARROW)
 )
-def test_random_shapes(rows, inputs, outputs, seed, kind):
+def test_random_shapes(isa, rows, inputs, outputs, seed, kind):
     generator = torch.Generator().manual_seed(seed)
     x, weight, bias = (torch.randn(*s, generator=generator).to(kind) for s in ((rows, inputs), (outputs, inputs), (outputs,)))
     gold = reference(*wide(x, weight, bias))
