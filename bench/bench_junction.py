@@ -122,7 +122,7 @@ def _add_norm_select(case: Case) -> Work:
         "liger-kernel": Candidate(liger, PEER),
         "limit: copy": copy_of(case, 2 * m * d + m * a + m * k),
     }
-    return _work(case, found, gold, inputs=(residual, changed), restore=lambda: changed.copy_(residual))
+    return _work(case, found, gold, in_place=(changed, residual))
 
 
 def _index_add(case: Case) -> Work:
@@ -148,13 +148,19 @@ def _index_add(case: Case) -> Work:
         "limit: copy": copy_of(case, 2 * m * d + m * a),
     }
     gold = lambda: (residual.double().index_add(-1, index, update.double()),)  # noqa: E731
-    return _work(case, found, gold, inputs=(residual, changed), restore=lambda: changed.copy_(residual))
+    return _work(case, found, gold, in_place=(changed, residual))
 
 
-def _work(case: Case, found: dict[str, Candidate], gold, **more) -> Work:
+def _work(case: Case, found: dict[str, Candidate], gold, in_place: tuple[Tensor, ...] = ()) -> Work:
+    """`in_place`: what candidates change, and what it was before."""
     why = why_absent("liger_kernel", case.device)
     absent = {"liger-kernel": why} if why and found.pop("liger-kernel", None) else {}
-    return Work(found, gold, absent=absent, **more)
+
+    def restore():
+        if in_place:
+            in_place[0].copy_(in_place[1])
+
+    return Work(found, gold, in_place, absent, restore)
 
 
 BUILDS = {"norm_select": _norm_select, "add_norm_select": _add_norm_select, "index_add": _index_add}
