@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -314,17 +314,17 @@ def _conditions(model: nn.Module, workload: Workload) -> dict:
     }  # fmt: skip
 
 
-def _peaks(source: Source, workload: Workload, say: Callable[[str], None], at_most_seconds: float | None = None) -> dict[str, float]:
-    """peak_mib of each model of a source, one after the other."""
-    peaks = {}
+def _peaks(
+    source: Source, workload: Workload, say: Callable[[str], None], at_most_seconds: float | None = None
+) -> Iterator[tuple[str, float]]:
+    """Name and peak_mib of each model of a source, one after the other."""
     started = time.monotonic()
     for number, name in enumerate(NAMES):
         used = time.monotonic() - started
         rest = f", about {used / number * (len(NAMES) - number):.0f} s left" if number else ""
         say(f"peak memory of {name} in a process of its own ({number + 1} of {len(NAMES)}){rest}")
         left = None if at_most_seconds is None else max(0.0, at_most_seconds - used)
-        peaks[name] = peak_mib(source, name, workload, torch.get_num_threads(), left)
-    return peaks
+        yield name, peak_mib(source, name, workload, torch.get_num_threads(), left)
 
 
 def _record(title: str, against: str, models: dict[str, nn.Module], times: dict, workload: Workload, peaks: dict[str, float]) -> dict:
@@ -333,7 +333,7 @@ def _record(title: str, against: str, models: dict[str, nn.Module], times: dict,
     found = compared(times, {name: cost_of(model, workload.prompt_tokens) for name, model in models.items()}, workload)
     for name, peak in peaks.items():
         found["models"][name]["peak_mib"] = peak
-        if name != PRUNED:
+        if name != PRUNED and PRUNED in peaks:
             found["times"][name]["peak"] = peaks[PRUNED] / peak
     family = family_of(stock_config(pruned.config))
     kept = sum(p.numel() for p in decoder_layers(pruned, family).parameters()) / pruned.config.pydisp["dense_parameters"]["block"]
@@ -356,19 +356,21 @@ def quick(
     Args:
         source: the folder of `pruned`, for the processes that measure peaks.
         title, against: what the result calls the two models.
-        at_most_seconds: a third of it for rounds, of which one is run however long it takes, the rest for the peaks. Where those are not
-            done by then, or fail, they are left out, and "peak_absent" says why.
+        at_most_seconds: a third of it for rounds, of which one is run however long it takes, the rest for the peaks. Where one is not
+            done by then, or fails, it and the next are left out, and "peak_absent" says why.
     """
     started = time.monotonic()
     models = {UNPRUNED: dense, PRUNED: pruned, SAME: plain_model(pruned, dense.config)}
     say(f"measuring speed and memory: at most about {at_most_seconds:.0f} s, more where a single round takes longer")
     times = time_models(models, workload, at_most_seconds=at_most_seconds / 3, say=say)
+    peaks, absent = {}, {}
     try:
         check_memory(source)
-        peaks, why = _peaks(source, workload, say, at_most_seconds - (time.monotonic() - started)), None
+        for name, peak in _peaks(source, workload, say, at_most_seconds - (time.monotonic() - started)):
+            peaks[name] = peak
     except (OSError, ValueError) as error:
-        peaks, why = {}, " ".join(str(error).split())
-    return {**_record(title, against, models, times, workload, peaks), **({"peak_absent": why} if why else {})}
+        absent = {"peak_absent": " ".join(str(error).split())}
+    return {**_record(title, against, models, times, workload, peaks), **absent}
 
 
 def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = lambda _line: None) -> dict:
@@ -381,7 +383,7 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
     """
     check_memory(source)
     check_positions(source, workload)
-    peaks = _peaks(source, workload, say) if memory else {}
+    peaks = dict(_peaks(source, workload, say)) if memory else {}
     say(f"building {source.title}")
     models = build(source)
     pruned = models[PRUNED]

@@ -285,7 +285,7 @@ def out_of_memory(*_args, **_kwargs):
     raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
-@pytest.mark.parametrize("case", ["peaks", "room", "times", "left out"])
+@pytest.mark.parametrize("case", ["peaks", "last peak", "room", "times", "left out"])
 def test_a_prune_that_cannot_measure_succeeds_and_says_so(folder, tmp_path, monkeypatch, case):
     if case == "peaks":
         monkeypatch.setattr(speed.subprocess, "run", out_of_memory)
@@ -293,7 +293,10 @@ def test_a_prune_that_cannot_measure_succeeds_and_says_so(folder, tmp_path, monk
         monkeypatch.setattr(speed, "free_bytes", lambda _device: 1 << 20)
     if case == "times":
         monkeypatch.setattr(speed, "_once", out_of_memory)
-    monkeypatch.setattr(speed, "peak_mib", speed.peak_mib if case == "peaks" else lambda *_args: pytest.fail("measured"))
+    if case == "last peak":
+        monkeypatch.setattr(speed, "peak_mib", lambda _source, name, *_args: out_of_memory() if name == SAME else 100.0)
+    elif case != "peaks":
+        monkeypatch.setattr(speed, "peak_mib", lambda *_args: pytest.fail("measured"))
     status, out, err = call(
         "prune", folder[2], "--plan", folder[0] / "plan.safetensors", "--text", folder[3], "--context", "32", "--out", tmp_path / "out",
         *(["--no-speed"] if case == "left out" else []), "--json",
@@ -301,10 +304,14 @@ def test_a_prune_that_cannot_measure_succeeds_and_says_so(folder, tmp_path, monk
     assert status == 0, err
     found, section = json.loads((tmp_path / "out/speed.json").read_text()), measured(tmp_path / "out")
     assert found == json.loads(out)["speed"]
-    key = "peak_absent" if case in ("peaks", "room") else "absent"
+    key = "peak_absent" if case in ("peaks", "last peak", "room") else "absent"
     why = {"room": "unpruned and pruned side by side take", "left out": "--no-speed was given"}.get(case, "Cannot allocate memory")
     assert why in found[key] and why in section and ("models" in found) == (key == "peak_absent")
-    assert case == "left out" or f"was not measured: {found[key]}" in err
+    assert case == "left out" or re.search(f"(not measured|left out): {re.escape(found[key])}", err)
+    if key == "peak_absent":
+        has_peaks = case == "last peak"
+        assert [name for name in NAMES if "peak_mib" in found["models"][name]] == [UNPRUNED, PRUNED] * has_peaks
+        assert ("peak MiB" in section) == has_peaks and found["times"][UNPRUNED].get("peak") == (1.0 if has_peaks else None)
     assert call("info", tmp_path / "out")[0] == 0
 
 

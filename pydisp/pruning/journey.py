@@ -298,7 +298,7 @@ def _speed(dense: nn.Module, pruned: nn.Module, workspace: Workspace, workload: 
         found = {"absent": " ".join(str(error).split()) or type(error).__name__}
         say(f"speed was not measured: {found['absent']}")
     if "peak_absent" in found:
-        say(f"peak memory was not measured: {found['peak_absent']}")
+        say(f"peak memory is left out: {found['peak_absent']}")
     return found
 
 

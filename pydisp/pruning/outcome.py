@@ -216,20 +216,20 @@ def speed_section(found: dict) -> Measured:
     title = "Speed on this machine"
     if "absent" in found:
         return Measured(title, (f"It was not measured: {found['absent']}",))
-    has_peaks = "peak_absent" not in found
+    has_peaks = any("peak_mib" in values for values in found["models"].values())
     sentences = [
         f"On {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}: medians of {found['rounds']} rounds, in "
         f"which the models take turns, of a prompt of {found['prompt_tokens']} tokens and {found['decode_tokens']} decoded ones. "
         "A glimpse: `pydisp speed DIR` measures longer."
     ]
-    sentences += [] if has_peaks else [f"Peak memory was not measured: {found['peak_absent']}"]
+    sentences += [f"Peak memory is left out{' in part' * has_peaks}: {found['peak_absent']}"] if "peak_absent" in found else []
     columns = ["", "prompt tokens/s", "decoded tokens/s", "pruned takes, prompt", "pruned takes, decoded token"]
     columns += ["peak MiB", "pruned takes, peak"] if has_peaks else []
     rows = []
     for name, values in found["models"].items():
         ratios = found["times"].get(name, {})
         row = [name, values["prefill_tokens_per_second"], values["decode_tokens_per_second"], ratios.get("prefill"), ratios.get("decode")]
-        rows.append(row + ([values["peak_mib"], ratios.get("peak")] if has_peaks else []))
+        rows.append(row + ([values.get("peak_mib"), ratios.get("peak")] if has_peaks else []))
     return Measured(title, tuple(sentences), Table(title, tuple(columns), tuple(rows)))
 
 
