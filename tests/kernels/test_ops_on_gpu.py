@@ -178,14 +178,14 @@ RAN = {
 }  # fmt: skip
 
 
-def test_float64_stays_with_plain_torch(place, draw, choose, launches):
-    index = choose(4, 9)
+def test_float64_stays_with_plain_torch(place, device, draw, choose, launches):
+    index = choose(4, 9).to(device)
     for dtype in (torch.float64, torch.float32):
-        x, weight = draw(3, 9, dtype=dtype).requires_grad_(), draw(20, 9, dtype=dtype).requires_grad_()
+        x, weight = (draw(*shape, dtype=dtype).to(device).requires_grad_() for shape in ((3, 9), (20, 9)))
         ops.norm_select(x, None, None, index, EPS).sum().backward()
         ops.add_norm_select(x, x[:, :4].detach(), index, None, None, index, EPS)[1].sum().backward()
-        ops.linear_cross_entropy(x, weight, torch.tensor([1, 2, 3])).sum().backward()
-        ops.attention_mass(x[None, None], weight[None, None, :5], torch.ones(1, 5, dtype=torch.int64), 2)
+        ops.linear_cross_entropy(x, weight, torch.tensor([1, 2, 3], device=device)).sum().backward()
+        ops.attention_mass(x[None, None], weight[None, None, :5], torch.ones(1, 5, dtype=torch.int64, device=device), 2)
         if place == "interpreter":
             names = {one.name for one in launches}
             assert names == set() if dtype == torch.float64 else names >= RAN
