@@ -5,6 +5,7 @@ import torch
 from gold import assert_as_good, use_placeless_products
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pydisp.kernels import token_statistics as module
 
@@ -307,6 +308,18 @@ def test_gradients(dtype, device, generator, monkeypatch, shape, options):
         else:
             assert one.dtype == tensor.dtype
             assert_as_good(one, other, best, GRADIENT_TOLERANCE[one.dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_16_bit_products_on_a_gpu_are_asked_for_in_float32(dtype):
+    """Only a GPU has torch.mm with out_dtype, so here torch's own checks of shapes and dtypes, without numbers: FakeTensors claim a GPU."""
+    with FakeTensorMode():
+        a, b, room = (
+            torch.empty(*size, device="cuda", dtype=kind) for *size, kind in ((4, 8, dtype), (7, 8, dtype), (4, 16, torch.float32))
+        )
+        assert a.is_cuda and module._product(a, b.t()).dtype == torch.float32
+        found = module._product(a, b.t(), room.narrow(1, 0, 7))
+        assert found.dtype == torch.float32 and found.shape == (4, 7) and found.stride() == (16, 1)
 
 
 def test_only_needed_gradients_are_made(device, generator):
