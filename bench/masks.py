@@ -78,7 +78,7 @@ def main() -> None:
     for method in METHODS:
         is_made = method == "disp" and args.learned is not None
         folder = args.learned if is_made else args.out / method
-        facts = result_of(folder, ["prune", args.model, *common, "--method", method], reuse=is_made or args.reuse)
+        facts = result_of(folder, ["prune", args.model, *common, "--method", method, "--no-speed"], reuse=is_made or args.reuse)
         rows[method] = facts["result"]
     text = table(rows, rows["disp"]["context_tokens"])
     print(text)
