@@ -481,6 +481,11 @@ def test_gpu_stops_in_time_and_says_what_is_left_out():
     assert left_out == {found[1].id: "OutOfMemoryError: CUDA out of memory.", found[2].id: "time was up", found[3].id: "time was up"}
 
 
+def test_gpu_checks_every_op_that_it_times():
+    timed = {case.op for suite in SUITES for case in cases(suite, "cuda")}
+    assert timed - set(gpu.CHECKS) == {"block"}  # held against the plain layer where it is built
+
+
 def test_gpu_checks_find_a_wrong_op(monkeypatch):
     small = [case for case in gpu.checks(cases("junction", "cpu"), "cpu") if case.op == "index_add" and case.dtype == "f32"]
     lines = [line for case in small for line in gpu.check(case)]
