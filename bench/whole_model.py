@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--decode-tokens", type=int, default=6)
+    parser.add_argument("--decode-tokens", type=int, default=24)
     parser.add_argument("--no-memory", action="store_true", help="leave the processes that measure memory out")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder of the results files")
     args = parser.parse_args()

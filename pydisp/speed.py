@@ -17,8 +17,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 from pathlib import Path
 
 import torch
@@ -32,6 +33,8 @@ from pydisp.spec import ModelSpec, decoder_layers, family_of
 from pydisp.surgery import prune_model, stock_config, to_dense
 
 UNPRUNED, PRUNED, SAME = NAMES = ("unpruned", "pruned", "same shapes")
+
+TURN_TOKENS = 4  # decoded by one model before the next one has its turn
 
 _SLACK_BYTES = 1 << 29  # activations, caches and the libraries themselves
 
@@ -172,25 +175,41 @@ def _synchronize(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def _once(model: nn.Module, prompt: Tensor, decode_tokens: int) -> tuple[float, float]:
-    """Seconds for one prompt, and for one of the tokens decoded after it."""
+def _prefill(model: nn.Module, prompt: Tensor) -> tuple[float, object]:
+    """Seconds for the prompt, and the cache that it leaves."""
     _synchronize(model.device)
     start = time.perf_counter()
     found = model(prompt, use_cache=True, logits_to_keep=1)
     _synchronize(model.device)
-    middle = time.perf_counter()
-    for position in range(decode_tokens):
-        # given tokens, not the likeliest: the three models then do the same work
-        found = model(
-            prompt[:, position % prompt.shape[1]][:, None], past_key_values=found.past_key_values, use_cache=True, logits_to_keep=1
-        )
+    return time.perf_counter() - start, found.past_key_values
+
+
+def _decode(model: nn.Module, prompt: Tensor, cache, positions: range) -> float:
+    """Seconds for one of the tokens decoded one by one after what the cache holds; they join it."""
     _synchronize(model.device)
-    return middle - start, (time.perf_counter() - middle) / decode_tokens
+    start = time.perf_counter()
+    for position in positions:
+        # given tokens, not the likeliest: the three models then do the same work
+        model(prompt[:, position % prompt.shape[1]][:, None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    _synchronize(model.device)
+    return (time.perf_counter() - start) / len(positions)
+
+
+def _once(model: nn.Module, workload: Workload) -> None:
+    prompt = _prompt(model, workload.prompt_tokens)
+    _decode(model, prompt, _prefill(model, prompt)[1], range(workload.decode_tokens))
 
 
 def _prompt(model: nn.Module, tokens: int) -> Tensor:
     ids = torch.randint(model.config.vocab_size, (1, tokens), generator=torch.Generator().manual_seed(0))
     return ids.to(model.device)
+
+
+def _orders(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Every order of the names once, shuffled, then all again: none stands behind another more often than the others do."""
+    every, shuffled = list(permutations(names)), random.Random(0)
+    while True:
+        yield from shuffled.sample(every, len(every))
 
 
 def time_models(
@@ -200,26 +219,31 @@ def time_models(
     at_most_seconds: float = float("inf"),
     say: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each round by model and phase ("prefill": a prompt, "decode": a token); a round asks every model, in turns.
+    """Seconds of each turn by model and phase ("prefill": a prompt, "decode": a token).
 
-    Each round has another order (the same in every run): what ran before is in the caches, and in one order, or one that only moves on,
-    a model would always run behind the same one. The first call of each model warms up and is not counted. Rounds stop early once
-    `at_most_seconds` are over, after one at least.
+    A round asks every model for the prompt, in turns, then for TURN_TOKENS tokens each, in turns, until all are decoded: what is compared
+    lies close together in time. The orders change (as in every run): what ran before is in the caches, and in one order, or one that only
+    moves on, a model would always run behind the same one. The first calls of each model warm up and are not counted. Rounds
+    stop early once `at_most_seconds` are over, after one at least.
     Raises: ValueError where the tokens are more than the model has positions for.
     """
     for model in models.values():
         _check_positions(model.config, workload)
-    shuffled = random.Random(0)
+    orders = {"prefill": _orders(models), "decode": _orders(models)}
     prompts = {name: _prompt(model, workload.prompt_tokens) for name, model in models.items()}
     times = {name: {"prefill": [], "decode": []} for name in models}
     start = time.monotonic()
     for name in models:
-        _once(models[name], prompts[name], min(2, workload.decode_tokens))
+        _once(models[name], replace(workload, decode_tokens=min(2, workload.decode_tokens)))
     for number in range(workload.rounds):
-        for name in shuffled.sample(list(models), len(models)):
-            prefill, decode = _once(models[name], prompts[name], workload.decode_tokens)
-            times[name]["prefill"].append(prefill)
-            times[name]["decode"].append(decode)
+        caches = {}
+        for name in next(orders["prefill"]):
+            seconds, caches[name] = _prefill(models[name], prompts[name])
+            times[name]["prefill"].append(seconds)
+        for first in range(0, workload.decode_tokens, TURN_TOKENS):
+            positions = range(first, min(first + TURN_TOKENS, workload.decode_tokens))
+            for name in next(orders["decode"]):
+                times[name]["decode"].append(_decode(models[name], prompts[name], caches[name], positions))
         used = time.monotonic() - start
         left = used / (number + 2) * (workload.rounds - number - 1)  # warming up took about a round
         if number + 1 < workload.rounds and used + used / (number + 2) > at_most_seconds:
@@ -235,11 +259,11 @@ def _peak_mib(model: nn.Module, workload: Workload) -> float:
     gc.collect()
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
-        _once(model, _prompt(model, workload.prompt_tokens), workload.decode_tokens)
+        _once(model, workload)
         return torch.cuda.max_memory_allocated(model.device) / 2**20
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading and slicing
-    _once(model, _prompt(model, workload.prompt_tokens), workload.decode_tokens)
+    _once(model, workload)
     try:
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 1024
@@ -284,9 +308,9 @@ def _measure_peak(recipe: str) -> None:
 
 
 def compared(times: dict[str, dict[str, list[float]]], costs: dict[str, Cost], workload: Workload) -> dict:
-    """Medians by model, and what the pruned model takes of each other one's: the median of the ratios within a round.
+    """Medians by model, and what the pruned model takes of each other one's: the median of the ratios within a turn.
 
-    Within a round, because the speed of a machine drifts between rounds more than the models differ.
+    Within a turn, because the speed of a machine drifts between turns more than the models differ.
     """
     models = {}
     for name, phases in times.items():

@@ -84,8 +84,9 @@ def test_the_plain_model_has_the_same_linears_and_no_index(name):
         linears = [{key: m for key, m in model.named_modules() if isinstance(m, nn.Linear)} for model in (pruned, plain)]
         assert linears[0] == linears[1]  # modules are equal only to themselves
         assert not any(isinstance(m, FeatureIndex) for m in plain.modules())
-        prefill, decode = speed._once(plain, IDS, 3)  # with a cache
-        assert prefill > 0 and decode > 0 and logits(plain, IDS).isfinite().all()
+        seconds, cache = speed._prefill(plain, IDS)
+        assert seconds > 0 and speed._decode(plain, IDS, cache, range(3)) > 0 and cache.get_seq_length() == IDS.shape[1] + 3
+        assert logits(plain, IDS).isfinite().all()
         assert torch.equal(logits(pruned, IDS), before)
 
 
@@ -146,9 +147,14 @@ def test_named_shapes_have_the_parameters_of_their_models(shape):
 def test_models_take_turns_and_each_follows_each(monkeypatch):
     asked = []
 
-    def once(model, prompt, decode_tokens):
+    def prefill(model, prompt):
         asked.append(model.name)
-        return 1.0, 0.5
+        return 1.0, model.name
+
+    def decode(model, prompt, cache, positions):
+        assert cache == model.name
+        asked.append(model.name.upper())
+        return 0.5 / len(positions)
 
     def stand_in(name):
         model = nn.Module()
@@ -156,23 +162,26 @@ def test_models_take_turns_and_each_follows_each(monkeypatch):
         model.config = type("Config", (), {"vocab_size": 5, "max_position_embeddings": 40})()
         return model
 
-    monkeypatch.setattr(speed, "_once", once)
+    monkeypatch.setattr(speed, "_prefill", prefill)
+    monkeypatch.setattr(speed, "_decode", decode)
     models = {name: stand_in(name) for name in "abc"}
-    workload = Workload(8, 2)
+    workload = Workload(8, 6)
     times = time_models(models, workload)
-    assert times == {name: {"prefill": [1.0] * workload.rounds, "decode": [0.5] * workload.rounds} for name in "abc"}
+    assert times == {name: {"prefill": [1.0] * workload.rounds, "decode": [0.125, 0.25] * workload.rounds} for name in "abc"}  # 4 tokens, 2
     first, asked[:] = "".join(asked), []
     time_models(models, workload)
-    assert "".join(asked) == first and len(first) == 3 + 3 * workload.rounds
-    rounds = [first[start : start + 3] for start in range(3, len(first), 3)]  # the first three warm up
-    assert all(sorted(order) == list("abc") for order in rounds)
-    assert {pair for order in rounds for pair in pairwise(order)} == set(permutations("abc", 2))
+    assert "".join(asked) == first and first[:6] == "aAbBcC"  # the first ones warm up
+    turns = [first[start : start + 3] for start in range(6, len(first), 3)]
+    assert len(turns) == 3 * workload.rounds and all(sorted(turn.lower()) == list("abc") for turn in turns)
+    for phase in (turns[::3], turns[1::3] + turns[2::3]):
+        assert {pair for turn in phase for pair in pairwise(turn.lower())} == set(permutations("abc", 2))
+    assert all(turn.islower() for turn in turns[::3]) and all(turn.isupper() for turn in turns[1::3] + turns[2::3])
     assert len(time_models(models, Workload(8, 2, rounds=9), at_most_seconds=0.0)["a"]["prefill"]) == 1
     with pytest.raises(ValueError, match="38 and 3 tokens are more than the 40 positions"):
         time_models(models, Workload(38, 3))
 
 
-def test_ratios_are_taken_within_rounds():
+def test_ratios_are_taken_within_turns():
     drift = (1.0, 5.0, 2.0)  # the machine, not the models
     times = {
         name: {"prefill": [d * own for d in drift], "decode": [d * own / 10 for d in drift]}
