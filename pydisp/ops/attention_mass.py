@@ -77,7 +77,7 @@ def attention_mass(
         for float64); the same bits in every batch and with any number of threads. No gradient goes back.
     Raises: ValueError or TypeError naming the argument. The bits of groups are checked on CPUs, on other devices under PYDISP_CHECK=1;
         unchecked ones from C on are ignored.
-    Source: the share of a row's softmax on marked keys, https://arxiv.org/abs/2410.12001; sinks as in https://arxiv.org/abs/2309.17453.
+    Source: the share of a row's softmax on marked keys, https://arxiv.org/abs/2410.12001.
     """
     _check_tensors("attention_mass", q=q, k=k, groups=groups, sinks=sinks, key_mask=key_mask, query_mask=query_mask)
     _check("attention_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
@@ -124,7 +124,7 @@ def attention_key_mass(
         others: as in attention_mass.
     Returns: (B, H, Tk) float32 (float64 for float64); 0 for masked keys. No gradient goes back.
     Raises: ValueError or TypeError naming the argument.
-    Source: the column sums of softmax(q k^T), as heavy hitters are found by, https://arxiv.org/abs/2306.14048, section 4.
+    Source: the column sums of softmax(q k^T), as heavy hitters are found by, https://arxiv.org/abs/2306.14048.
     """
     _check_tensors("attention_key_mass", q=q, k=k, lse=lse, key_mask=key_mask, query_mask=query_mask)
     _check("attention_key_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)

@@ -31,7 +31,7 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however
         many threads run. Gradients to x, weight and bias, once, summed in float32 too.
     Raises: TypeError or ValueError naming the argument, for other dtypes and shapes; NotImplementedError for a second derivative.
-    Source: F.linear; the rounding is pydisp's (docs/kernels.md).
+    Source: torch.nn.functional.linear, computed in float32.
     """
     _check(x, weight, bias)
     return unchecked(x, weight, bias)
@@ -148,8 +148,8 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
     if native.instruction_set() == "generic":
         return False, "only the generic kernels run here, and they were never measured against torch's"
     # By instructions, not by a measurement: a close race would be won by another side in another run, with other bits.
-    # Where oneDNN takes a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or AMX-FP16) torch is fast: 406 GFLOP/s in bfloat16 on one
-    # thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.
+    # Where oneDNN takes a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or AMX-FP16)
+    # torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.
     takes = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
     is_fast = getattr(torch.ops.mkldnn, takes, None)
     if is_fast is None or is_fast():
