@@ -310,8 +310,9 @@ def speed(
         raise ValueError("--keep-ratio goes with --shape; a folder is already pruned.")
     import torch
 
-    from pydisp.speed import Source, Workload, compare
+    from pydisp.speed import Source, Workload, ask_for_huge_pages, compare
 
+    ask_for_huge_pages()
     ratio = {} if keep_ratio is None else {"keep_ratio": keep_ratio}
     source = Source(folder=None if folder is None else str(folder), against=against, shape=shape, dtype=dtype, device=device, **ratio)
     workload = Workload(prompt_tokens, decode_tokens, rounds)

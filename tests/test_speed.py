@@ -3,9 +3,13 @@
 import copy
 import errno
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise, permutations
+from pathlib import Path
 
 import pytest
 import torch
@@ -142,6 +146,34 @@ def test_named_shapes_have_the_parameters_of_their_models(shape):
         model = transformers.AutoModelForCausalLM.from_config(shapes.config_of(shape))
     known = {"llama-3.2-1b": 1_235_814_400, "llama-2-7b": 6_738_415_616, "qwen2.5-0.5b": 494_032_768}
     assert sum(p.numel() for p in model.parameters()) == known[shape]
+
+
+def test_neither_phase_records_a_graph():
+    _, pruned = made("llama")
+    modes = []
+    pruned.register_forward_pre_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
+    _, cache = speed._prefill(pruned, IDS)
+    speed._decode(pruned, IDS, cache, range(2))
+    assert modes == [True] * 3 and not cache.layers[0].keys.requires_grad
+    assert any(p.requires_grad for p in pruned.parameters())  # there would have been one
+
+
+def test_weights_lie_in_huge_pages_where_the_system_grants_them():
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not enabled.exists() or "[madvise]" not in enabled.read_text():
+        pytest.skip("the system gives huge pages to all or to none")
+    code = """
+import torch
+from pydisp import speed
+speed.ask_for_huge_pages()
+weight = torch.ones(64 << 20)
+print(speed._huge_page_share())
+"""
+    shares = [
+        float(subprocess.run([sys.executable, "-c", code], env={**os.environ, **given}, capture_output=True, text=True, check=True).stdout)
+        for given in ({"THP_MEM_ALLOC_ENABLE": "0"}, {})
+    ]
+    assert shares[0] < 0.1 < 0.3 < shares[1] <= 1  # the libraries' own memory stays small pages; what the user said stands
 
 
 def test_models_take_turns_and_each_follows_each(monkeypatch):
