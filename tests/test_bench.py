@@ -315,7 +315,7 @@ def test_the_whole_model_is_kept_beside_the_cases_and_shown(tmp_path, monkeypatc
     write_results(kept, peer_ms=4.0)
     found = whole((1.01, 0.55), (1.05, 0.65))
     asked = run_whole_model(monkeypatch, found, "--results", str(kept), "--rounds", "3")
-    assert " ".join(asked) == f"{' '.join(whole_model.SHAPE)} --threads 1 --rounds 3 --decode-tokens 24"
+    assert " ".join(asked) == f"{' '.join(whole_model.SHAPE)} --threads 1 --rounds 3 --decode-tokens 8"
     result = results.read(kept / "some-avx2.json")
     assert len(result["cases"]) == 4 and {name: result["whole_model"][name] for name in found} == found
     assert result["whole_model"]["commit"] == MACHINE["commit"] and result["whole_model"]["versions"] == MACHINE["versions"]
