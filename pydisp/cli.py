@@ -306,7 +306,7 @@ def speed(
     """Time and memory of a pruned model against the unpruned one and a dense model of the same smaller shapes."""
     if threads is not None and threads < 1:
         raise ValueError(f"--threads is {threads}; it must be at least 1.")
-    if folder is not None and keep_ratio is not None:
+    if folder is not None and shape is None and keep_ratio is not None:
         raise ValueError("--keep-ratio goes with --shape; a folder is already pruned.")
     import torch
 
@@ -353,7 +353,7 @@ def _speed_words(found: dict, name: str) -> str:
     rounds = f"{found['rounds']} rounds on {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}"
     return (
         f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (products: {times['products_per_prompt']:.3f}), "
-        f"{times['decode']:.3f} for a decoded token (bytes: {times['bytes_per_token']:.3f}); medians of {rounds}"
+        f"{times['decode']:.3f} for a decoded token (bytes: {times['bytes_per_token']:.3f}); medians of the ratios within a turn, {rounds}"
     )
 
 

@@ -301,9 +301,13 @@ def test_prune_keeps_its_speed_beside_the_report(folder):
         assert ratios["decode"] > 0 and ratios["peak"] == found["models"][PRUNED]["peak_mib"] / found["models"][name]["peak_mib"]
     section = measured(out)
     assert "Speed on this machine" in section and f"On cpu in float32, {torch.get_num_threads()} thread" in section
-    for name in (UNPRUNED, SAME):
-        row = next(line for line in section.split("<tr>") if f">{name}<" in line)
-        assert all(f"{number(found['times'][name][key])}</td>" in row for key in ("prefill", "decode", "peak"))
+    rows = section.split("<tr>")
+    assert all(f">{head}</th>" in rows[1] for head in (*NAMES, "÷ unpruned", "÷ same shapes"))
+    for words, key in (("prompt, ms", "prefill"), ("decoded token, ms", "decode"), ("peak, MiB", "peak")):
+        row = next(line for line in rows if f">{words}<" in line)
+        cells = [found["models"][name]["peak_mib" if key == "peak" else f"{key}_ms"] for name in NAMES]
+        cells += [found["times"][name][key] for name in (UNPRUNED, SAME)]
+        assert re.findall(r">([^<>]+)</td>", row)[-5:] == [number(value) for value in cells]
 
 
 def measured(out):
@@ -352,7 +356,7 @@ def test_a_prune_that_cannot_measure_succeeds_and_says_so(folder, tmp_path, monk
     if key == "peak_absent":
         has_peaks = case == "last peak"
         assert [name for name in NAMES if "peak_mib" in found["models"][name]] == [UNPRUNED, PRUNED] * has_peaks
-        assert ("peak MiB" in section) == has_peaks and found["times"][UNPRUNED].get("peak") == (1.0 if has_peaks else None)
+        assert ("peak, MiB" in section) == has_peaks and found["times"][UNPRUNED].get("peak") == (1.0 if has_peaks else None)
     assert call("info", tmp_path / "out")[0] == 0
 
 

@@ -306,7 +306,7 @@ def _announce(request, settings, spec, model, windows, corpora, say) -> None:
     """Every default and an estimate, before anything long starts."""
     say(
         f"{displayed_name(request.model)}: {spec.family.model_type}, {spec.parameters_total:,} parameters, {spec.parameters_block:,} of them in "
-        f"{len(spec.costs)} layers; on {model.device} in {str(model.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads"
+        f"{len(spec.costs)} layers; on {model.device} in {str(model.dtype).removeprefix('torch.')}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     )
     say(f"text: {corpora.calibration.name}, {len(windows):,} windows of {settings.context_tokens} tokens; held out: {corpora.heldout.name}")
     say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.as_dict().items()))

@@ -220,17 +220,25 @@ def speed_section(found: dict) -> Measured:
     sentences = [
         f"On {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}: medians of {found['rounds']} rounds, in "
         f"which the models take turns, of a prompt of {found['prompt_tokens']} tokens and {found['decode_tokens']} decoded ones. "
-        "A glimpse: `pydisp speed DIR` measures longer."
+        "What the pruned model takes of another one's time is the median of the ratios within a turn, so not quite the ratio of the medians. "
+        "A glimpse: pydisp speed DIR measures longer."
     ]
     sentences += [f"Peak memory is left out{' in part' * has_peaks}: {found['peak_absent']}"] if "peak_absent" in found else []
-    columns = ["", "prompt tokens/s", "decoded tokens/s", "pruned takes, prompt", "pruned takes, decoded token"]
-    columns += ["peak MiB", "pruned takes, peak"] if has_peaks else []
-    rows = []
-    for name, values in found["models"].items():
-        ratios = found["times"].get(name, {})
-        row = [name, values["prefill_tokens_per_second"], values["decode_tokens_per_second"], ratios.get("prefill"), ratios.get("decode")]
-        rows.append(row + ([values.get("peak_mib"), ratios.get("peak")] if has_peaks else []))
-    return Measured(title, tuple(sentences), Table(title, tuple(columns), tuple(rows)))
+    models = found["models"]
+    others = list(found["times"])
+
+    def row(words: str, key: str, ratio: str | None = None) -> list:
+        return [words, *(values.get(key) for values in models.values()), *(found["times"][name].get(ratio) for name in others)]
+
+    rows = [
+        row("prompt, tokens/s", "prefill_tokens_per_second"),
+        row("prompt, ms", "prefill_ms", "prefill"),
+        row("decoding, tokens/s", "decode_tokens_per_second"),
+        row("decoded token, ms", "decode_ms", "decode"),
+        *([row("peak, MiB", "peak_mib", "peak")] if has_peaks else []),
+    ]
+    columns = ["", *models, *(f"÷ {name}" for name in others)]
+    return Measured(title, tuple(sentences), Table(title, tuple(columns), tuple(map(tuple, rows))))
 
 
 def layer_widths(plan: PruningPlan) -> list[dict[str, int | None]]:
