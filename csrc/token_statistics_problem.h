@@ -89,9 +89,9 @@ inline void differentiate(const LogitBlock<double>& block, const LogitGradient<d
 
 // Items [0, count) in threads; the order of the work in one item is all that results may depend on.
 template <class Each> void in_parallel(int64_t count, const Each& each) {
-  if (count == 1) return each(0);
-  torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) each(i);
+  // Two at least: a single one would run outside a parallel region, where torch's product takes all threads, and other bits.
+  torch::stable::parallel_for(0, count == 1 ? 2 : count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < std::min(end, count); ++i) each(i);
   });
 }
 

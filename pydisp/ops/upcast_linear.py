@@ -28,8 +28,8 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     Args:
         x: (..., I) bfloat16 or float16 (float32 and float64 work, as in torch's linear); any strides; not changed.
         weight: (O, I), bias: (O,) or None, both in x's dtype.
-    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however
-        many threads run. Gradients to x, weight and bias, once, summed in float32 too.
+    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row of a 16-bit type has the same bits whatever rows stand beside it
+        and however many threads run. Gradients to x, weight and bias, once, summed in float32 too.
     Raises: TypeError or ValueError naming the argument, for other dtypes and shapes; NotImplementedError for a second derivative.
     Source: torch.nn.functional.linear, computed in float32.
     """
