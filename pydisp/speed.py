@@ -172,7 +172,7 @@ def _check_positions(config, workload: Workload) -> None:
 def ask_for_huge_pages() -> None:
     """Have torch put weights on a CPU into pages of 2 MiB where Linux grants them, unless THP_MEM_ALLOC_ENABLE says otherwise already.
 
-    In pages of 4 KiB a decoded token costs up to a quarter more or less by which physical pages a model happened to get, so that two
+    How fast weights in pages of 4 KiB are read depends on which physical pages a model happened to get (LOG.md has figures), so that two
     models, or the same one built twice, do not compare. torch reads the variable at its first tensor: call this before there is one.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -32,7 +32,7 @@ class TokenLoss(NamedTuple):
     lse: Tensor | None  # log-sum-exp of the logits; differentiable
     entropy: Tensor | None  # of the whole distribution, nats; no gradient
     rank: Tensor | None  # int64: words with a larger logit than the target; -1 where the target is ignore_index
-    argmax: Tensor | None  # int64: the first word with the largest logit; in float64 a product may round equal words apart, so for rank
+    argmax: Tensor | None  # int64: the first word with the largest logit (float64 products may round equal words apart: here and in rank)
 
 
 class BucketLoss(NamedTuple):
