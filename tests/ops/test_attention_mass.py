@@ -25,6 +25,8 @@ CASES = {
     "decode_one_lane": (2, 3, 3, 1, 150, 37, 6, {}),
     "decode_three_lanes": (2, 3, 1, 1, 70, 19, 6, dict(softcap=4.0)),
     "four_lanes_window": (3, 2, 1, 2, 300, 24, 6, dict(window=100, mask=True, sinks=True)),
+    "seven_rows_in_runs": (3, 14, 2, 1, 2300, 20, 3, dict(window=2100, mask=True)),
+    "sixteen_rows": (2, 16, 2, 2, 200, 36, 3, dict(softcap=4.0, window=60)),
     "few_in_runs": (1, 4, 1, 5, 3000, 8, 4, dict(window=1500)),
     "window": (2, 4, 2, 150, 150, 24, 6, dict(window=17)),
     "window_one": (1, 2, 2, 40, 40, 8, 3, dict(window=1)),
@@ -178,7 +180,7 @@ def test_mass_of_everything_is_one_and_the_keys_hold_it_all(case, isa):
     assert (by_key[~options["key_mask"][:, None].expand_as(by_key)] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["grouped", "all", "decode_all", "decode_in_runs"])
+@pytest.mark.parametrize("name", ["grouped", "all", "decode_all", "decode_in_runs", "seven_rows_in_runs"])
 def test_same_bits_twice_in_another_batch_and_with_two_threads(case, name, isa):
     q, k, groups, count, options = case(name)
 
