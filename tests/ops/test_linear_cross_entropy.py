@@ -243,7 +243,8 @@ def test_bad_arguments_are_refused(draw):
     refused(ValueError, "unknown reduction 'average'; known: none, sum, mean, buckets", reduction="average")
     refused(ValueError, "buckets missing", reduction="buckets")
     refused(ValueError, "buckets given", buckets=targets)
-    refused(ValueError, "num_buckets is 0", reduction="buckets", buckets=targets, num_buckets=0)
+    for count in (0, 2**62):
+        refused(ValueError, f"num_buckets is {count}", reduction="buckets", buckets=targets, num_buckets=count)
     refused(ValueError, r"buckets are \(6,\)", reduction="buckets", buckets=targets[0], num_buckets=2)
     refused(TypeError, "buckets are torch.float32", reduction="buckets", buckets=targets.float(), num_buckets=2)
     refused(ValueError, "bucket 2 is outside num_buckets=2", reduction="buckets", buckets=targets + 2, num_buckets=2)
@@ -341,8 +342,7 @@ def test_a_bad_target_in_compiled_code_leaves_no_gradient_to_step_on(dtype_of, d
         ({"z_loss": float("inf")}, ValueError, "z_loss is inf"),
         ({"ignore_index": 2**63}, TypeError, "ignore_index is 9223372036854775808"),
         ({"reduction": "buckets", "buckets": torch.zeros(2, dtype=torch.int64), "num_buckets": 2.5}, TypeError, "num_buckets is 2.5"),
-        ({"bias": [0.0, 1.0]}, TypeError, "bias is a list"),
-        ({"bias": torch.ones(2).to_sparse()}, TypeError, "bias has layout torch.sparse_coo; it must be dense"),
+        ({"bias": [0.0, 1.0]}, TypeError, "bias is of type list"),
         ({"ignore_index": None}, TypeError, "ignore_index is None"),
         ({"vocab_size": 1.5}, TypeError, "vocab_size is 1.5, it must be a whole number"),
         ({"vocab_size": True}, TypeError, "vocab_size is True"),
