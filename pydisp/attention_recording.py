@@ -291,10 +291,12 @@ def record_attention(
         one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
     Raises: ValueError for an encoder-decoder, gradient checkpointing in training mode (it would count twice), a model that is being
         recorded already or shares its config with one that is, an attention implementation without a mask function or whose code goes by
-        its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type; and ValueError
-        from the model's forward for masks that are none of causal, window and padding. Another model that shares the config, and a copy
-        of the model made inside the `with`, run as ever and are not recorded.
+        its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type and a model
+        without a transformers config; and ValueError from the model's forward for masks that are none of causal, window and padding.
+        Another model that shares the config, and a copy of the model made inside the `with`, run as ever and are not recorded.
     """
+    if not isinstance(getattr(model, "config", None), PreTrainedConfig):
+        raise TypeError(f"record_attention: model is a {type(model).__name__} without a transformers config; give a transformers model.")
     config = model.config.get_text_config(decoder=True)
     _check_arguments(groups, num_groups, query_mask, per_query)
     _check_model(model, config)

@@ -476,6 +476,14 @@ def test_arguments_of_another_type_are_refused_at_entry(changes, says):
         pass
 
 
+def test_what_is_no_transformers_model_is_refused():
+    with (
+        pytest.raises(TypeError, match="model is a Linear without a transformers config"),
+        record_attention(torch.nn.Linear(2, 2), GROUPS, COUNT),
+    ):
+        pass
+
+
 def test_reordered_attention_is_recorded_under_sdpa():
     """GPT-2 goes by reorder_and_upcast_attn in its eager attention only."""
     model = a_model("gpt2", implementation="sdpa")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable
 
 import torch
@@ -93,10 +94,12 @@ def check_flags(op: str, **flags) -> None:
 
 
 def check_number(op: str, name: str, value, *, is_whole: bool = False) -> None:
-    """Refuse what is no number (no whole one): a truth value, a string, None."""
+    """Refuse what is no number (no whole one): a truth value, a string, None; and whole numbers that no float holds, where one is needed."""
     kinds = (int, torch.SymInt) if is_whole else (int, float, torch.SymInt, torch.SymFloat)
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"{op}: {name} is {value!r}, it must be a {'whole ' if is_whole else ''}number.")
+    if not is_whole and isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{op}: {name} is a whole number beyond the largest float; it must be at most {sys.float_info.max}.")
 
 
 def is_forward_mode() -> bool:

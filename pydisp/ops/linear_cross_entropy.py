@@ -167,11 +167,12 @@ def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tenso
 
 
 def _autocast(hidden: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    """As F.linear does it under torch.autocast: bfloat16 hidden states and float32 weights are the rule there."""
+    """As F.linear does it under torch.autocast: bfloat16 hidden states and float32 weights are the rule there. Only floats are cast."""
     kind = hidden.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind) or hidden.dtype == torch.float64:
         return hidden, *others
-    return tuple(tensor if tensor is None else tensor.to(torch.get_autocast_dtype(kind)) for tensor in (hidden, *others))
+    dtype, cast = torch.get_autocast_dtype(kind), FLOATS - {torch.float64}
+    return tuple(tensor if tensor is None or tensor.dtype not in cast else tensor.to(dtype) for tensor in (hidden, *others))
 
 
 def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:

@@ -217,6 +217,15 @@ def test_under_autocast_as_linear(draw, draw_targets, isa):
     assert grad.dtype == torch.float32 and grad.any()
 
 
+@pytest.mark.parametrize("name", ["hidden", "weight", "bias", "appended"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float8_e4m3fn, torch.float64])
+def test_autocast_casts_no_other_dtypes(name, dtype, draw):
+    given = dict(hidden=draw(2, 3), weight=draw(4, 3), bias=draw(6), appended=draw(2, 3))
+    given = {which: tensor.to(dtype if which == name else torch.float32) for which, tensor in given.items()}
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match=f"hidden( is)? {dtype}|{name} is {dtype}"):
+        ops.linear_cross_entropy(targets=torch.tensor([0, 5]), **given)
+
+
 def test_bad_arguments_are_refused(draw):
     hidden, weight, targets = draw(2, 6, 3), draw(7, 3), torch.zeros(2, 6, dtype=torch.int64)
 
