@@ -458,17 +458,15 @@ def _valid():
         (dict(q=torch.randn(2, 4, 3, 8).half()), TypeError, "q is torch.float16 and k is torch.float32"),
         (dict(q=torch.ones(2, 4, 3, 8, dtype=torch.int64), k=torch.ones(2, 2, 5, 8, dtype=torch.int64)), TypeError, "q is torch.int64"),
         (dict(k=torch.randn(2, 2, 5, 8, device="meta")), ValueError, "k is on meta"),
-        (dict(q=None), TypeError, "q is a NoneType"),
-        (dict(k=[1.0]), TypeError, "k is a list"),
-        (dict(groups=[[1] * 5] * 2), TypeError, "groups is a list"),
-        (dict(sinks=[0.0] * 4), TypeError, "sinks is a list"),
-        (dict(key_mask=[[True] * 5] * 2), TypeError, "key_mask is a list"),
-        (dict(num_groups=2.5), TypeError, "num_groups is 2.5; it must be an int"),
-        (dict(causal=2), TypeError, "causal is 2; it must be a bool"),
-        (dict(per_query=None), TypeError, "per_query is None"),
-        (dict(window=2.5), TypeError, "window is 2.5; it must be an int"),
+        (dict(q=None), TypeError, "q is of type NoneType"),
+        (dict(k=[1.0]), TypeError, "k is of type list"),
+        (dict(groups=[[1] * 5] * 2), TypeError, "groups is of type list"),
+        (dict(sinks=[0.0] * 4), TypeError, "sinks is of type list"),
+        (dict(key_mask=[[True] * 5] * 2), TypeError, "key_mask is of type list"),
+        (dict(num_groups=2.5), TypeError, "num_groups is 2.5, it must be a whole number"),
+        (dict(window=2.5), TypeError, "window is 2.5, it must be a whole number"),
         (dict(window=True), TypeError, "window is True"),
-        (dict(scale="1"), TypeError, "scale is '1'; it must be a float"),
+        (dict(scale="1"), TypeError, "scale is '1', it must be a number"),
         (dict(softcap=[3.0]), TypeError, r"softcap is \[3.0\]"),
         (dict(window=0), ValueError, "window is 0"),
         (dict(scale=1e300), ValueError, r"scale is 1e\+300"),
@@ -498,7 +496,7 @@ def test_float64_takes_the_numbers_it_holds():
 
 def test_a_wrong_lse_is_refused():
     valid = _valid()
-    with pytest.raises(TypeError, match="lse is a NoneType"):
+    with pytest.raises(TypeError, match="lse is of type NoneType"):
         attention_key_mass(valid["q"], valid["k"], None)
     with pytest.raises(TypeError, match="attention_key_mass: window is 2.5"):
         attention_key_mass(valid["q"], valid["k"], torch.zeros(2, 4, 3), window=2.5)
