@@ -12,6 +12,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 namespace {
@@ -41,7 +42,7 @@ template <class T>
 void run(const pydisp::UpcastKernels<T>& kernels, const T* x, int64_t x_stride, const pydisp::UpcastLinear<T>& linear) {
   using namespace pydisp;
   const int64_t I = linear.I, O = linear.O;
-  if (linear.M <= kFewRows) {
+  if (std::is_same_v<T, float> || linear.M <= kFewRows) {
     const auto widened = floats(linear.M * padded(I));
     kernels.widen_rows(x, x_stride, linear.M, I, widened.get());
     // eight outputs are the largest tile; below a few thousand products a thread costs more than it brings
@@ -102,7 +103,7 @@ Tensor upcast_linear(Tensor given, Tensor given_weight, std::optional<Tensor> gi
   shape.back() = O;
   Tensor out = torch::stable::new_empty(given, shape);
   if (out.numel() == 0) return out;
-  if (is_wide) {
+  if (is_wide && (type == ScalarType::Double || out.numel() / O > pydisp::kFewFloatRows)) {
     linear_of_torch(given, given_weight, given_bias, out);
     return out;
   }
@@ -114,7 +115,8 @@ Tensor upcast_linear(Tensor given, Tensor given_weight, std::optional<Tensor> gi
   if (given_bias) bias = torch::stable::contiguous(*given_bias);
   const int64_t x_stride = stride ? *stride : x.size(x.dim() - 1);
   const pydisp::UpcastLinearKernels& kernels = PYDISP_PICK(upcast_linear_kernels);
-  if (type == ScalarType::BFloat16) run(kernels.bfloat16, x, x_stride, weight, bias, out);
+  if (type == ScalarType::Float) run(kernels.single, x, x_stride, weight, bias, out);
+  else if (type == ScalarType::BFloat16) run(kernels.bfloat16, x, x_stride, weight, bias, out);
   else run(kernels.half, x, x_stride, weight, bias, out);
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// upcast_linear for rows in memory: out = x weight^T + bias with bfloat16 or float16 operands, for processors that multiply float32 only.
+// upcast_linear for rows in memory: out = x weight^T + bias with bfloat16 or float16 operands, for processors that multiply float32 only,
+// and with few rows of float32, whose weights torch's product reads slower than memory gives them.
 // No torch here, so the sanitizers can build it alone.
 //
 // M rows, I inputs, O outputs. An output is the sum over I of float32 products, kWidth lanes side by side in ascending order, then the
@@ -15,6 +16,9 @@ namespace pydisp {
 // Up to so many rows the weights are widened in registers (each is read once, the memory is the limit); more rows share widened blocks
 // in the cache. 2048 x 2048 on a Zen 3: 6 rows 0.6 against 0.9 ms, 12 rows 1.4 against 1.6 ms.
 constexpr int64_t kFewRows = 12;
+// float32: with more rows torch's product comes near. 8192 x 2048 on a Zen 3: 1 row 0.89 of MKL's time, 4 rows 0.32, 24 rows 0.50;
+// 896 x 4864: 0.82, 0.53, 0.84.
+constexpr int64_t kFewFloatRows = 24;
 constexpr int64_t kOutputBlock = 64;  // outputs of one task; a multiple of the outputs of a tile
 constexpr int64_t kRowBlock = 96;     // rows whose widened inputs stay in the cache while the weights pass; a multiple of the rows of a tile
 constexpr int64_t kInputBlock = 512;  // inputs between two visits of an accumulator; a multiple of every kWidth
@@ -34,7 +38,7 @@ constexpr int64_t padded(int64_t I) { return (I + 15) / 16 * 16; }  // to the wi
 template <class T> struct UpcastKernels {
   // x (M, I), rows x_stride apart -> widened (M, padded(I)).
   void (*widen_rows)(const T* x, int64_t x_stride, int64_t M, int64_t I, float* widened);
-  // Outputs [begin, end) of all M <= kFewRows rows.
+  // Outputs [begin, end) of all M rows, few enough.
   void (*few_rows)(const UpcastLinear<T>& linear, const float* widened, int64_t begin, int64_t end);
   // Inputs of M <= kRowBlock rows from number `input` on, at most kInputBlock of them -> widened (M, kInputBlock).
   void (*widen_block)(const T* x, int64_t x_stride, int64_t M, int64_t I, int64_t input, float* widened);
@@ -49,6 +53,7 @@ constexpr int64_t upcast_room() { return kOutputBlock * kRowBlock * 16 + 4 * kIn
 struct UpcastLinearKernels {
   UpcastKernels<BFloat16> bfloat16;
   UpcastKernels<Half> half;
+  UpcastKernels<float> single;  // without widen_block and block: torch multiplies more rows
 };
 
 }  // namespace pydisp

@@ -121,6 +121,7 @@ extern const UpcastLinearKernels upcast_linear_kernels;
 const UpcastLinearKernels upcast_linear_kernels = {
     {widen_rows<BFloat16>, few_rows<BFloat16>, widen_block<BFloat16>, block<BFloat16>},
     {widen_rows<Half>, few_rows<Half>, widen_block<Half>, block<Half>},
+    {widen_rows<float>, few_rows<float>, nullptr, nullptr},
 };
 
 }  // namespace pydisp::PYDISP_ISA

@@ -42,7 +42,7 @@ def environment() -> dict[str, dict]:
 
 
 def _linears() -> dict[str, str]:
-    """By 16-bit dtype, the linear that pruned models run on this CPU, and why."""
+    """By dtype, the linear that pruned models run on this CPU, and why."""
     from pydisp.ops.upcast_linear import DECISIONS
 
     return {

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pydisp import ops
 from pydisp.modeling import linear
 from pydisp.modeling.linear import UpcastLinear, use_upcast_
-from pydisp.ops.upcast_linear import NARROW
+from pydisp.ops.upcast_linear import FEW_ROWS, NARROW
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model, to_dense
 
@@ -22,6 +22,7 @@ from pydisp.surgery import prune_model, to_dense
 def on_this_cpu(monkeypatch):
     """As on a CPU without 16-bit instructions, whatever this one has."""
     monkeypatch.setattr(UpcastLinear, "faster", frozenset(NARROW))
+    torch.compiler.reset()  # the compilations of one forward have a limit, over all modules
 
 
 @pytest.fixture
@@ -47,6 +48,26 @@ def made(dtype=torch.bfloat16, bias=True, **kwargs):
 def test_narrow_dtypes_are_up_cast(dtype, bias, served):
     module, x = made(dtype, bias), torch.randn(2, 3, 6).to(dtype)
     assert torch.equal(module(x), ops.upcast_linear(x, module.weight, module.bias)) and served == [dtype]
+
+
+def test_few_rows_of_float32_without_gradients_take_the_op(served, monkeypatch):
+    monkeypatch.setattr(UpcastLinear, "faster", frozenset([torch.float32]))
+    module = made(torch.float32)
+    few, many = torch.randn(2, FEW_ROWS // 2, 6), torch.randn(FEW_ROWS + 1, 6)
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        served.clear()
+        with without_gradients():
+            torch.testing.assert_close(module(few), F.linear(few, module.weight, module.bias))
+            assert served == [torch.float32]
+            assert torch.equal(module(many), F.linear(many, module.weight, module.bias)) and served == [torch.float32]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                assert module(few).dtype == torch.bfloat16 and served == [torch.float32]
+            if without_gradients is torch.no_grad:
+                compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+                assert torch.equal(compiled(few), module(few)) and torch.equal(compiled(many), module(many))
+    served.clear()
+    found = torch.autograd.functional.hessian(lambda x: module(x).square().sum(), few[0, :1])  # second derivatives stay torch's
+    assert served == [] and found.abs().sum() > 0
 
 
 def test_everything_else_is_torch_s_linear(served, monkeypatch):
@@ -190,6 +211,6 @@ def test_env_says_which_linear_runs_and_why():
     from pydisp.ops.upcast_linear import DECISIONS
 
     told = environment()["linear"]
-    assert told.keys() == {"bfloat16", "float16"}
+    assert told.keys() == {"bfloat16", "float16", "float32"}
     for dtype, (is_faster, why) in DECISIONS.items():
         assert told[str(dtype).removeprefix("torch.")] == f"{'upcast_linear' if is_faster else 'torch'}: {why}"

@@ -1,10 +1,11 @@
-"""upcast_linear: a linear in bfloat16 or float16 for processors that multiply float32 only.
+"""upcast_linear: a linear in bfloat16 or float16 for processors that multiply float32 only, and in float32 for few rows.
 
     upcast_linear(x, linear.weight, linear.bias)    # (..., I), (O, I) -> (..., O)
 
 Where a CPU has no instructions for a 16-bit type, torch multiplies it in a plain loop. Here blocks of the weights are widened to float32
-while they pass through the cache, and one token costs less than in float32, because it reads half the bytes. CPU: csrc/upcast_linear.h,
-else the reference here. `FASTER` holds the dtypes for which this CPU is better off with it than with torch's own linear.
+while they pass through the cache, and one token costs less than in float32, because it reads half the bytes. In float32 up to FEW_ROWS rows
+share one reading of the weights, which torch's product of few rows reads slower than memory gives them. CPU: csrc/upcast_linear.h, else the
+reference here. `FASTER` holds the dtypes for which this CPU is better off with it than with torch's own linear.
 """
 
 # M rows (tokens), I inputs, O outputs
@@ -19,6 +20,7 @@ from pydisp.ops import native
 from pydisp.ops.library import FLOATS, call, check_tensors, define, has_kernel, no_second_derivative, wide
 
 NARROW = (torch.bfloat16, torch.float16)
+FEW_ROWS = 24  # of float32: kFewFloatRows in csrc/upcast_linear.h
 _WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
 
 
@@ -26,10 +28,11 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     """`x weight^T + bias`, products summed in float32 and rounded once.
 
     Args:
-        x: (..., I) bfloat16 or float16 (float32 and float64 work, as in torch's linear); any strides; not changed.
+        x: (..., I) bfloat16, float16 or float32, the latter with more than FEW_ROWS rows as in torch's linear, as float64; any strides;
+            not changed.
         weight: (O, I), bias: (O,) or None, both in x's dtype.
-    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row of a 16-bit type has the same bits whatever rows stand beside it
-        and however many threads run. Gradients to x, weight and bias, once, summed in float32 too.
+    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however many
+        threads run (float32: up to FEW_ROWS of them). Gradients to x, weight and bias, once, summed in float32 too.
     Raises: TypeError or ValueError naming the argument, for other dtypes and shapes; NotImplementedError for a second derivative.
     Source: torch.nn.functional.linear, computed in float32.
     """
@@ -134,11 +137,12 @@ def choose(wanted: str | None) -> dict[torch.dtype, tuple[bool, str]]:
         wanted: "always", "never" or "auto" (or None): the environment variable PYDISP_UPCAST_LINEAR.
     Raises: ValueError for anything else.
     """
+    dtypes = (*NARROW, torch.float32)
     if wanted in ("always", "never"):
-        return dict.fromkeys(NARROW, (wanted == "always", f"PYDISP_UPCAST_LINEAR={wanted}"))
+        return dict.fromkeys(dtypes, (wanted == "always", f"PYDISP_UPCAST_LINEAR={wanted}"))
     if wanted not in (None, "", "auto"):
         raise ValueError(f"PYDISP_UPCAST_LINEAR is {wanted!r}; set it to always, never or auto.")
-    return {dtype: _judge(dtype) for dtype in NARROW}
+    return {dtype: _judge(dtype) for dtype in dtypes}
 
 
 def _judge(dtype: torch.dtype) -> tuple[bool, str]:
@@ -147,6 +151,10 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
         return False, "the C++ ops are not built"
     if native.instruction_set() == "generic":
         return False, "only the generic kernels run here, and they were never measured against torch's"
+    if dtype == torch.float32:
+        if native.instruction_set() != "avx2":
+            return False, f"few rows in float32 were never measured against torch's with {native.instruction_set()}"
+        return True, f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them"
     # By instructions, not by a measurement: a close race would be won by another side in another run, with other bits.
     # Where oneDNN takes a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or AMX-FP16)
     # torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.

@@ -1,4 +1,4 @@
-// csrc/upcast_linear.h against plain loops in double, both of its kernels, on buffers of exactly their size: `upcast_linear [seed]`.
+// csrc/upcast_linear.h against plain loops in double, both of its kernels (float32 has one), on buffers of exactly their size: `upcast_linear [seed]`.
 
 #include "../../csrc/upcast_linear.h"
 
@@ -48,7 +48,7 @@ void check(const UpcastKernels<T>& kernels, Random& random, int64_t M, int64_t I
   const bool has_bias = random.below(2);
   std::vector<std::unique_ptr<T[]>> outs;
   for (const bool few : {true, false}) {
-    if (few && M > kFewRows) continue;
+    if (few ? M > (kernels.block ? kFewRows : kFewFloatRows) : !kernels.block) continue;
     outs.push_back(exactly<T>(M * O));
     run(kernels, x.get(), x_stride, {weight.get(), weight_stride, has_bias ? bias.get() : nullptr, outs.back().get(), M, I, O}, few);
   }
@@ -64,7 +64,7 @@ void check(const UpcastKernels<T>& kernels, Random& random, int64_t M, int64_t I
         // one rounding to the type, and float32 roundings of sums no larger than `size`
         CHECK(std::fabs(found - exact) <= rounding * std::fabs(exact) + 1e-7 * 32 * size + 1e-7, "%s %lld x %lld -> %lld: [%lld, %lld] is %g, not %g", type,
               (long long)M, (long long)I, (long long)O, (long long)m, (long long)o, found, exact);
-        CHECK(out[m * O + o].bits == outs[0][m * O + o].bits, "%s: the two kernels differ at [%lld, %lld]", type, (long long)m, (long long)o);
+        CHECK(std::memcmp(&out[m * O + o], &outs[0][m * O + o], sizeof(T)) == 0, "%s: the two kernels differ at [%lld, %lld]", type, (long long)m, (long long)o);
       }
     }
 }
@@ -72,11 +72,12 @@ void check(const UpcastKernels<T>& kernels, Random& random, int64_t M, int64_t I
 int main(int count, char** words) {
   Random random(count, words);
   const UpcastLinearKernels& kernels = PYDISP_ISA::upcast_linear_kernels;
-  const auto both = [&](int64_t M, int64_t I, int64_t O) {
+  const auto all = [&](int64_t M, int64_t I, int64_t O) {
     check(kernels.bfloat16, random, M, I, O, 0x1p-8, "bfloat16");
     check(kernels.half, random, M, I, O, 0x1p-11, "float16");
+    if (M <= kFewFloatRows) check(kernels.single, random, M, I, O, 0x1p-24, "float32");
   };
-  for (int64_t M = 1; M <= kFewRows + 2; ++M) both(M, 1 + random.below(70), 1 + random.below(20));
-  both(1, 1, 1), both(kRowBlock, 16, kOutputBlock), both(kRowBlock + 1, 17, kOutputBlock + 1), both(14, kInputBlock, 5), both(13, kInputBlock + 1, 6);
-  for (int trial = 0; trial < 40; ++trial) both(1 + random.below(30), 1 + random.below(1200), 1 + random.below(80));
+  for (int64_t M = 1; M <= kFewFloatRows; ++M) all(M, 1 + random.below(70), 1 + random.below(20));
+  all(1, 1, 1), all(kRowBlock, 16, kOutputBlock), all(kRowBlock + 1, 17, kOutputBlock + 1), all(14, kInputBlock, 5), all(13, kInputBlock + 1, 6);
+  for (int trial = 0; trial < 40; ++trial) all(1 + random.below(30), 1 + random.below(1200), 1 + random.below(80));
 }
