@@ -1,7 +1,7 @@
 """The command line: a command a journey; each parses, calls one function and prints. Heavy imports stand inside the commands.
 
 Standard output carries results only (with --json one object and nothing else); progress and errors go to standard error. What a
-user can cause is told in one sentence with exit status 1, wrong options with 2, Ctrl-C with 130.
+user can cause is told in one sentence with exit status 1, wrong options with 2, Ctrl-C and SIGTERM with 130.
 """
 
 import json
@@ -14,7 +14,6 @@ import typer
 app = typer.Typer(
     name="pydisp",
     help="Make a Hugging Face language model smaller along independent dimensions, and see what that did to it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -378,14 +377,17 @@ def main() -> None:
     import signal
     import threading
 
-    handler = None
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        handler = signal.signal(signal.SIGINT, _stop)
+        before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        app()
+        sys.exit(app(None if sys.argv[1:] else ["--help"], standalone_mode=False))
     except _Stopped:
         _say_error("stopped; nothing was written.")
         sys.exit(130)
+    except _WrongOptions as error:
+        _say_error(_usage_words(error))
+        sys.exit(2)
     except (ValueError, TypeError, ImportError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         _fail(error)
     except OSError as error:
@@ -407,12 +409,22 @@ def main() -> None:
             sys.exit(1)
         raise
     finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_WrongOptions = typer.BadParameter.__base__  # typer exports no name for it, and its versions keep it in different places
+
+
+def _usage_words(error: _WrongOptions) -> str:
+    """Typer's words for wrong options in one sentence, with what was typed where they leave it out (pydantic's do)."""
+    words, cause = error.format_message().rstrip(".?"), error.__cause__
+    typed = f", not {cause.errors()[0]['input']!r}" if hasattr(cause, "errors") else ""
+    return f"{words[0].lower()}{words[1:]}{typed}; add --help to see what there is."
 
 
 class _Stopped(BaseException):
-    """Ctrl-C; typer would turn a KeyboardInterrupt into a silent exit."""
+    """Ctrl-C or SIGTERM; typer would turn a KeyboardInterrupt into a silent exit."""
 
 
 def _stop(_number, _frame):

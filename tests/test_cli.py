@@ -312,9 +312,16 @@ def test_a_failure_while_replacing_keeps_the_old_folder(pruned, prune, tmp_path,
     assert prune(out, "--method", "magnitude", "--overwrite")[0] == 0 and digests(out) != before
 
 
-def test_ctrl_c_outside_a_search_writes_nothing(prune, tmp_path, monkeypatch):
-    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: os.kill(os.getpid(), signal.SIGINT))
-    status, _, err = prune(tmp_path / "out", "--method", "wanda")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("method", "times"), [("wanda", 1), ("disp", 2)])
+def test_a_stop_without_a_state_writes_nothing(prune, tmp_path, monkeypatch, number, method, times):
+    """Of a baseline at once; of a search, which would first finish its step, at the second signal."""
+    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: [os.kill(os.getpid(), number) for _ in range(times)])
+    before = signal.signal(number, lambda *_: pytest.fail("nobody caught the signal"))
+    try:
+        status, _, err = prune(tmp_path / "out", "--method", method)
+    finally:
+        signal.signal(number, before)
     assert status == 130 and "stopped; nothing was written" in one_sentence(err) and not list(tmp_path.iterdir())
 
 
@@ -501,7 +508,25 @@ def test_env_says_in_what_the_loss_multiplies(run, monkeypatch, generator):
     assert torch.equal(losses["auto"], losses[said])
 
 
-def test_wrong_options_have_status_2(run):
-    assert run("prune")[0] == 2
-    assert run("prune", "demo", "--no-such-option")[0] == 2
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (["prune"], "'MODEL'"),
+        (["prune", "demo"], "'--out'"),
+        (["prune", "demo", "--no-such-option"], "--no-such-option"),
+        (["prune", "demo", "--out"], "'--out' requires an argument"),
+        (["prune", "demo", "--keep-ratio", "abc"], "'--keep-ratio': .*'abc'"),
+        (["prune", "demo", "--steps", "1.5"], "'--steps': .*'1.5'"),
+        (["speed", "--rounds", "many"], "'--rounds': .*'many'"),
+        (["delete"], "'delete'"),
+        (["--quiet"], "missing command"),
+    ],
+)
+def test_wrong_options_are_told_in_one_sentence_with_status_2(run, args, found):
+    status, out, err = run(*args)
+    assert (status, out, err.count("\n")) == (2, "", 1) and re.search(f"{found}.*; add --help to see what there is", one_sentence(err)), err
+
+
+def test_help_and_version(run):
+    assert run() == run("--help") and "Usage: pydisp" in run()[1]
     assert run("--version") == (0, "pydisp 0.1.0\n", "")

@@ -282,7 +282,7 @@ def prune_to_folder(
         _write_words(outcome, speed, workspace.output)
     except BaseException as error:
         workspace.abandon()
-        if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C
+        if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C, SIGTERM
             raise Interrupted("stopped; repeat the command with --resume to go on from the last state of the search.") from None
         raise
     workspace.finish()
@@ -354,23 +354,25 @@ def _bar_for(settings: PruneSettings) -> Callable[[Search], None]:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM are kept until the step under way is done; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM are kept until the step under way is done; a second one does what it did before, and stops at once."""
     asked: list[int] = []
+    before = {}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def ask(number, _frame):
-        if asked:
-            raise KeyboardInterrupt
         asked.append(number)
+        restore()
 
-    before = {}
     with contextlib.suppress(ValueError):  # not in the main thread: signals stay as they are
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, ask)
     try:
         yield lambda: bool(asked)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
 
 
 def _search_with_checkpoints(model, spec, windows, settings, workspace, request, say, checkpoint_seconds) -> Planned:
