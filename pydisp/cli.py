@@ -107,7 +107,7 @@ def prune(
         "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    if plan and (clash := given.keys() - {"context_tokens", "batch_size"}):
+    if plan and (clash := given.keys() - {"context_tokens"}):
         raise ValueError(f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: a plan says what is kept; leave one out.")
     if plan and config:
         raise ValueError("--plan and --config exclude each other: a plan says what is kept; leave one out.")
@@ -124,7 +124,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, batch_size=batch_size, measures_speed=speed,
+        context_tokens=context, measures_speed=speed,
     )  # fmt: skip
     result = prune_to_folder(request, say=_say)
     if as_json:
@@ -348,8 +348,10 @@ def speed(
 
 def _speed_words(found: dict, name: str) -> str:
     """One sentence on the pruned model's times against one of the others'."""
+    from pydisp.report.words import counted
+
     times = found["times"][name]
-    rounds = f"{found['rounds']} rounds on {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}"
+    rounds = f"{counted(found['rounds'], 'round')} on {found['device']} in {found['dtype']}, {counted(found['threads'], 'thread')}"
     return (
         f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (products: {times['products_per_prompt']:.3f}), "
         f"{times['decode']:.3f} for a decoded token (bytes: {times['bytes_per_token']:.3f}); medians of the ratios within a turn, {rounds}"

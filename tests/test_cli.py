@@ -235,6 +235,11 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
     openelm = tmp_path / "openelm"
     openelm.mkdir()
     (openelm / "config.json").write_text(json.dumps({"model_type": "openelm", "auto_map": {"AutoConfig": "configuration_openelm.C"}}))
+    nothing = []
+    for content in ("{}", "[1]", "{", '{"model_type": null}'):
+        nothing.append(tmp_path / f"nothing-{len(nothing)}")
+        nothing[-1].mkdir()
+        (nothing[-1] / "config.json").write_text(content)
     before = sorted(p.name for p in tmp_path.iterdir())
     out = tmp_path / "out"
     common = ["--text", text, "--out", out, *FAST]
@@ -256,6 +261,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
         (["prune", model, "--keep-ratio", "0.5", *common, "--steps", "0"], "steps is 0"),
         (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no plan at"),
         (["prune", model, "--plan", "x", "--keep-ratio", "0.5", "--out", out], "--plan and --keep-ratio exclude each other"),
+        (["prune", model, "--plan", "x", "--batch-size", "2", "--out", out], "--plan and --batch-size exclude each other"),
         (["prune", model, "--plan", "x", "--config", "y", "--out", out], "--plan and --config exclude each other"),
         (["prune", model, "--keep-ratio", "0.5", "--method", "plan", *common], "give it with --plan FILE"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--round-to", "64"], "choose a smaller --round-to"),
@@ -270,6 +276,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
         (["info", tmp_path / "none"], "there is no folder"),
         (["export", model, "--dense", "--out", out], "is not pruned"),
         (["export", model, "--out", out], "add --dense"),
+        *((["info", folder], f"the config.json of {folder} is no JSON that names a model_type") for folder in nothing),
     ]
     for args, message in cases:
         status, printed, err = run(*args, "--json")
@@ -389,8 +396,10 @@ def test_a_damaged_model_is_refused(run, text, tmp_path):
 def test_a_plan_can_be_applied_and_is_refused_for_another_model(pruned, run, model, text, tmp_path):
     plan = pruned[0] / "plan.safetensors"
     args = ["--plan", plan, "--text", text, "--context", "32"]
-    status, out, _ = run("prune", model, *args, "--out", tmp_path / "out", "--json")
+    status, out, err = run("prune", model, *args, "--out", tmp_path / "out", "--json")
     result = json.loads(out)
+    assert "settings: method plan, context_tokens 32\n" in err
+    assert json.loads((tmp_path / "out/report.json").read_text())["facts"]["settings"] == {"method": "plan", "context_tokens": 32}
     assert status == 0 and result["method"] == "plan" and result["steps"] == 0 and result["context_tokens"] == 32
     assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
     status, _, err = run("prune", write_model(tmp_path / "other", seed=1), *args, "--out", tmp_path / "no")
@@ -399,10 +408,11 @@ def test_a_plan_can_be_applied_and_is_refused_for_another_model(pruned, run, mod
 
 @pytest.mark.parametrize("method", ["magnitude", "wanda", "random", "layerdrop", "constrained"])
 def test_every_method_makes_a_folder(prune, tmp_path, method):
-    status, out, _ = prune(tmp_path / "out", "--method", method, "--json")
-    result = json.loads(out)
+    status, out, err = prune(tmp_path / "out", "--method", method, "--json")
+    result, searches = json.loads(out), method == "constrained"
+    assert f"method {method}" in err and (", steps 6" in err) == ("--steps 6" in (tmp_path / "out/README.md").read_text()) == searches
     assert status == 0 and result["method"] == method and 0.55 < result["kept"]["block"] <= 0.6
-    assert result["steps"] == (6 if method == "constrained" else 0)
+    assert result["steps"] == 6 * searches
 
 
 def test_config_file(prune, run, model, text, pruned, tmp_path):
