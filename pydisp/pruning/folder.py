@@ -11,6 +11,7 @@ from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_to
 from pydisp.modeling import check_widths
 from pydisp.modeling.layers import INDEX_NAMES
 from pydisp.plan import SETS
+from pydisp.pruning.workspace import save_model
 from pydisp.surgery import to_dense
 
 EXPORT_FILE = "pydisp_export.json"
@@ -62,8 +63,7 @@ def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite
     partial, old = (out.with_name(f"{out.name}.{state}") for state in ("exporting", "replaced"))
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        dense.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        save_model(dense, tokenizer, partial)
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"]}
         (partial / EXPORT_FILE).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
         if out.exists():

@@ -31,7 +31,7 @@ from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome,
 from pydisp.pruning.planning import Planned, estimate_search, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
-from pydisp.pruning.workspace import PLAN_FILE, Workspace
+from pydisp.pruning.workspace import PLAN_FILE, Workspace, save_model
 from pydisp.report import Report
 from pydisp.report.words import counted
 from pydisp.spec import ModelSpec, family_of
@@ -406,8 +406,7 @@ def _search_with_checkpoints(model, spec, windows, settings, workspace, request,
 def _write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path) -> None:
     pruned = pruned.to(stored)
     pruned.config.dtype = stored
-    pruned.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_model(pruned, tokenizer, folder)
     plan.save(folder / PLAN_FILE)
 
 
