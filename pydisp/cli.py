@@ -22,12 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a hub name, or 'demo' (a small model that is part of the package).")
 ]
-TextSources = Annotated[
-    list[str] | None,
-    typer.Option(help="File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repeatable. [default: the documentation of this Python]"),
-]
-Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0. [default: an accelerator if there is one]")]
-Dtype = Annotated[str | None, typer.Option(help="Dtype to compute in. [default: float32 on a CPU, the checkpoint's elsewhere]")]
+TEXT_SOURCES = "File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repeatable."
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="an accelerator if there is one")]
+Dtype = Annotated[str | None, typer.Option(help="Dtype to compute in.", show_default="float32 on a CPU, the checkpoint's elsewhere")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
@@ -81,16 +78,24 @@ def prune(
     model: ModelName,
     out: Annotated[Path, typer.Option(help="Folder to make; it appears whole or not at all.")],
     keep_ratio: Annotated[float | None, typer.Option(help="Share of the parameters to keep, such as 0.5.")] = None,
-    ratio_of: Annotated[str | None, typer.Option(help="'total' (all parameters) or 'block' (decoder layers). [default: total]")] = None,
-    text: TextSources = None,
-    method: Annotated[str | None, typer.Option(help="disp, magnitude, wanda, random, constrained or layerdrop. [default: disp]")] = None,
+    ratio_of: Annotated[
+        str | None, typer.Option(help="'total' (all parameters) or 'block' (decoder layers).", show_default="total")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES, show_default="the documentation of this Python")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="disp, magnitude, wanda, random, constrained or layerdrop.", show_default="disp")
+    ] = None,
     plan: Annotated[str | None, typer.Option(help="Use this plan.safetensors instead of making one.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the search. [default: 600 below 50 M parameters, else 10000]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows of text a forward. [default: 4, or 1]")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Forwards a step. [default: 1]")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens a window. [default: 256, or 2048]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes everything random. [default: 0]")] = None,
-    round_to: Annotated[int | None, typer.Option(help="Widths are multiples of it. [default: 8, or 64]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the search.", show_default="600 below 50 M parameters, else 10000")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows of text a forward.", show_default="4 below 50 M parameters, else 1")
+    ] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Forwards a step.", show_default="1")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything random.", show_default="0")] = None,
+    round_to: Annotated[
+        int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 64")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -179,11 +184,11 @@ def _read_config(path: Path) -> dict:
 @app.command("eval")
 def evaluate(
     model: ModelName,
-    text: TextSources = None,
+    text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES)] = None,
     tasks: Annotated[str | None, typer.Option(help="Comma-separated tasks for lm-eval, instead of --text.")] = None,
     include_path: Annotated[Path | None, typer.Option(help="Folder of task files of your own for lm-eval.")] = None,
     limit: Annotated[int | None, typer.Option(help="Examples a task, for lm-eval.")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens a window. [default: 256 below 50 M parameters, else 2048]")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows, or requests of lm-eval, a forward.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -272,7 +277,7 @@ def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all. [default: DIR-dense]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all.", show_default="DIR-dense")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Write the stock model with zeros in the place of what was removed.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
@@ -290,13 +295,15 @@ def export(
 @app.command()
 def speed(
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")] = None,
-    against: Annotated[str | None, typer.Option(help="Model to compare with. [default: the stock shapes of the pruned one]")] = None,
+    against: Annotated[str | None, typer.Option(help="Model to compare with.", show_default="the stock shapes of the pruned one")] = None,
     shape: Annotated[str | None, typer.Option(help="Instead of DIR: random weights of llama-3.2-1b, llama-2-7b or qwen2.5-0.5b.")] = None,
-    keep_ratio: Annotated[float | None, typer.Option(help="With --shape: share of the block parameters to keep. [default: 0.5]")] = None,
+    keep_ratio: Annotated[
+        float | None, typer.Option(help="With --shape: share of the block parameters to keep.", show_default="0.5")
+    ] = None,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 256,
     decode_tokens: Annotated[int, typer.Option(help="Tokens decoded one by one after it.")] = 16,
     rounds: Annotated[int, typer.Option(help="Measurements of each model, in turns.")] = 7,
-    threads: Annotated[int | None, typer.Option(help="Threads on a CPU. [default: torch's]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads on a CPU.", show_default="torch's")] = None,
     memory: Annotated[bool, typer.Option(help="Also measure peak memory, each model in a process of its own.")] = True,
     device: Device = None,
     dtype: Dtype = None,

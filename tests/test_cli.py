@@ -120,6 +120,7 @@ def test_the_folder_is_whole_and_names_no_path(pruned, model):
     wanted = "config.json model.safetensors modeling_pydisp.py plan.safetensors tokenizer.json README.md report.json report.md report.html pydisp.yaml speed.json"
     assert names >= set(wanted.split())
     assert not out.with_name("pruned.partial").exists()
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1
     for path in out.iterdir():
         assert str(out.parent).encode() not in path.read_bytes(), path.name
         assert str(model.parent).encode() not in path.read_bytes(), path.name
@@ -453,7 +454,7 @@ def test_info(pruned, run):
 def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     out = tmp_path / "dense"
     status, printed, _ = run("export", pruned[0], "--dense", "--out", out, "--json")
-    assert status == 0 and json.loads(printed)["model_type"] == "llama"
+    assert status == 0 and json.loads(printed)["model_type"] == "llama" and len({path.stat().st_mode for path in out.iterdir()}) == 1
     figures = [json.loads(run("eval", f, "--text", text, "--context", "32", "--json")[1])["nats_per_token"] for f in (out, pruned[0])]
     assert figures[0] == pytest.approx(figures[1], abs=1e-5)
     assert run("export", pruned[0], "--dense", "--out", out)[0] == 1
@@ -535,6 +536,14 @@ def test_env_says_in_what_the_loss_multiplies(run, monkeypatch, generator):
 def test_wrong_options_are_told_in_one_sentence_with_status_2(run, args, found):
     status, out, err = run(*args)
     assert (status, out, err.count("\n")) == (2, "", 1) and re.search(f"{found}.*; add --help to see what there is", one_sentence(err)), err
+
+
+@pytest.mark.parametrize(
+    ("command", "default"), [("speed", "0.5"), ("prune", "600 below 50 M"), ("eval", "256 below"), ("export", "DIR-dense")]
+)
+def test_help_shows_defaults_that_depend(run, monkeypatch, command, default):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert f"[default: ({default}" in run(command, "--help")[1]
 
 
 def test_help_and_version(run):
