@@ -29,6 +29,14 @@ Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
+def _absolute(folder: Path | None) -> Path | None:
+    """So that the loaders do not take a folder of the name demo for the packaged model."""
+    return folder and folder.absolute()
+
+
+PrunedFolder = typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.", callback=_absolute)
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
@@ -139,7 +147,7 @@ def prune(
     from rich.table import Table
 
     table = Table(title=f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept")
-    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "times"):
+    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense"):
         table.add_column(column, justify="left" if "perplexity" in column else "right")
     for name, key in (("held-out text", "perplexity"), ("other text", "perplexity_other"), ("calibration text", "perplexity_calibration")):
         dense, pruned = result[key]["dense"], result[key]["pruned"]
@@ -251,7 +259,7 @@ def _task_table(results: dict) -> str:
 
 
 @app.command()
-def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")], as_json: Json = False) -> None:
+def info(folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
     """Widths a layer, kept shares and whether the indices of a pruned folder are valid; exit status 1 if they are not."""
     from pydisp.pruning.folder import describe
 
@@ -276,7 +284,7 @@ def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")],
+    folder: Annotated[Path, PrunedFolder],
     out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all.", show_default="DIR-dense")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Write the stock model with zeros in the place of what was removed.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
@@ -294,7 +302,7 @@ def export(
 
 @app.command()
 def speed(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")] = None,
+    folder: Annotated[Path | None, PrunedFolder] = None,
     against: Annotated[str | None, typer.Option(help="Model to compare with.", show_default="the stock shapes of the pruned one")] = None,
     shape: Annotated[str | None, typer.Option(help="Instead of DIR: random weights of llama-3.2-1b, llama-2-7b or qwen2.5-0.5b.")] = None,
     keep_ratio: Annotated[
@@ -360,8 +368,8 @@ def _speed_words(found: dict, name: str) -> str:
     times = found["times"][name]
     rounds = f"{counted(found['rounds'], 'round')} on {found['device']} in {found['dtype']}, {counted(found['threads'], 'thread')}"
     return (
-        f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (products: {times['products_per_prompt']:.3f}), "
-        f"{times['decode']:.3f} for a decoded token (bytes: {times['bytes_per_token']:.3f}); medians of the ratios within a turn, {rounds}"
+        f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (with {times['products_per_prompt']:.3f} of the products), "
+        f"{times['decode']:.3f} for a decoded token (with {times['bytes_per_token']:.3f} of the bytes read); medians of the ratios within a turn, {rounds}"
     )
 
 

@@ -451,6 +451,13 @@ def test_info(pruned, run):
     assert status == 0 and "kept: " in printed
 
 
+def test_a_folder_of_the_name_demo_is_the_folder(pruned, run, tmp_path, monkeypatch):
+    shutil.copytree(pruned[0], tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    status, printed, err = run("info", "demo", "--json")
+    assert status == 0 and json.loads(printed)["plan_digest"] == pruned[1]["plan_digest"], err
+
+
 def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     out = tmp_path / "dense"
     status, printed, _ = run("export", pruned[0], "--dense", "--out", out, "--json")
