@@ -197,7 +197,7 @@ void run_key_mass(const Tensor& q, const Tensor& k, const float* lse, const Rule
                   float* mass) {
   const Sizes n(q, k);
   const AttentionMassKernels& kernels = PYDISP_PICK(attention_mass_kernels);
-  const int64_t L = kernels.lanes, blocks = (n.Tk + L - 1) / L;
+  const int64_t L = n.G * n.Tq <= pydisp::kFewRows ? kRun : kernels.lanes, blocks = (n.Tk + L - 1) / L;
   std::vector<std::vector<int32_t>> keys, queries;
   for (int64_t b = 0; b < n.B; ++b) {
     keys.push_back(places(key_mask ? key_mask + b * n.Tk : nullptr, n.Tk));
@@ -205,15 +205,16 @@ void run_key_mass(const Tensor& q, const Tensor& k, const float* lse, const Rule
   }
   const T *qs = static_cast<const T*>(q.const_data_ptr()), *ks = static_cast<const T*>(k.const_data_ptr());
   std::fill(mass, mass + n.B * n.H * n.Tk, 0.f);
-  torch::stable::parallel_for(0, n.B * n.H * blocks, 1, [&](int64_t begin, int64_t end) {
+  torch::stable::parallel_for(0, n.B * n.Hk * blocks, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> room(kernels.room_floats(n.D));
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t head = item / blocks, first = balanced(item % blocks, blocks) * L, b = head / n.H, h = head % n.H;
+      const int64_t head = item / blocks, first = balanced(item % blocks, blocks) * L, b = head / n.Hk, h = head % n.Hk;
       const int64_t count = std::min<int64_t>(L, int64_t(keys[b].size()) - first);
       if (count <= 0) continue;
-      kernels.key_mass(KeyMassJob<T>{qs + b * q.stride(0) + h * q.stride(1), q.stride(2), ks + b * k.stride(0) + h / n.G * k.stride(1),
-                                     k.stride(2), n.Tq, n.Tk, n.D, rule, lse + head * n.Tq, queries[b].data(), int64_t(queries[b].size()),
-                                     keys[b].data() + first, count, mass + head * n.Tk, room.data()});
+      kernels.key_mass(KeyMassJob<T>{qs + b * q.stride(0) + h * n.G * q.stride(1), q.stride(1), q.stride(2),
+                                     ks + b * k.stride(0) + h * k.stride(1), k.stride(2), n.G, n.Tq, n.Tk, n.D, rule,
+                                     lse + head * n.G * n.Tq, queries[b].data(), int64_t(queries[b].size()), keys[b].data() + first,
+                                     count, mass + head * n.G * n.Tk, room.data()});
     }
   });
 }

@@ -15,6 +15,7 @@
 namespace pydisp {
 
 constexpr int kKeyBlock = 64;  // keys scored at a time
+constexpr int kFewRows = 16;   // with so many queries of a key head or fewer, attention_key_mass lays no keys into lanes
 
 // One batch row's keys without the padding, and for each block of kKeyBlock of them the members of each group: entry
 // member[i], first[block * C + c] <= i < first[block * C + c + 1], is the place in the block of a key that is in group c.
@@ -49,18 +50,18 @@ template <class T> struct MassJob {
 };
 
 template <class T> struct KeyMassJob {
-  const T* q;  // of one head
-  int64_t q_token_stride;
-  const T* k;
+  const T* q;  // of the first of the G heads
+  int64_t q_head_stride, q_token_stride;
+  const T* k;  // of their key head
   int64_t k_token_stride;
-  int64_t Tq, Tk, D;
+  int64_t G, Tq, Tk, D;
   Rule rule;
-  const float* lse;      // (Tq,)
+  const float* lse;      // (G, Tq)
   const int32_t* query;  // (queries,) ascending: the queries that count
   int64_t queries;
-  const int32_t* key;  // (keys,) ascending positions, keys <= the table's lanes
+  const int32_t* key;  // (keys,) ascending positions; keys <= the table's lanes where G * Tq > kFewRows
   int64_t keys;
-  float* mass;  // (Tk,): written at the keys' positions
+  float* mass;  // (G, Tk), 0: at the keys' positions the masses are added
   float* room;
 };
 

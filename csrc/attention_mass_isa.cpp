@@ -203,106 +203,184 @@ Members members(const Keys& keys, int64_t list, int64_t skipped, int64_t count) 
   return found;
 }
 
-// Few lanes, as when one token is decoded, would leave most of a vector empty: then the head dimension lies in the vectors while
-// scoring, and the keys while softening. logits[lane][j], kKeyBlock apart.
-constexpr int kFewLanes = kWidth / 2 < 4 ? kWidth / 2 : 4;
+// Few rows of queries, as when one token is decoded, would leave most of a vector empty, and laying keys into lanes would take longer
+// than scoring them. Then the head dimension lies in the vectors while scoring, and afterwards L rows of each key lie side by side.
+constexpr int kFewLanes = 4;
 
+// logits[j * L + l] = row l of `lanes` times rows[j]; `rows` has 3 spare entries behind `count` that can be read.
 // One key after the other: rows of keys that are read at once lie in one page, which the processor's prefetching takes for disorder.
+// Its own prefetching also comes late for rows that lie one behind the other: asking 2 KiB ahead takes a fifth off where they lie in
+// the last cache, and off 16-bit keys in memory.
 template <int L, class T>
 PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* lanes, int64_t padded, int64_t D, float* logits) {
-  constexpr int S = L > 2 ? 2 : 4;  // sums a lane, to hide the latency of an addition
-  for (int64_t j = 0; j < count; ++j) {
-    Floats sum[S][L];
-    for (int s = 0; s < S; ++s)
-      for (int l = 0; l < L; ++l) sum[s][l] = zeros();
-    const auto step = [&](int s, int64_t d, Floats value) __attribute__((always_inline)) {
-      for (int l = 0; l < L; ++l) sum[s][l] = fma(value, load(lanes + l * padded + d), sum[s][l]);
-    };
-    int64_t d = 0;
-    for (; d + S * kWidth <= D; d += S * kWidth)
+  constexpr int S = L > 2 ? 2 : 4;  // sums a logit, to hide the latency of an addition
+  for (int64_t j = 0; j < count; j += 4 / L) {
+    Floats found[4];
+    for (int at = 0; at < 4; at += L) {
+      const T* row = rows[j + at / L];
+      for (uintptr_t at = uintptr_t(row) + 2048; at < uintptr_t(row + D) + 2048; at += 64) __builtin_prefetch(reinterpret_cast<void*>(at));
+      Floats sum[S][L];
+      for (int s = 0; s < S; ++s)
+        for (int l = 0; l < L; ++l) sum[s][l] = zeros();
+      const auto step = [&](int s, int64_t d, Floats value) __attribute__((always_inline)) {
+        for (int l = 0; l < L; ++l) sum[s][l] = fma(value, load(lanes + l * padded + d), sum[s][l]);
+      };
+      int64_t d = 0;
+      for (; d + S * kWidth <= D; d += S * kWidth)
 #pragma GCC unroll 4
-      for (int s = 0; s < S; ++s) step(s, d + s * kWidth, load(rows[j] + d + s * kWidth));
-    for (; d + kWidth <= D; d += kWidth) step(0, d, load(rows[j] + d));
-    if (d < D) step(1, d, load_part(rows[j] + d, D - d));
-    for (int l = 0; l < L; ++l) {
-      for (int s = 1; s < S; ++s) sum[0][l] += sum[s][l];
-      logits[l * kKeyBlock + j] = reduce_add(sum[0][l]);
+        for (int s = 0; s < S; ++s) step(s, d + s * kWidth, load(row + d + s * kWidth));
+      for (; d + kWidth <= D; d += kWidth) step(0, d, load(row + d));
+      if (d < D) step(1, d, load_part(row + d, D - d));
+      for (int l = 0; l < L; ++l) {
+        for (int s = 1; s < S; ++s) sum[0][l] += sum[s][l];
+        found[at + l] = sum[0][l];
+      }
     }
+    store_as(logits + j * L, sums_of(found[0], found[1], found[2], found[3]));
   }
 }
 
-template <class T> void mass_of_few(const MassJob<T>& job) {
-  const int64_t D = job.D, padded = (D + kWidth - 1) / kWidth * kWidth, offset = job.Tk - job.Tq;
-  float* lanes = job.room;
-  float* logits = lanes + kFewLanes * padded;
-  int64_t query[kFewLanes];
-  const float factor = lane_factor(job.rule);
-  const Floats cap = splat(job.rule.softcap);
-  for (int64_t lane = 0; lane < job.lanes; ++lane) {
-    const int64_t at = job.first_lane + lane, i = at / job.G, g = at % job.G;
-    const T* row = job.q + g * job.q_head_stride + i * job.q_token_stride;
-    query[lane] = offset + i;
-    for (int64_t d = 0; d < padded; ++d) lanes[lane * padded + d] = d < D ? factor * load_one(row[d]) : 0.f;
-    job.maximum[lane] = -kInfinity;
-    job.total[lane] = job.weighted[lane] = 0.f;
-    for (int64_t c = 0; c < job.C; ++c) job.mass[c * kLanes + lane] = 0.f;
+// values[i % L] in lane i
+template <int L> PYDISP_INLINE Floats repeated(const float* values) {
+  Floats out;
+  for (int i = 0; i < kWidth; ++i) out[i] = values[i % L];
+  return out;
+}
+
+// out[l]: the lanes l, l + L, l + 2 L, ... joined
+template <int L, class Join> PYDISP_INLINE void fold(Floats value, float* out, Join join) {
+  float lanes[kWidth];
+  store(lanes, value);
+  for (int width = kWidth / 2; width >= L; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] = join(lanes[i], lanes[i + width]);
+  for (int l = 0; l < L; ++l) out[l] = lanes[l];
+}
+
+// What the forms for few rows share: up to kKeyBlock keys scored against L rows.
+template <class T> struct FewRows {
+  const T* k;
+  int64_t k_token_stride, D;
+  Rule rule;
+  float* lanes;  // the rows as floats, scaled, each `padded` apart
+  int32_t* query;  // their positions
+  float* logits;
+
+  static int64_t padded(int64_t D) { return (D + kWidth - 1) / kWidth * kWidth; }
+
+  void set(int64_t row, const T* from, int64_t position) const {
+    const float factor = lane_factor(rule);
+    float* lane = lanes + row * padded(D);
+    for (int64_t d = 0; d < padded(D); ++d) lane[d] = d < D ? factor * load_one(from[d]) : 0.f;
+    query[row] = int32_t(position);
   }
+
+  // logits[j * L + l]: of key j and row first + l, capped and masked, up to a whole vector; what lies behind the last key repeats it.
+  // Calls each(place, vector) for what it stores and returns how many floats these are.
+  template <int L, class Each> PYDISP_INLINE int64_t score(int64_t first, const int32_t* position, int64_t count, Each each) const {
+    const T* rows[kKeyBlock + 3];
+    for (int64_t j = 0; j < count + 3; ++j) rows[j] = k + int64_t(position[std::min(j, count - 1)]) * k_token_stride;
+    score_few<L>(rows, count, lanes + first * padded(D), padded(D), D, logits);
+    const int64_t floats = (count * L + kWidth - 1) / kWidth * kWidth;
+    for (int64_t at = count * L; at < floats; ++at) logits[at] = logits[at - L];
+    int32_t low = query[first], high = low;
+    Ints row;
+    for (int i = 0; i < kWidth; ++i) {
+      const int32_t one = row[i] = query[first + i % L];
+      low = one < low ? one : low, high = one > high ? one : high;
+    }
+    const bool masked = (rule.causal && position[count - 1] > low) || (rule.window > 0 && position[0] <= high - rule.window);
+    const Floats cap = splat(rule.softcap);
+    for (int64_t at = 0; at < floats; at += kWidth) {
+      Floats s = load(logits + at);
+      if (rule.softcap > 0) s = cap * tanh_of(s);
+      if (masked) {
+        Ints key;
+        for (int i = 0; i < kWidth; ++i) key[i] = position[std::min((at + i) / L, count - 1)];
+        s = seen(s, row, key, rule.causal, int32_t(rule.window));
+      }
+      each(at, s);
+    }
+    return floats;
+  }
+};
+
+template <int L> struct Group { typedef float Sums __attribute__((vector_size(4 * L))); };
+template <> struct Group<1> { typedef float Sums; };
+
+template <int L, class T> void mass_of_few(const MassJob<T>& job) {
+  using Sums = typename Group<L>::Sums;
+  const int64_t D = job.D, offset = job.Tk - job.Tq;
+  int32_t query[L];
+  const FewRows<T> few = {job.k, job.k_token_stride, D, job.rule, job.room, query, job.room + L * FewRows<T>::padded(D)};
+  float maximum[L], total[L], weighted[L], alpha[L];
+  for (int64_t lane = 0; lane < L; ++lane) {
+    const int64_t at = job.first_lane + std::min(lane, job.lanes - 1), i = at / job.G, g = at % job.G;  // the last row fills up
+    few.set(lane, job.q + g * job.q_head_stride + i * job.q_token_stride, offset + i);
+    maximum[lane] = -kInfinity;
+    total[lane] = weighted[lane] = 0.f;
+  }
+  for (int64_t c = 0; c < job.C; ++c)
+    for (int64_t lane = 0; lane < L; ++lane) job.mass[c * kLanes + lane] = 0.f;
   const Keys& keys = job.keys;
   int64_t begin, end;
-  clip(job, query[0], query[job.lanes - 1], begin, end);
-  const T* rows[kKeyBlock];
-  int32_t key[kKeyBlock];
+  clip(job, query[0], query[L - 1], begin, end);
   for (int64_t from = begin; from < end;) {
     const int64_t block = from / kKeyBlock, skipped = from - block * kKeyBlock;
     const int64_t count = std::min((block + 1) * kKeyBlock, end) - from;
-    for (int64_t j = 0; j < kKeyBlock; ++j) key[j] = keys.position[from + std::min(j, count - 1)];
-    for (int64_t j = 0; j < count; ++j) rows[j] = job.k + int64_t(key[j]) * job.k_token_stride;
-    if (job.lanes == 1) score_few<1>(rows, count, lanes, padded, D, logits);
-    else if (job.lanes == 2) score_few<2>(rows, count, lanes, padded, D, logits);
-    else if (job.lanes == 3) score_few<3>(rows, count, lanes, padded, D, logits);
-    else score_few<4>(rows, count, lanes, padded, D, logits);
-    for (int64_t lane = 0; lane < job.lanes; ++lane) {
-      float* s = logits + lane * kKeyBlock;
-      for (int64_t j = count; j % kWidth; ++j) s[j] = s[count - 1];
-      Floats top = splat(-kInfinity);
-      for (int64_t j = 0; j < count; j += kWidth) {
-        Floats value = load(s + j);
-        if (job.rule.softcap > 0) value = cap * tanh_of(value);
-        value = seen(value, splat_int(int32_t(query[lane])), load_as<Ints>(key + j), job.rule.causal, int32_t(job.rule.window));
-        store(s + j, value);
-        top = vmax(value, top);
-      }
-      for (int64_t j = count; j % kWidth; ++j) s[j] = -kInfinity;  // above the last key was repeated, for the maximum
-      const float before = job.maximum[lane], highest = reduce_max(top), now = highest > before ? highest : before;
-      const Floats shift = splat(now == -kInfinity ? 0.f : now);
-      Floats sum = zeros(), dot = zeros();
-      for (int64_t j = 0; j < count; j += kWidth) {
-        const Floats distance = load(s + j) - shift;
-        const Floats p = exp_of_nonpositive(distance);
-        sum += p;
-        dot = fma(p, vmax(splat(-100.f), distance), dot);
-        store(s + j, p);
-      }
-      const float down = before - now, moved = before == -kInfinity ? 0.f : down < -100.f ? -100.f : down;  // as in soften
-      const float alpha = before == -kInfinity ? 0.f : exp_of_nonpositive(splat(moved))[0];
-      job.maximum[lane] = now;
-      job.weighted[lane] = (job.weighted[lane] + job.total[lane] * moved) * alpha + reduce_add(dot);
-      job.total[lane] = job.total[lane] * alpha + reduce_add(sum);
-      for (int64_t c = 0; c < job.C; ++c) {
-        auto [member, behind] = members(keys, block * job.C + c, skipped, count);
-        float sum_of[4] = {0.f, 0.f, 0.f, 0.f};  // four, to hide the latency of an addition
-        for (; behind - member >= 4; member += 4)
-          for (int n = 0; n < 4; ++n) sum_of[n] += s[member[n] - skipped];
-        for (; member < behind; ++member) sum_of[0] += s[*member - skipped];
-        job.mass[c * kLanes + lane] = job.mass[c * kLanes + lane] * alpha + ((sum_of[0] + sum_of[1]) + (sum_of[2] + sum_of[3]));
-      }
+    float* s = few.logits;
+    Floats top = splat(-kInfinity);
+    const int64_t floats = few.template score<L>(0, keys.position + from, count, [&](int64_t at, Floats value) {
+      store(s + at, value);
+      top = vmax(value, top);
+    });
+    for (int64_t at = count * L; at < floats; ++at) s[at] = -kInfinity;  // the last key was repeated, for the maximum
+    float highest[L], shift[L], moved[L], sums[L], dots[L];
+    fold<L>(top, highest, [](float a, float b) { return a > b ? a : b; });
+    for (int l = 0; l < L; ++l) {
+      const float before = maximum[l], now = highest[l] > before ? highest[l] : before, down = before - now;
+      shift[l] = now == -kInfinity ? 0.f : now;
+      moved[l] = before == -kInfinity ? 0.f : down < -100.f ? -100.f : down;  // as in soften
+      alpha[l] = before == -kInfinity ? 0.f : exp_of_nonpositive(splat(moved[l]))[0];
+      maximum[l] = now;
+    }
+    const Floats below = repeated<L>(shift);
+    Floats sum = zeros(), dot = zeros();
+    for (int64_t at = 0; at < floats; at += kWidth) {
+      const Floats distance = load(s + at) - below;
+      const Floats p = exp_of_nonpositive(distance);
+      sum += p;
+      dot = fma(p, vmax(splat(-100.f), distance), dot);
+      store(s + at, p);
+    }
+    fold<L>(sum, sums, [](float a, float b) { return a + b; });
+    fold<L>(dot, dots, [](float a, float b) { return a + b; });
+    for (int l = 0; l < L; ++l) {
+      weighted[l] = (weighted[l] + total[l] * moved[l]) * alpha[l] + dots[l];
+      total[l] = total[l] * alpha[l] + sums[l];
+    }
+    const Sums factor = load_as<Sums>(alpha);
+    for (int64_t c = 0; c < job.C; ++c) {
+      auto [member, behind] = members(keys, block * job.C + c, skipped, count);
+      Sums sum_of[4] = {};  // four, to hide the latency of an addition
+      for (; behind - member >= 4; member += 4)
+        for (int n = 0; n < 4; ++n) sum_of[n] += load_as<Sums>(s + (member[n] - skipped) * L);
+      for (; member < behind; ++member) sum_of[0] += load_as<Sums>(s + (*member - skipped) * L);
+      float* mass = job.mass + c * kLanes;
+      store_as(mass, load_as<Sums>(mass) * factor + ((sum_of[0] + sum_of[1]) + (sum_of[2] + sum_of[3])));
     }
     from += count;
   }
+  for (int64_t lane = 0; lane < job.lanes; ++lane)
+    job.maximum[lane] = maximum[lane], job.total[lane] = total[lane], job.weighted[lane] = weighted[lane];
 }
 
 template <class T> void mass(const MassJob<T>& job) {
-  if (job.Tq * job.G <= kFewLanes) return mass_of_few(job);
+  switch (job.Tq * job.G) {
+    case 1: return mass_of_few<1>(job);
+    case 2: return mass_of_few<2>(job);
+    case 3:
+    case 4: return mass_of_few<4>(job);
+  }
   const int64_t D = job.D, vectors = (job.lanes + kWidth - 1) / kWidth;
   float* lanes = job.room;
   float* logits = lanes + kLanes * D;
@@ -358,7 +436,51 @@ template <class T> void mass(const MassJob<T>& job) {
   }
 }
 
+// A key that a row does not see gets nothing, also where the row's lse is NaN; a row whose lse is -infinity sees no key.
+PYDISP_INLINE Floats share_of(Floats s, Floats lse) { return s == splat(-kInfinity) ? zeros() : vexp(s - lse); }
+
+template <class T> void key_mass_of_few(const KeyMassJob<T>& job) {
+  const int64_t D = job.D, offset = job.Tk - job.Tq;
+  int32_t query[kFewRows + kFewLanes];
+  const FewRows<T> few = {job.k, job.k_token_stride, D, job.rule, job.room, query,
+                          job.room + (kFewRows + kFewLanes) * FewRows<T>::padded(D)};
+  float lse[kFewRows + kFewLanes];
+  float* mass[kFewRows];
+  int64_t rows = 0;
+  for (int64_t g = 0; g < job.G; ++g)
+    for (int64_t n = 0; n < job.queries; ++n) {
+      const int64_t i = job.query[n];
+      if (job.lse[g * job.Tq + i] == -kInfinity) continue;
+      few.set(rows, job.q + g * job.q_head_stride + i * job.q_token_stride, offset + i);
+      lse[rows] = job.lse[g * job.Tq + i];
+      mass[rows++] = job.mass + g * job.Tk;
+    }
+  if (rows == 0) return;
+  if (rows % 4 == 3) {  // fills up four
+    std::memcpy(few.lanes + rows * FewRows<T>::padded(D), few.lanes + (rows - 1) * FewRows<T>::padded(D), FewRows<T>::padded(D) * 4);
+    query[rows] = query[rows - 1], lse[rows] = lse[rows - 1];
+  }
+  int64_t begin = 0, end = job.keys;
+  if (job.rule.causal) end = place(job.key, job.keys, offset + job.query[job.queries - 1] + 1);
+  if (job.rule.window > 0) begin = place(job.key, job.keys, offset + job.query[0] - job.rule.window + 1);
+  for (int64_t from = begin; from < end; from += kKeyBlock) {
+    const int64_t count = std::min<int64_t>(kKeyBlock, end - from);
+    const int32_t* key = job.key + from;
+    const auto add = [&]<int L>(int64_t first) {
+      const Floats of_row = repeated<L>(lse + first);
+      few.template score<L>(first, key, count, [&](int64_t at, Floats s) { store(few.logits + at, share_of(s, of_row)); });
+      for (int64_t row = first; row < std::min(first + L, rows); ++row)
+        for (int64_t j = 0; j < count; ++j) mass[row][key[j]] += few.logits[j * L + row - first];
+    };
+    int64_t row = 0;
+    for (; rows - row >= 3; row += 4) add.template operator()<4>(row);
+    if (rows - row == 2) add.template operator()<2>(row);
+    else if (rows - row == 1) add.template operator()<1>(row);
+  }
+}
+
 template <class T> void key_mass(const KeyMassJob<T>& job) {
+  if (job.G * job.Tq <= kFewRows) return key_mass_of_few(job);
   const int64_t D = job.D, vectors = (job.keys + kWidth - 1) / kWidth, offset = job.Tk - job.Tq;
   float* lanes = job.room;
   float* logits = lanes + kLanes * D;
@@ -372,36 +494,39 @@ template <class T> void key_mass(const KeyMassJob<T>& job) {
     if (lane < job.keys) fill_lane(job.k + position * job.k_token_stride, factor, D, lanes + lane);
     else clear_lane(D, lanes + lane);
   }
-  Floats total[kVectors];
-  for (int64_t v = 0; v < vectors; ++v) total[v] = zeros();
   const int64_t first = job.key[0], last = job.key[job.keys - 1];
   int64_t begin = 0, end = job.queries;
   if (job.rule.causal) begin = place(job.query, job.queries, first - offset);
   if (job.rule.window > 0) end = place(job.query, job.queries, last + job.rule.window - offset);
   const float* rows[kKeyBlock + 8];
-  for (int64_t from = begin; from < end; from += kKeyBlock) {
-    const int64_t count = std::min<int64_t>(kKeyBlock, end - from);
-    const int32_t* query = job.query + from;
-    for (int64_t i = 0; i < count; ++i) rows[i] = as_floats(job.q + query[i] * job.q_token_stride, copies + i * D, D);
-    for (int64_t i = count; i < count + 8; ++i) rows[i] = rows[count - 1];
-    score(rows, count, lanes, vectors, D, logits);
-    const bool masked = (job.rule.causal && last > query[0] + offset) ||
-                        (job.rule.window > 0 && first <= query[count - 1] + offset - job.rule.window);
-    for (int64_t v = 0; v < vectors; ++v) {
-      Floats sum = zeros();
-      for (int64_t i = 0; i < count; ++i) {
-        const float lse = job.lse[query[i]];
-        if (lse == -kInfinity) continue;  // the row sees no key
-        Floats s = load(logits + i * kLanes + v * kWidth);
-        if (job.rule.softcap > 0) s = cap * tanh_of(s);
-        if (masked) s = seen(s, splat_int(int32_t(query[i] + offset)), key[v], job.rule.causal, int32_t(job.rule.window));
-        // a key that the row does not see gets nothing, also where the row's lse is NaN
-        sum += s == splat(-kInfinity) ? zeros() : vexp(s - splat(lse));
+  for (int64_t g = 0; g < job.G; ++g) {
+    Floats total[kVectors];
+    for (int64_t v = 0; v < vectors; ++v) total[v] = zeros();
+    for (int64_t from = begin; from < end; from += kKeyBlock) {
+      const int64_t count = std::min<int64_t>(kKeyBlock, end - from);
+      const int32_t* query = job.query + from;
+      for (int64_t i = 0; i < count; ++i)
+        rows[i] = as_floats(job.q + g * job.q_head_stride + query[i] * job.q_token_stride, copies + i * D, D);
+      for (int64_t i = count; i < count + 8; ++i) rows[i] = rows[count - 1];
+      score(rows, count, lanes, vectors, D, logits);
+      const bool masked = (job.rule.causal && last > query[0] + offset) ||
+                          (job.rule.window > 0 && first <= query[count - 1] + offset - job.rule.window);
+      for (int64_t v = 0; v < vectors; ++v) {
+        Floats sum = zeros();
+        for (int64_t i = 0; i < count; ++i) {
+          const float lse = job.lse[g * job.Tq + query[i]];
+          if (lse == -kInfinity) continue;
+          Floats s = load(logits + i * kLanes + v * kWidth);
+          if (job.rule.softcap > 0) s = cap * tanh_of(s);
+          if (masked) s = seen(s, splat_int(int32_t(query[i] + offset)), key[v], job.rule.causal, int32_t(job.rule.window));
+          sum += share_of(s, splat(lse));
+        }
+        total[v] += sum;
       }
-      total[v] += sum;
     }
+    float* mass = job.mass + g * job.Tk;
+    for (int64_t lane = 0; lane < job.keys; ++lane) mass[job.key[lane]] += total[lane / kWidth][lane % kWidth];
   }
-  for (int64_t lane = 0; lane < job.keys; ++lane) job.mass[job.key[lane]] = total[lane / kWidth][lane % kWidth];
 }
 
 }  // namespace

@@ -119,6 +119,27 @@ PYDISP_INLINE float reduce_max(Floats value) {
   return highest;
 }
 
+// The sums of four vectors. Their pairs meet in one fixed order: within each four lanes, then the fours.
+typedef float Quad __attribute__((vector_size(16)));
+PYDISP_INLINE Quad sums_of(Floats a, Floats b, Floats c, Floats d) {
+#if defined(PYDISP_AVX512)
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(__m512(a), __m512(b)), _mm512_unpackhi_ps(__m512(a), __m512(b)));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(__m512(c), __m512(d)), _mm512_unpackhi_ps(__m512(c), __m512(d)));
+  const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm256_castsi256_ps(_mm512_extracti64x4_epi64(_mm512_castps_si512(all), 1)));
+  return Quad(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+#elif defined(PYDISP_AVX2)
+  const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+  const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+  const __m256 all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+  return Quad(_mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+#else
+  const Floats ab = Floats{a[0], b[0], a[1], b[1]} + Floats{a[2], b[2], a[3], b[3]};
+  const Floats cd = Floats{c[0], d[0], c[1], d[1]} + Floats{c[2], d[2], c[3], d[3]};
+  return Floats{ab[0], ab[1], cd[0], cd[1]} + Floats{ab[2], ab[3], cd[2], cd[3]};
+#endif
+}
+
 // e^x, at most 2 units in the last place off; 0 below -87.3 (subnormal results are not kept), infinity above 88.7, NaN for NaN.
 PYDISP_INLINE Floats vexp(Floats x) {
   const Floats log2e = splat(1.44269504088896341f), magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to a whole number

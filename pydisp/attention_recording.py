@@ -24,6 +24,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.masking_utils import causal_mask_function, flash_attention_mask, sdpa_mask
 
 from pydisp.ops.attention_mass import MOST_GROUPS, attention_mass
+from pydisp.ops.library import check_flags, check_number, check_tensors
 
 _PREFIX = "pydisp_recording"
 _ROWS = 1024  # of a mask looked at together
@@ -32,6 +33,19 @@ _UNKNOWN_MASK = (
     "sequences packed into one row, attention in both directions, or the model's own pattern), or the attention implementation makes no "
     "masks and its layers' windows differ; give a padding mask (B, T) or none, under the implementation sdpa or eager."
 )
+
+
+class _Name(str):
+    """The name under which a recording stands for `implementation`, in the config while it runs; in a copy it is `implementation` again,
+    because a copy of the model is not recorded and may be used when the recording's names are gone."""
+
+    def __new__(cls, name: str, implementation: str):
+        made = super().__new__(cls, name)
+        made.implementation = implementation
+        return made
+
+    def __reduce__(self):  # copies, deep ones too, and pickles
+        return str, (self.implementation,)
 
 
 @dataclass
@@ -277,10 +291,12 @@ def record_attention(
         one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
     Raises: ValueError for an encoder-decoder, gradient checkpointing in training mode (it would count twice), a model that is being
         recorded already or shares its config with one that is, an attention implementation without a mask function or whose code goes by
-        its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type; and ValueError
-        from the model's forward for masks that are none of causal, window and padding. Another model that shares the config runs
-        inside the `with` as ever and is not recorded.
+        its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type and a model
+        without a transformers config; and ValueError from the model's forward for masks that are none of causal, window and padding.
+        Another model that shares the config, and a copy of the model made inside the `with`, run as ever and are not recorded.
     """
+    if not isinstance(getattr(model, "config", None), PreTrainedConfig):
+        raise TypeError(f"record_attention: model is a {type(model).__name__} without a transformers config; give a transformers model.")
     config = model.config.get_text_config(decoder=True)
     _check_arguments(groups, num_groups, query_mask, per_query)
     _check_model(model, config)
@@ -310,7 +326,7 @@ def record_attention(
             )
     recording = AttentionRecording(groups, num_groups, query_mask, per_query, numbers)
     # One name an implementation: copies of a config may differ in theirs
-    names = {implementation: f"{_PREFIX}_{id(recording):x}_{implementation}" for _, implementation in before}
+    names = {implementation: _Name(f"{_PREFIX}_{id(recording):x}_{implementation}", implementation) for _, implementation in before}
     try:
         for implementation, name in names.items():
             AttentionInterface.register(name, recording._attended_by(implementation))
@@ -328,19 +344,16 @@ def record_attention(
 
 
 def _check_arguments(groups: Tensor, num_groups: int, query_mask: Tensor | None, per_query: bool) -> None:
+    check_tensors("record_attention", ("query_mask",), groups=groups, query_mask=query_mask)
     for name, given, dtype in (("groups", groups, torch.int64), ("query_mask", query_mask, torch.bool)):
-        if given is None and name == "query_mask":
+        if given is None:
             continue
-        if not isinstance(given, Tensor):
-            raise TypeError(f"record_attention: {name} is of type {type(given).__name__}; it must be a tensor (B, T) of {dtype}.")
         if given.dtype != dtype or given.dim() != 2 or len(given) == 0:
             raise ValueError(f"record_attention: {name} has shape {tuple(given.shape)} and dtype {given.dtype}; it must be (B, T) of {dtype}.")  # fmt: skip
-    if not isinstance(num_groups, int) or isinstance(num_groups, bool):
-        raise TypeError(f"record_attention: num_groups is {num_groups!r}; it must be an int from 1 to {MOST_GROUPS}.")
+    check_number("record_attention", "num_groups", num_groups, is_whole=True)
     if not 1 <= num_groups <= MOST_GROUPS:
         raise ValueError(f"record_attention: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64.")
-    if not isinstance(per_query, bool):
-        raise TypeError(f"record_attention: per_query is {per_query!r}; it must be a bool.")
+    check_flags("record_attention", per_query=per_query)
 
 
 def _check_model(model: nn.Module, config: PreTrainedConfig) -> None:

@@ -1,5 +1,8 @@
 """record_attention: against the weights of eager attention, for every family, stock and pruned, and the model afterwards."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 import transformers
@@ -301,6 +304,16 @@ def test_another_model_with_the_same_config_runs_undisturbed_and_is_not_recorded
     assert_is_eager(recording, eager_weights(model, **inputs), GROUPS, MASKS["left"], per_query=False)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"])
+def test_a_copy_made_inside_is_not_recorded_and_runs_in_and_after_it(copied):
+    model = a_model("llama", implementation="sdpa")
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT) as recording:
+        want, twin = model(input_ids=IDS).logits, copied(model)
+        assert torch.equal(twin(input_ids=IDS).logits, want) and recording.layers[0].queries.tolist() == [TOKENS, TOKENS]
+    with torch.no_grad():
+        assert torch.equal(twin(input_ids=IDS).logits, want) and type(twin.config._attn_implementation) is str
+
+
 def test_the_text_part_of_a_model_with_pictures():
     """Its config is a part of the model's; the vision tower keeps its own attention."""
     text = dict(_GATED, head_dim=16, sliding_window=6, layer_types=["sliding_attention", "full_attention", "sliding_attention"])
@@ -448,18 +461,26 @@ def test_what_cannot_be_recorded_is_refused_before_anything_changes():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (dict(groups=None), "groups is of type NoneType; it must be a tensor"),
-        (dict(groups=[[1, 2]]), "groups is of type list; it must be a tensor"),
-        (dict(query_mask=[[True]]), "query_mask is of type list; it must be a tensor"),
-        (dict(num_groups="4"), "num_groups is '4'; it must be an int"),
-        (dict(num_groups=2.5), "num_groups is 2.5; it must be an int"),
-        (dict(num_groups=True), "num_groups is True; it must be an int"),
-        (dict(per_query="x"), "per_query is 'x'; it must be a bool"),
+        (dict(groups=None), "groups is of type NoneType, it must be a tensor"),
+        (dict(groups=[[1, 2]]), "groups is of type list, it must be a tensor"),
+        (dict(query_mask=[[True]]), "query_mask is of type list, it must be a tensor"),
+        (dict(num_groups="4"), "num_groups is '4', it must be a whole number"),
+        (dict(num_groups=2.5), "num_groups is 2.5, it must be a whole number"),
+        (dict(num_groups=True), "num_groups is True, it must be a whole number"),
+        (dict(per_query="x"), "per_query is 'x', it must be True or False"),
     ],
 )
 def test_arguments_of_another_type_are_refused_at_entry(changes, says):
     arguments = dict(groups=GROUPS, num_groups=COUNT) | changes
     with pytest.raises(TypeError, match=says), record_attention(a_model("llama"), **arguments):
+        pass
+
+
+def test_what_is_no_transformers_model_is_refused():
+    with (
+        pytest.raises(TypeError, match="model is a Linear without a transformers config"),
+        record_attention(torch.nn.Linear(2, 2), GROUPS, COUNT),
+    ):
         pass
 
 

@@ -45,7 +45,7 @@ def add_norm_select(
         outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for). NotImplementedError for a second derivative.
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias, once.
     """
-    added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index, eps, weight_offset)
+    added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index, eps, weight_offset, center)
     arguments = (residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
     if is_left_to_compiler(residual, added[1], kept[1]):
         return _plain(*arguments)
@@ -68,7 +68,7 @@ def add_norm_select_(
 
     Args and errors: as add_norm_select; RuntimeError where autograd would have to follow, ValueError where residual is expanded.
     """
-    added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index, eps, weight_offset)
+    added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index, eps, weight_offset, center)
     check_in_place("add_norm_select_", residual, update, weight, bias)
     op = _plain_ if is_transformed() else _op_
     try:
@@ -77,11 +77,11 @@ def add_norm_select_(
         raise refusal(error) from None
 
 
-def _checked(op, residual, update, add_index, weight, bias, select_index, eps, weight_offset):
+def _checked(op, residual, update, add_index, weight, bias, select_index, eps, weight_offset, center):
     added = forms(op, "add_index", add_index, "residual", residual)
     kept = forms(op, "select_index", select_index, "residual", residual)
     check_update(op, residual, update, added[0])
-    check_norm(op, "residual", residual, weight, bias, eps, weight_offset)
+    check_norm(op, "residual", residual, weight, bias, eps, weight_offset, center)
     return added, kept
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pydisp.ops.cuda import on_cuda
-from pydisp.ops.library import FLOATS, define, may_read_values, product, wide
+from pydisp.ops.library import FLOATS, check_flags, check_number, check_tensors, define, may_read_values, product, wide
 
 MOST_GROUPS = 64  # the bits of an int64
 _ROWS = 64  # queries a block of the reference
@@ -79,10 +79,11 @@ def attention_mass(
         unchecked ones from C on are ignored.
     Source: the share of a row's softmax on marked keys, https://arxiv.org/abs/2410.12001.
     """
-    _check_tensors("attention_mass", q=q, k=k, groups=groups, sinks=sinks, key_mask=key_mask, query_mask=query_mask)
+    optional = ("sinks", "key_mask", "query_mask")
+    check_tensors("attention_mass", optional, q=q, k=k, groups=groups, sinks=sinks, key_mask=key_mask, query_mask=query_mask)
     _check("attention_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
-    _check_kind("attention_mass", "num_groups", num_groups, int)
-    _check_kind("attention_mass", "per_query", per_query, bool)
+    check_number("attention_mass", "num_groups", num_groups, is_whole=True)
+    check_flags("attention_mass", per_query=per_query)
     _check_groups(groups, num_groups, k)
     if sinks is not None and (sinks.shape != (q.shape[1],) or not sinks.is_floating_point()):
         raise ValueError(f"attention_mass: sinks has shape {tuple(sinks.shape)} and dtype {sinks.dtype}; it must be ({q.shape[1]},) floats, one for each head of q.")  # fmt: skip
@@ -126,7 +127,7 @@ def attention_key_mass(
     Raises: ValueError or TypeError naming the argument.
     Source: the column sums of softmax(q k^T), as heavy hitters are found by, https://arxiv.org/abs/2306.14048.
     """
-    _check_tensors("attention_key_mass", q=q, k=k, lse=lse, key_mask=key_mask, query_mask=query_mask)
+    check_tensors("attention_key_mass", ("key_mask", "query_mask"), q=q, k=k, lse=lse, key_mask=key_mask, query_mask=query_mask)
     _check("attention_key_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
     if lse.shape != q.shape[:3] or lse.dtype != wide(q.dtype):
         raise ValueError(f"attention_key_mass: lse has shape {tuple(lse.shape)} and dtype {lse.dtype}; it must be {tuple(q.shape[:3])} of {wide(q.dtype)}, as attention_mass returns it.")  # fmt: skip
@@ -164,17 +165,17 @@ def _check(
         raise ValueError(f"{op}: q has {q.shape[1]} heads and k {k.shape[1]}; those of q must be a multiple of those of k.")
     if q.shape[2] > k.shape[2]:
         raise ValueError(f"{op}: q has {q.shape[2]} positions and k {k.shape[2]}; the queries are the last of the keys' positions, so give all keys.")  # fmt: skip
-    _check_kind(op, "causal", causal, bool)
+    check_flags(op, causal=causal)
     if window is not None:
-        _check_kind(op, "window", window, int)
+        check_number(op, "window", window, is_whole=True)
         if window < 1:
             raise ValueError(f"{op}: window is {window}; it must be 1 or more, or None for no window.")
     if scale is not None:
-        _check_kind(op, "scale", scale, float)
+        check_number(op, "scale", scale)
         if not _is_normal_or_0(scale, q.dtype):
             raise ValueError(f"{op}: scale is {scale}; it must be finite, and 0 or a normal number in {wide(q.dtype)}.")
     if softcap is not None:
-        _check_kind(op, "softcap", softcap, float)
+        check_number(op, "softcap", softcap)
         if not (softcap > 0 and _is_normal_or_0(softcap, q.dtype)):
             raise ValueError(f"{op}: softcap is {softcap}; it must be finite and above 0, a normal number in {wide(q.dtype)}, or None for no cap.")  # fmt: skip
         if not _is_normal_or_0(_scale(q, scale) / softcap, q.dtype):
@@ -183,19 +184,6 @@ def _check(
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (q.shape[0], length)):
             raise ValueError(f"{op}: {name} has shape {tuple(mask.shape)} and dtype {mask.dtype}; it must be ({q.shape[0]}, {length}) of torch.bool.")  # fmt: skip
     _check_device(op, q, k=k, key_mask=key_mask, query_mask=query_mask)
-
-
-def _check_tensors(op: str, **given: object) -> None:
-    for name, one in given.items():
-        if not isinstance(one, Tensor) and (one is not None or name in ("q", "k", "groups", "lse")):
-            raise TypeError(f"{op}: {name} is a {type(one).__name__}; it must be a tensor.")
-
-
-def _check_kind(op: str, name: str, value: object, kind: type) -> None:
-    """Refuse what is no `kind`; an int is a float, a bool is neither."""
-    kinds = (int, float) if kind is float else (int, torch.SymInt) if kind is int else bool
-    if not isinstance(value, kinds) or (kind is not bool and isinstance(value, bool)):
-        raise TypeError(f"{op}: {name} is {value!r}; it must be {'an' if kind is int else 'a'} {kind.__name__}.")
 
 
 def _is_normal_or_0(value: float, dtype: torch.dtype) -> bool:

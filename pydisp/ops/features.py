@@ -10,13 +10,14 @@ kept.mask       # [0b00000101, 0b00000010]
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, strided
 
 from pydisp.ops.library import check_number, check_tensors, has_values, may_read_values
 
 
 class Features(NamedTuple):
-    """K of D dimensions. Ops take this or the bare index: its values are checked, and what a backend misses is made, on every call."""
+    """K of D dimensions, made by `features`. Ops take this or the bare index: its values are checked, and what a backend misses is made,
+    on every call. Of forms put together by hand a CPU sees whether the mask agrees with the index; it does not read the inverse."""
 
     index: Tensor
     """(K,) int32, sorted, unique, in [0, D)."""
@@ -32,12 +33,12 @@ def features(index: Tensor, size: int) -> Features:
     Args:
         index: (K,) int32, sorted, unique, in [0, size); K may be 0.
         size: D.
-    Raises: TypeError for another type, ValueError for another dtype or shape, a negative size, and for values that are unsorted, repeated
+    Raises: TypeError for another type, ValueError for another dtype or shape, a size outside [0, 2**31], and for values that are unsorted, repeated
         or out of range (on a GPU too, where looking waits for the device).
     """
     check_number("features", "size", size, is_whole=True)
-    if size < 0:
-        raise ValueError(f"features: size is {size}, it must be a number of dimensions, at least 0.")
+    if not 0 <= size <= 2**31:
+        raise ValueError(f"features: size is {size}, it must be a number of dimensions, from 0 to 2**31, which int32 can count.")
     check_index("features", "index", index)
     check_values("features", "index", index, size)
     places = index.long()
@@ -72,15 +73,20 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
     """Index, inverse and mask as an op's schema wants them, for its tensor `of`, `like` (..., D); a bare index has None for the last two.
 
     Raises: TypeError for what is no tensor, ValueError for another dtype, shape or device (of any of the forms), for Features of another
-        D, and for values of a bare index as in `features`. Whether the forms of Features agree the C++ ops see as they go; on a GPU it is
-        looked at under PYDISP_CHECK=1.
+        D, and for values of a bare index as in `features`. Whether the mask of Features agrees with their index the C++ ops see as they
+        go, and they read no inverse; on a GPU all forms are looked at under PYDISP_CHECK=1.
     """
     inverse = mask = None
+    is_whole = isinstance(index, Features)
     try:
+        if like.layout is not strided:
+            check_tensors(op, **{of: like})
         size, device = like.shape[-1], like.device
-        if isinstance(index, Features):
+        if is_whole:
             inverse, mask = index.inverse, index.mask
             index = index.index
+            if index.dim() != 1:
+                check_index(op, f"{name}.index", index)
             if inverse.shape != (size,):
                 _refuse_inverse(op, name, inverse, of, size)
             if inverse.device != device or mask.device != device:
@@ -92,11 +98,12 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
             check_values(op, name, index, size)
         if index.device != device:
             _refuse_devices(op, of, like, **{name: index})
-    except (AttributeError, IndexError):  # looking for them beforehand would cost every call
+    except (AttributeError, IndexError, RuntimeError):  # looking for them beforehand would cost every call; a nested tensor has no shape
         check_tensors(op, **{of: like})
         if like.dim() == 0:
             raise ValueError(f"{op}: {of} has no dimension, it must be (..., D).") from None
-        check_tensors(op, **{f"{name}.index": index, f"{name}.inverse": inverse, f"{name}.mask": mask})
+        if is_whole:
+            check_tensors(op, **{f"{name}.index": index, f"{name}.inverse": inverse, f"{name}.mask": mask})
         raise
     return index, inverse, mask
 

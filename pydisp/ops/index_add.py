@@ -8,7 +8,7 @@ CPU: csrc/junction.h, CUDA: kernels/index_add.py, else the reference here.
 # D hidden, A added dimensions
 
 import torch
-from torch import Tensor
+from torch import Tensor, strided
 
 from pydisp.ops import index_select as _index_select  # noqa: F401  the gradient to the update is a selection
 from pydisp.ops.cuda import on_cuda
@@ -53,17 +53,19 @@ def index_add_(residual: Tensor, update: Tensor, index: Tensor | Features) -> Te
 def check_update(op: str, residual: Tensor, update: Tensor, index: Tensor) -> None:
     """Refuse an update that has not residual's dtype, device and rows and a column an index."""
     try:
-        dtype, device = update.dtype, update.device
-    except AttributeError:
+        dtype, device, shape, is_dense = update.dtype, update.device, update.shape, update.layout is strided
+    except (AttributeError, RuntimeError):  # a nested tensor has no shape
         check_tensors(op, update=update)
         raise
+    if not is_dense:
+        check_tensors(op, update=update)
     if dtype != residual.dtype or dtype not in FLOATS:
         raise TypeError(
             f"{op}: update is {dtype}, residual {residual.dtype}; both must be float16, bfloat16, float32 or float64 and the same."
         )
     expected = (*residual.shape[:-1], index.shape[0])
-    if update.shape != expected:
-        raise ValueError(f"{op}: update is {tuple(update.shape)}, it must be {expected} for this residual and {index.shape[0]} indices.")
+    if shape != expected:
+        raise ValueError(f"{op}: update is {tuple(shape)}, it must be {expected} for this residual and {index.shape[0]} indices.")
     if device != residual.device:
         raise ValueError(f"{op}: update is on {device}, residual on {residual.device}; move one of them.")
 

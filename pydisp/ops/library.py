@@ -2,10 +2,11 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, strided
 from torch.autograd import forward_ad
 
 LIBRARY = torch.library.Library("pydisp", "FRAGMENT")
@@ -69,18 +70,36 @@ def has_values(tensor: Tensor) -> bool:
     return not (torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active())
 
 
-def check_tensors(op: str, **arguments) -> None:
-    """Refuse what is no tensor. For the way to an error: on every call it would cost as much as all other checks."""
+def check_tensors(op: str, optional: tuple[str, ...] = (), **arguments) -> None:
+    """Refuse what is no dense tensor; None passes under a name in `optional`.
+
+    A junction over one token calls this on the way to an error: on every call it would cost as much as all other checks.
+    """
     for name, argument in arguments.items():
+        if argument is None and name in optional:
+            continue
         if not isinstance(argument, Tensor):
             raise TypeError(f"{op}: {name} is of type {type(argument).__name__}, it must be a tensor.")
+        if argument.is_nested:  # its layout may be strided
+            raise TypeError(f"{op}: {name} is a nested tensor, it must be dense; pad it (torch.nested.to_padded_tensor).")
+        if argument.layout is not strided:
+            raise TypeError(f"{op}: {name} has layout {argument.layout}, it must be dense, as of to_dense().")
+
+
+def check_flags(op: str, **flags) -> None:
+    """Refuse what is neither True nor False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{op}: {name} is {flag!r}, it must be True or False.")
 
 
 def check_number(op: str, name: str, value, *, is_whole: bool = False) -> None:
-    """Refuse what is no number (no whole one): a truth value, a string, None."""
+    """Refuse what is no number (no whole one): a truth value, a string, None; and whole numbers that no float holds, where one is needed."""
     kinds = (int, torch.SymInt) if is_whole else (int, float, torch.SymInt, torch.SymFloat)
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"{op}: {name} is {value!r}, it must be a {'whole ' if is_whole else ''}number.")
+    if not is_whole and isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{op}: {name} is a whole number beyond the largest float; it must be at most {sys.float_info.max}.")
 
 
 def is_forward_mode() -> bool:

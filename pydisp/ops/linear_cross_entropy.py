@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import FLOATS, check_number, may_read_values, refuse_transforms
+from pydisp.ops.library import FLOATS, check_flags, check_number, check_tensors, may_read_values, refuse_transforms
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
@@ -82,7 +82,7 @@ def linear_cross_entropy(
         vocab_size: rows of weight from here on are padding, no words; all V are words by default.
         reduction: "none", "sum", "mean" (over the tokens that count; NaN without any) or "buckets".
         buckets: (...) integers, with "buckets": each token's bucket in [0, num_buckets); negative ones are left out.
-        num_buckets: with "buckets", how many there are, at least 1.
+        num_buckets: with "buckets", how many there are, from 1 to 2**31.
         return_lse, return_entropy, return_rank, return_argmax: also these; the result is then a TokenLoss.
     Returns: the loss in float32 (float64 for float64), nats, shaped as targets or a scalar; a BucketLoss with "buckets" (float64 sums in
         the order of the tokens, so twice the same bits). Gradients to hidden, weight, bias and appended, once.
@@ -90,7 +90,12 @@ def linear_cross_entropy(
         no word or a bucket from num_buckets on; elsewhere these turn the loss or the sums to NaN. NotImplementedError for a second or
         forward-mode derivative and under torch.func.
     """
-    _check_kinds(hidden=hidden, weight=weight, targets=targets, bias=bias, appended=appended, buckets=buckets)
+    tensors = {"hidden": hidden, "weight": weight, "targets": targets, "bias": bias, "appended": appended, "buckets": buckets}
+    check_tensors("linear_cross_entropy", ("bias", "appended", "buckets"), **tensors)
+    refuse_transforms("linear_cross_entropy", "F.cross_entropy of F.linear", **tensors)
+    check_flags(
+        "linear_cross_entropy", return_lse=return_lse, return_entropy=return_entropy, return_rank=return_rank, return_argmax=return_argmax
+    )
     hidden, weight, bias, appended = _autocast(hidden, weight, bias, appended)
     vocab_size = weight.shape[0] if vocab_size is None and weight.dim() else vocab_size
     _check_tensors(hidden, weight, targets, bias, appended, vocab_size)
@@ -162,20 +167,12 @@ def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tenso
 
 
 def _autocast(hidden: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    """As F.linear does it under torch.autocast: bfloat16 hidden states and float32 weights are the rule there."""
+    """As F.linear does it under torch.autocast: bfloat16 hidden states and float32 weights are the rule there. Only floats are cast."""
     kind = hidden.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind) or hidden.dtype == torch.float64:
         return hidden, *others
-    return tuple(tensor if tensor is None else tensor.to(torch.get_autocast_dtype(kind)) for tensor in (hidden, *others))
-
-
-def _check_kinds(**tensors: Tensor | None) -> None:
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) and (tensor is not None or name in ("hidden", "weight", "targets")):
-            raise TypeError(f"linear_cross_entropy: {name} is a {type(tensor).__name__}; it must be a tensor.")
-        if tensor is not None and tensor.layout != torch.strided:
-            raise TypeError(f"linear_cross_entropy: {name} has layout {tensor.layout}; it must be dense, as of to_dense().")
-    refuse_transforms("linear_cross_entropy", "F.cross_entropy of F.linear", **tensors)
+    dtype, cast = torch.get_autocast_dtype(kind), FLOATS - {torch.float64}
+    return tuple(tensor if tensor is None or tensor.dtype not in cast else tensor.to(dtype) for tensor in (hidden, *others))
 
 
 def _check_tensors(hidden, weight, targets, bias, appended, vocab_size) -> None:
@@ -238,8 +235,8 @@ def _check_options(softcap, logit_scale, label_smoothing, z_loss, ignore_index, 
         )
     if buckets is None:
         return
-    if num_buckets < 1:
-        raise ValueError(f"linear_cross_entropy: num_buckets is {num_buckets}; it must be at least 1.")
+    if not 1 <= num_buckets <= 2**31:
+        raise ValueError(f"linear_cross_entropy: num_buckets is {num_buckets}; it must be from 1 to 2**31, each takes memory.")
     if buckets.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
         raise TypeError(f"linear_cross_entropy: buckets are {buckets.dtype}; they must be integers.")
     if buckets.shape != targets.shape or buckets.device != targets.device:

@@ -9,11 +9,21 @@ select first, which is another function). CPU: csrc/junction.h, CUDA: kernels/no
 # B batch, T tokens, D hidden, K kept dimensions
 
 import torch
-from torch import Tensor
+from torch import Tensor, strided
 
 from pydisp.ops.cuda import on_cuda
 from pydisp.ops.features import Features, forms
-from pydisp.ops.library import FLOATS, call, check_number, check_tensors, define, is_left_to_compiler, no_second_derivative, wide
+from pydisp.ops.library import (
+    FLOATS,
+    call,
+    check_flags,
+    check_number,
+    check_tensors,
+    define,
+    is_left_to_compiler,
+    no_second_derivative,
+    wide,
+)
 
 
 def norm_select(
@@ -40,17 +50,20 @@ def norm_select(
     Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to x, weight and bias, once.
     """
     index, inverse, mask = forms("norm_select", "index", index, "x", x)
-    check_norm("norm_select", "x", x, weight, bias, eps, weight_offset)
+    check_norm("norm_select", "x", x, weight, bias, eps, weight_offset, center)
     if is_left_to_compiler(x, inverse):
         return _plain(x, weight, bias, index, inverse, mask, eps, weight_offset, center)
     return call(_op, (x, weight, bias), x, weight, bias, index, inverse, mask, eps, weight_offset, center)
 
 
-def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, weight_offset: float) -> None:
-    """Refuse an x that is no float tensor, vectors that are not its last dimension's, and settings that are no numbers."""
-    if type(eps) is not float or type(weight_offset) is not float:
+def check_norm(
+    op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, weight_offset: float, center: bool
+) -> None:
+    """Refuse an x that is no float tensor, vectors that are not its last dimension's, and settings that are no numbers or no flag."""
+    if type(eps) is not float or type(weight_offset) is not float or type(center) is not bool:
         check_number(op, "eps", eps)
         check_number(op, "weight_offset", weight_offset)
+        check_flags(op, center=center)
     dtype, shape, device = x.dtype, x.shape[-1:], x.device
     if dtype not in FLOATS:
         raise TypeError(f"{op}: {name} is {dtype}, it must be float16, bfloat16, float32 or float64.")
@@ -59,7 +72,8 @@ def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tenso
             continue
         try:
             is_right = vector.shape == shape and vector.device == device and (vector.dtype is dtype or vector.dtype in FLOATS)
-        except AttributeError:
+            is_right = is_right and vector.layout is strided
+        except (AttributeError, RuntimeError):  # a nested tensor has no shape
             check_tensors(op, **{what: vector})
             raise
         if not is_right:
@@ -67,6 +81,7 @@ def check_norm(op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tenso
 
 
 def _refuse_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor) -> None:
+    check_tensors(op, **{what: vector})
     if vector.dtype not in FLOATS:
         raise TypeError(f"{op}: {what} is {vector.dtype}, it must be float16, bfloat16, float32 or float64.")
     if vector.device != x.device:

@@ -20,7 +20,7 @@ def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
 
     Args:
         logits: any shape, floating; the bias that keeps everything at first (c = 3) is already in them.
-        draws: 0 or 1, logits' shape; drawn with probability sigmoid(logits); gets no gradient.
+        draws: 0 or 1 in any real dtype, logits' shape; drawn with probability sigmoid(logits); gets no gradient.
         temperature: of the relaxation, > 0; the paper's value is 1.
     Returns: draws in logits' dtype.
     Raises: TypeError and ValueError for other kinds, dtypes, shapes and devices, for draws that are neither 0 nor 1 (on a GPU only under
@@ -31,6 +31,8 @@ def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
     check_number("reinmax", "temperature", temperature)
     if logits.dtype not in FLOATS:
         raise TypeError(f"reinmax: logits are {logits.dtype}, they must be float16, bfloat16, float32 or float64.")
+    if draws.dtype.is_complex or draws.is_quantized:
+        raise TypeError(f"reinmax: draws are {draws.dtype}, they must be real numbers, as of torch.bernoulli.")
     if draws.shape != logits.shape:
         raise ValueError(f"reinmax: draws have shape {tuple(draws.shape)}, logits {tuple(logits.shape)}; draw one gate for each logit.")
     if draws.device != logits.device:

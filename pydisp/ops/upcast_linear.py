@@ -43,7 +43,7 @@ def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    check_tensors("upcast_linear", x=x, weight=weight, **({} if bias is None else {"bias": bias}))
+    check_tensors("upcast_linear", ("bias",), x=x, weight=weight, bias=bias)
     if x.dtype not in FLOATS:
         raise TypeError(f"upcast_linear: x has dtype {x.dtype}; needed is bfloat16, float16, float32 or float64.")
     for name, tensor in (("weight", weight), ("bias", bias)):

@@ -38,6 +38,8 @@ def test_wrong_values_are_refused(index, message):
     [
         ([0, 1], 4, TypeError, "index is of type list"),
         (torch.zeros(0, dtype=torch.int32), -1, ValueError, "size is -1"),
+        (torch.zeros(0, dtype=torch.int32), 2**62, ValueError, "size is 4611686018427387904, .* from 0 to 2\\*\\*31"),
+        (torch.tensor(0, dtype=torch.int32), 4, ValueError, r"index has dtype torch.int32 and shape \(\), it must be a vector"),
         (torch.zeros(1, dtype=torch.int32), 40.5, TypeError, "size is 40.5"),
         (torch.zeros(1, dtype=torch.int32), None, TypeError, "size is None"),
         (torch.zeros(1, dtype=torch.int32), True, TypeError, "size is True"),
@@ -94,6 +96,13 @@ def test_an_index_on_another_device_is_refused(draw, draw_index):
 def test_features_made_by_hand_are_refused_by_the_name_of_their_part(change, error, message, draw, draw_index):
     with pytest.raises(error, match=f"index_select: {message}"):
         ops.index_select(draw(2, 8), change(ops.features(draw_index(3, 8), 8)))
+
+
+@pytest.mark.parametrize("op", [ops.index_add, ops.index_add_])
+def test_features_without_a_dimension_are_refused(op, draw, draw_index):
+    kept = ops.features(draw_index(3, 8), 8)
+    with pytest.raises(ValueError, match=rf"{op.__name__}: index\.index has dtype torch.int32 and shape \(\), it must be a vector"):
+        op(draw(2, 8), draw(2, 3), kept._replace(index=kept.index[0]))
 
 
 @pytest.mark.skipif(not ops.native.is_loaded(), reason="csrc/ was not built here")

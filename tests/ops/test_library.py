@@ -14,6 +14,7 @@ from pydisp.ops import cuda, library
 from pydisp.ops.library import FUSED_ROWS
 
 INDEX = torch.tensor([0, 3, 4], dtype=torch.int32)
+NUMBERS = ("size", "eps", "num_buckets", "num_groups", "reduction")  # what the ops take besides tensors
 
 
 def in_place(op):
@@ -116,6 +117,60 @@ def test_the_forms_in_place_refuse_torch_func_grad_and_follow_vmap(name, draw):
         torch.func.grad(lambda *tensors: op(*tensors)[1].sum())(*(draw(*shape) for shape in shapes))
     leaves = [draw(4, *shape) for shape in shapes]
     torch.testing.assert_close(torch.vmap(op)(*leaves), torch.vmap(by_torch)(*leaves))
+
+
+def arguments():
+    """For every op of the package, all the tensors that it takes."""
+    x, update, vector, q, mask = torch.ones(2, 5), torch.ones(2, 3), torch.ones(5), torch.ones(1, 2, 4, 8), torch.ones(1, 4).bool()
+    norm, added, attention = dict(weight=vector, bias=vector, eps=0.1), dict(residual=x, update=update), dict(q=q, k=q)
+    targets, masks = torch.tensor([0, 1]), dict(key_mask=mask, query_mask=mask)
+    return {
+        "features": dict(index=INDEX, size=5),
+        "index_select": dict(x=x, index=INDEX),
+        "index_add": dict(added, index=INDEX),
+        "index_add_": dict(added, index=INDEX),
+        "norm_select": dict(x=x, index=INDEX, **norm),
+        "add_norm_select": dict(added, add_index=INDEX, select_index=INDEX, **norm),
+        "add_norm_select_": dict(added, add_index=INDEX, select_index=INDEX, **norm),
+        "upcast_linear": dict(x=x, weight=torch.ones(3, 5), bias=torch.ones(3)),
+        "linear_cross_entropy": dict(
+            dict(hidden=x, weight=torch.ones(3, 5), targets=targets, bias=torch.ones(5), appended=torch.ones(2, 5)),
+            **dict(reduction="buckets", buckets=targets, num_buckets=2),
+        ),
+        "attention_mass": dict(attention, groups=mask.long(), num_groups=1, sinks=torch.ones(2), **masks),
+        "attention_key_mass": dict(attention, lse=torch.ones(1, 2, 4), **masks),
+        "reinmax": dict(logits=vector, draws=vector),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        (lambda tensor: tensor.numpy(), "is of type ndarray, it must be a tensor"),
+        (torch.Tensor.to_sparse, "has layout torch.sparse_coo, it must be dense"),
+        (lambda tensor: torch.nested.nested_tensor([tensor]), "is a nested tensor, it must be dense; pad it"),
+        (lambda tensor: torch.nested.nested_tensor([tensor, tensor], layout=torch.jagged), "is a nested tensor, it must be dense; pad it"),
+    ],
+    ids=["numpy", "sparse", "nested", "jagged"],
+)
+@pytest.mark.parametrize(("op", "name"), [(op, name) for op, given in arguments().items() for name in given if name not in NUMBERS])
+def test_what_is_no_dense_tensor_is_refused_by_name(op, name, kind, found):
+    given = arguments()[op]
+    getattr(ops, op)(**given)
+    with pytest.raises(TypeError, match=f"^{op}: {name} {found}"):
+        getattr(ops, op)(**given | {name: kind(arguments()[op][name])})
+
+
+FLAGS = [(op, "center") for op in ("norm_select", "add_norm_select", "add_norm_select_")]
+FLAGS += [("linear_cross_entropy", f"return_{what}") for what in ("lse", "entropy", "rank", "argmax")]
+FLAGS += [("attention_mass", "causal"), ("attention_mass", "per_query"), ("attention_key_mass", "causal")]
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "no"])
+@pytest.mark.parametrize(("op", "name"), FLAGS)
+def test_a_flag_is_true_or_false(op, name, value):
+    with pytest.raises(TypeError, match=f"^{op}: {name} is {value!r}, it must be True or False"):
+        getattr(ops, op)(**arguments()[op], **{name: value})
 
 
 READERS = {

@@ -255,6 +255,12 @@ def test_settings_that_are_no_numbers_are_refused(settings, draw, draw_index):
             call()
 
 
+@pytest.mark.parametrize("name", ["eps", "weight_offset"])
+def test_a_whole_number_that_no_float_holds_is_refused(name, draw, draw_index):
+    with pytest.raises(ValueError, match=f"norm_select: {name} is a whole number beyond the largest float"):
+        ops.norm_select(draw(2, 4), None, None, draw_index(2, 4), **{"eps": 1e-6, name: -(10**5000)})
+
+
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [

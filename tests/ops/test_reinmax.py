@@ -90,6 +90,7 @@ def test_wrong_shape_and_temperature_are_refused(draw):
         ({"logits": [1.0]}, TypeError, "logits is of type list"),
         ({"logits": torch.ones(3, dtype=torch.int64)}, TypeError, "logits are torch.int64"),
         ({"draws": torch.ones(3, device="meta")}, ValueError, "draws are on meta, logits on cpu"),
+        ({"draws": torch.ones(3, dtype=torch.complex64)}, TypeError, "draws are torch.complex64"),
         ({"draws": torch.tensor([0.0, 0.5, 1.0])}, ValueError, "something else than 0 and 1"),
         ({"temperature": "1"}, TypeError, "temperature is '1'"),
     ],
