@@ -1,7 +1,7 @@
 """The command line: a command a journey; each parses, calls one function and prints. Heavy imports stand inside the commands.
 
 Standard output carries results only (with --json one object and nothing else); progress and errors go to standard error. What a
-user can cause is told in one sentence with exit status 1, wrong options with 2, Ctrl-C with 130.
+user can cause is told in one sentence with exit status 1, wrong options with 2, Ctrl-C and SIGTERM with 130.
 """
 
 import json
@@ -14,7 +14,6 @@ import typer
 app = typer.Typer(
     name="pydisp",
     help="Make a Hugging Face language model smaller along independent dimensions, and see what that did to it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -23,14 +22,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a hub name, or 'demo' (a small model that is part of the package).")
 ]
-TextSources = Annotated[
-    list[str] | None,
-    typer.Option(help="File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repeatable. [default: the documentation of this Python]"),
-]
-Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0. [default: an accelerator if there is one]")]
-Dtype = Annotated[str | None, typer.Option(help="Dtype to compute in. [default: float32 on a CPU, the checkpoint's elsewhere]")]
+TEXT_SOURCES = "File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repeatable."
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="an accelerator if there is one")]
+Dtype = Annotated[str | None, typer.Option(help="Dtype to compute in.", show_default="float32 on a CPU, the checkpoint's elsewhere")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+
+
+def _absolute(folder: Path | None) -> Path | None:
+    """So that the loaders do not take a folder of the name demo for the packaged model."""
+    return folder and folder.absolute()
+
+
+PrunedFolder = typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.", callback=_absolute)
 
 
 def _say(line: str) -> None:
@@ -82,16 +86,24 @@ def prune(
     model: ModelName,
     out: Annotated[Path, typer.Option(help="Folder to make; it appears whole or not at all.")],
     keep_ratio: Annotated[float | None, typer.Option(help="Share of the parameters to keep, such as 0.5.")] = None,
-    ratio_of: Annotated[str | None, typer.Option(help="'total' (all parameters) or 'block' (decoder layers). [default: total]")] = None,
-    text: TextSources = None,
-    method: Annotated[str | None, typer.Option(help="disp, magnitude, wanda, random, constrained or layerdrop. [default: disp]")] = None,
+    ratio_of: Annotated[
+        str | None, typer.Option(help="'total' (all parameters) or 'block' (decoder layers).", show_default="total")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES, show_default="the documentation of this Python")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="disp, magnitude, wanda, random, constrained or layerdrop.", show_default="disp")
+    ] = None,
     plan: Annotated[str | None, typer.Option(help="Use this plan.safetensors instead of making one.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the search. [default: 600 below 50 M parameters, else 10000]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows of text a forward. [default: 4, or 1]")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Forwards a step. [default: 1]")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens a window. [default: 256, or 2048]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes everything random. [default: 0]")] = None,
-    round_to: Annotated[int | None, typer.Option(help="Widths are multiples of it. [default: 8, or 64]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the search.", show_default="600 below 50 M parameters, else 10000")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows of text a forward.", show_default="4 below 50 M parameters, else 1")
+    ] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Forwards a step.", show_default="1")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything random.", show_default="0")] = None,
+    round_to: Annotated[
+        int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 64")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -108,7 +120,7 @@ def prune(
         "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    if plan and (clash := given.keys() - {"context_tokens", "batch_size"}):
+    if plan and (clash := given.keys() - {"context_tokens"}):
         raise ValueError(f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: a plan says what is kept; leave one out.")
     if plan and config:
         raise ValueError("--plan and --config exclude each other: a plan says what is kept; leave one out.")
@@ -125,7 +137,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, batch_size=batch_size, measures_speed=speed,
+        context_tokens=context, measures_speed=speed,
     )  # fmt: skip
     result = prune_to_folder(request, say=_say)
     if as_json:
@@ -135,7 +147,7 @@ def prune(
     from rich.table import Table
 
     table = Table(title=f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept")
-    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "times"):
+    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense"):
         table.add_column(column, justify="left" if "perplexity" in column else "right")
     for name, key in (("held-out text", "perplexity"), ("other text", "perplexity_other"), ("calibration text", "perplexity_calibration")):
         dense, pruned = result[key]["dense"], result[key]["pruned"]
@@ -180,11 +192,11 @@ def _read_config(path: Path) -> dict:
 @app.command("eval")
 def evaluate(
     model: ModelName,
-    text: TextSources = None,
+    text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES)] = None,
     tasks: Annotated[str | None, typer.Option(help="Comma-separated tasks for lm-eval, instead of --text.")] = None,
     include_path: Annotated[Path | None, typer.Option(help="Folder of task files of your own for lm-eval.")] = None,
     limit: Annotated[int | None, typer.Option(help="Examples a task, for lm-eval.")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens a window. [default: 256 below 50 M parameters, else 2048]")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows, or requests of lm-eval, a forward.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -247,7 +259,7 @@ def _task_table(results: dict) -> str:
 
 
 @app.command()
-def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")], as_json: Json = False) -> None:
+def info(folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
     """Widths a layer, kept shares and whether the indices of a pruned folder are valid; exit status 1 if they are not."""
     from pydisp.pruning.folder import describe
 
@@ -272,8 +284,8 @@ def info(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all. [default: DIR-dense]")] = None,
+    folder: Annotated[Path, PrunedFolder],
+    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all.", show_default="DIR-dense")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Write the stock model with zeros in the place of what was removed.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
@@ -290,14 +302,16 @@ def export(
 
 @app.command()
 def speed(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.")] = None,
-    against: Annotated[str | None, typer.Option(help="Model to compare with. [default: the stock shapes of the pruned one]")] = None,
+    folder: Annotated[Path | None, PrunedFolder] = None,
+    against: Annotated[str | None, typer.Option(help="Model to compare with.", show_default="the stock shapes of the pruned one")] = None,
     shape: Annotated[str | None, typer.Option(help="Instead of DIR: random weights of llama-3.2-1b, llama-2-7b or qwen2.5-0.5b.")] = None,
-    keep_ratio: Annotated[float | None, typer.Option(help="With --shape: share of the block parameters to keep. [default: 0.5]")] = None,
+    keep_ratio: Annotated[
+        float | None, typer.Option(help="With --shape: share of the block parameters to keep.", show_default="0.5")
+    ] = None,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 256,
     decode_tokens: Annotated[int, typer.Option(help="Tokens decoded one by one after it.")] = 16,
     rounds: Annotated[int, typer.Option(help="Measurements of each model, in turns.")] = 7,
-    threads: Annotated[int | None, typer.Option(help="Threads on a CPU. [default: torch's]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads on a CPU.", show_default="torch's")] = None,
     memory: Annotated[bool, typer.Option(help="Also measure peak memory, each model in a process of its own.")] = True,
     device: Device = None,
     dtype: Dtype = None,
@@ -349,11 +363,13 @@ def speed(
 
 def _speed_words(found: dict, name: str) -> str:
     """One sentence on the pruned model's times against one of the others'."""
+    from pydisp.report.words import counted
+
     times = found["times"][name]
-    rounds = f"{found['rounds']} rounds on {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}"
+    rounds = f"{counted(found['rounds'], 'round')} on {found['device']} in {found['dtype']}, {counted(found['threads'], 'thread')}"
     return (
-        f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (products: {times['products_per_prompt']:.3f}), "
-        f"{times['decode']:.3f} for a decoded token (bytes: {times['bytes_per_token']:.3f}); medians of the ratios within a turn, {rounds}"
+        f"pruned / {name}: {times['prefill']:.3f} of the time for {found['prompt_tokens']} tokens of prompt (with {times['products_per_prompt']:.3f} of the products), "
+        f"{times['decode']:.3f} for a decoded token (with {times['bytes_per_token']:.3f} of the bytes read); medians of the ratios within a turn, {rounds}"
     )
 
 
@@ -378,14 +394,17 @@ def main() -> None:
     import signal
     import threading
 
-    handler = None
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        handler = signal.signal(signal.SIGINT, _stop)
+        before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        app()
+        sys.exit(app(None if sys.argv[1:] else ["--help"], standalone_mode=False))
     except _Stopped:
         _say_error("stopped; nothing was written.")
         sys.exit(130)
+    except _WrongOptions as error:
+        _say_error(_usage_words(error))
+        sys.exit(2)
     except (ValueError, TypeError, ImportError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         _fail(error)
     except OSError as error:
@@ -407,12 +426,22 @@ def main() -> None:
             sys.exit(1)
         raise
     finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_WrongOptions = typer.BadParameter.__base__  # typer exports no name for it, and its versions keep it in different places
+
+
+def _usage_words(error: _WrongOptions) -> str:
+    """Typer's words for wrong options in one sentence, with what was typed where they leave it out (pydantic's do)."""
+    words, cause = error.format_message().rstrip(".?"), error.__cause__
+    typed = f", not {cause.errors()[0]['input']!r}" if hasattr(cause, "errors") else ""
+    return f"{words[0].lower()}{words[1:]}{typed}; add --help to see what there is."
 
 
 class _Stopped(BaseException):
-    """Ctrl-C; typer would turn a KeyboardInterrupt into a silent exit."""
+    """Ctrl-C or SIGTERM; typer would turn a KeyboardInterrupt into a silent exit."""
 
 
 def _stop(_number, _frame):

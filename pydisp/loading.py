@@ -73,14 +73,35 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
 
     Raises: LoadingError.
     """
-    from transformers import AutoConfig, PreTrainedConfig
+    from transformers import AutoConfig
 
     folder = Path(resolved_name(name))
     if folder.is_dir():  # before AutoConfig asks for leave to run the model's own code
-        model_type = PreTrainedConfig.get_config_dict(str(folder))[0].get("model_type")
-        if model_type in REFUSED:
-            raise LoadingError(REFUSED[model_type])
+        try:
+            values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+            raise LoadingError(f"the config.json of {name} is no JSON that names a model_type; give the folder of a transformers model.")
+        if values["model_type"] in REFUSED:
+            raise LoadingError(REFUSED[values["model_type"]])
     return _load(AutoConfig, "configuration", name, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def load_pruned_config(folder: str | os.PathLike):
+    """The config of a folder that `pydisp prune` wrote.
+
+    Raises: LoadingError for any other.
+    """
+    if not Path(folder).is_dir():
+        raise LoadingError(f"there is no folder {folder}; give a folder that `pydisp prune` wrote.")
+    config = load_config(str(folder))
+    described = getattr(config, "pydisp", None)
+    if not described:
+        raise LoadingError(f"{folder} holds a {config.model_type} model that is not pruned; give a folder that `pydisp prune` wrote.")
+    if not isinstance(described, dict) or not isinstance(described.get("dense_parameters"), dict):
+        raise LoadingError(f"the config.json of {folder} does not say how large the dense model was; copy the whole folder again.")
+    return config
 
 
 def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code: bool = False):

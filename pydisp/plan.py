@@ -96,11 +96,11 @@ class PruningPlan:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a safetensors file: int32 indices, and one metadata key with sorted JSON (several would be in random order)."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         path = Path(path)
         partial = path.with_name(f".{path.name}.partial")
-        save_file(self._tensors(), partial, metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)})
+        partial.write_bytes(save(self._tensors(), metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)}))
         partial.replace(path)
 
     @classmethod

@@ -26,8 +26,18 @@ import torch
 from torch import Tensor, nn
 
 from pydisp.cost import Cost, cost_of
-from pydisp.loading import choose_device, choose_dtype, displayed_name, free_bytes, load_config, load_model, stored_dtype
+from pydisp.loading import (
+    choose_device,
+    choose_dtype,
+    displayed_name,
+    free_bytes,
+    load_config,
+    load_model,
+    load_pruned_config,
+    stored_dtype,
+)
 from pydisp.modeling.plain import plain_model
+from pydisp.report.words import counted
 from pydisp.shapes import SHAPES, config_of, random_model, random_plan
 from pydisp.spec import ModelSpec, decoder_layers, family_of
 from pydisp.surgery import prune_model, stock_config, to_dense
@@ -71,7 +81,7 @@ class Source:
     def placed(self) -> tuple[torch.device, torch.dtype]:
         """Device and dtype, chosen as everywhere in pydisp; random weights are float32 on a CPU, bfloat16 elsewhere."""
         device = choose_device(self.device)
-        return device, choose_dtype(self.dtype, device, torch.bfloat16 if self.shape else stored_dtype(load_config(self.folder)))
+        return device, choose_dtype(self.dtype, device, torch.bfloat16 if self.shape else stored_dtype(load_pruned_config(self.folder)))
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,7 @@ def check_memory(source: Source) -> None:
         # prune_model copies what it does not slice
         values = dense + dense - block + round(block * source.keep_ratio)
     else:
-        config = load_config(source.folder)
-        stock_config(config)  # refuses what is not pruned
-        values = config.pydisp["dense_parameters"]["total"]
+        values = load_pruned_config(source.folder).pydisp["dense_parameters"]["total"]
         values += _parameters(load_config(source.against)) if source.against else values
     needed = values * dtype.itemsize + _SLACK_BYTES
     if free is not None and needed > free:
@@ -432,7 +440,7 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
     models = build(source)
     pruned = models[PRUNED]
     say(
-        f"{pruned.config.model_type} on {pruned.device} in {str(pruned.dtype).removeprefix('torch.')}, {torch.get_num_threads()} thread(s): "
+        f"{pruned.config.model_type} on {pruned.device} in {str(pruned.dtype).removeprefix('torch.')}, {counted(torch.get_num_threads(), 'thread')}: "
         f"prompts of {workload.prompt_tokens} tokens, then {workload.decode_tokens} one by one"
     )
     times = time_models(models, workload, say=say)

@@ -120,6 +120,7 @@ def test_the_folder_is_whole_and_names_no_path(pruned, model):
     wanted = "config.json model.safetensors modeling_pydisp.py plan.safetensors tokenizer.json README.md report.json report.md report.html pydisp.yaml speed.json"
     assert names >= set(wanted.split())
     assert not out.with_name("pruned.partial").exists()
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1
     for path in out.iterdir():
         assert str(out.parent).encode() not in path.read_bytes(), path.name
         assert str(model.parent).encode() not in path.read_bytes(), path.name
@@ -235,6 +236,11 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
     openelm = tmp_path / "openelm"
     openelm.mkdir()
     (openelm / "config.json").write_text(json.dumps({"model_type": "openelm", "auto_map": {"AutoConfig": "configuration_openelm.C"}}))
+    nothing = []
+    for content in ("{}", "[1]", "{", '{"model_type": null}'):
+        nothing.append(tmp_path / f"nothing-{len(nothing)}")
+        nothing[-1].mkdir()
+        (nothing[-1] / "config.json").write_text(content)
     before = sorted(p.name for p in tmp_path.iterdir())
     out = tmp_path / "out"
     common = ["--text", text, "--out", out, *FAST]
@@ -256,6 +262,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
         (["prune", model, "--keep-ratio", "0.5", *common, "--steps", "0"], "steps is 0"),
         (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no plan at"),
         (["prune", model, "--plan", "x", "--keep-ratio", "0.5", "--out", out], "--plan and --keep-ratio exclude each other"),
+        (["prune", model, "--plan", "x", "--batch-size", "2", "--out", out], "--plan and --batch-size exclude each other"),
         (["prune", model, "--plan", "x", "--config", "y", "--out", out], "--plan and --config exclude each other"),
         (["prune", model, "--keep-ratio", "0.5", "--method", "plan", *common], "give it with --plan FILE"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--round-to", "64"], "choose a smaller --round-to"),
@@ -270,6 +277,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(run, prune
         (["info", tmp_path / "none"], "there is no folder"),
         (["export", model, "--dense", "--out", out], "is not pruned"),
         (["export", model, "--out", out], "add --dense"),
+        *((["info", folder], f"the config.json of {folder} is no JSON that names a model_type") for folder in nothing),
     ]
     for args, message in cases:
         status, printed, err = run(*args, "--json")
@@ -312,9 +320,16 @@ def test_a_failure_while_replacing_keeps_the_old_folder(pruned, prune, tmp_path,
     assert prune(out, "--method", "magnitude", "--overwrite")[0] == 0 and digests(out) != before
 
 
-def test_ctrl_c_outside_a_search_writes_nothing(prune, tmp_path, monkeypatch):
-    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: os.kill(os.getpid(), signal.SIGINT))
-    status, _, err = prune(tmp_path / "out", "--method", "wanda")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("method", "times"), [("wanda", 1), ("disp", 2)])
+def test_a_stop_without_a_state_writes_nothing(prune, tmp_path, monkeypatch, number, method, times):
+    """Of a baseline at once; of a search, which would first finish its step, at the second signal."""
+    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: [os.kill(os.getpid(), number) for _ in range(times)])
+    before = signal.signal(number, lambda *_: pytest.fail("nobody caught the signal"))
+    try:
+        status, _, err = prune(tmp_path / "out", "--method", method)
+    finally:
+        signal.signal(number, before)
     assert status == 130 and "stopped; nothing was written" in one_sentence(err) and not list(tmp_path.iterdir())
 
 
@@ -382,8 +397,10 @@ def test_a_damaged_model_is_refused(run, text, tmp_path):
 def test_a_plan_can_be_applied_and_is_refused_for_another_model(pruned, run, model, text, tmp_path):
     plan = pruned[0] / "plan.safetensors"
     args = ["--plan", plan, "--text", text, "--context", "32"]
-    status, out, _ = run("prune", model, *args, "--out", tmp_path / "out", "--json")
+    status, out, err = run("prune", model, *args, "--out", tmp_path / "out", "--json")
     result = json.loads(out)
+    assert "settings: method plan, context_tokens 32\n" in err
+    assert json.loads((tmp_path / "out/report.json").read_text())["facts"]["settings"] == {"method": "plan", "context_tokens": 32}
     assert status == 0 and result["method"] == "plan" and result["steps"] == 0 and result["context_tokens"] == 32
     assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
     status, _, err = run("prune", write_model(tmp_path / "other", seed=1), *args, "--out", tmp_path / "no")
@@ -392,10 +409,11 @@ def test_a_plan_can_be_applied_and_is_refused_for_another_model(pruned, run, mod
 
 @pytest.mark.parametrize("method", ["magnitude", "wanda", "random", "layerdrop", "constrained"])
 def test_every_method_makes_a_folder(prune, tmp_path, method):
-    status, out, _ = prune(tmp_path / "out", "--method", method, "--json")
-    result = json.loads(out)
+    status, out, err = prune(tmp_path / "out", "--method", method, "--json")
+    result, searches = json.loads(out), method == "constrained"
+    assert f"method {method}" in err and (", steps 6" in err) == ("--steps 6" in (tmp_path / "out/README.md").read_text()) == searches
     assert status == 0 and result["method"] == method and 0.55 < result["kept"]["block"] <= 0.6
-    assert result["steps"] == (6 if method == "constrained" else 0)
+    assert result["steps"] == 6 * searches
 
 
 def test_config_file(prune, run, model, text, pruned, tmp_path):
@@ -433,10 +451,17 @@ def test_info(pruned, run):
     assert status == 0 and "kept: " in printed
 
 
+def test_a_folder_of_the_name_demo_is_the_folder(pruned, run, tmp_path, monkeypatch):
+    shutil.copytree(pruned[0], tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    status, printed, err = run("info", "demo", "--json")
+    assert status == 0 and json.loads(printed)["plan_digest"] == pruned[1]["plan_digest"], err
+
+
 def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     out = tmp_path / "dense"
     status, printed, _ = run("export", pruned[0], "--dense", "--out", out, "--json")
-    assert status == 0 and json.loads(printed)["model_type"] == "llama"
+    assert status == 0 and json.loads(printed)["model_type"] == "llama" and len({path.stat().st_mode for path in out.iterdir()}) == 1
     figures = [json.loads(run("eval", f, "--text", text, "--context", "32", "--json")[1])["nats_per_token"] for f in (out, pruned[0])]
     assert figures[0] == pytest.approx(figures[1], abs=1e-5)
     assert run("export", pruned[0], "--dense", "--out", out)[0] == 1
@@ -501,7 +526,33 @@ def test_env_says_in_what_the_loss_multiplies(run, monkeypatch, generator):
     assert torch.equal(losses["auto"], losses[said])
 
 
-def test_wrong_options_have_status_2(run):
-    assert run("prune")[0] == 2
-    assert run("prune", "demo", "--no-such-option")[0] == 2
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (["prune"], "'MODEL'"),
+        (["prune", "demo"], "'--out'"),
+        (["prune", "demo", "--no-such-option"], "--no-such-option"),
+        (["prune", "demo", "--out"], "'--out' requires an argument"),
+        (["prune", "demo", "--keep-ratio", "abc"], "'--keep-ratio': .*'abc'"),
+        (["prune", "demo", "--steps", "1.5"], "'--steps': .*'1.5'"),
+        (["speed", "--rounds", "many"], "'--rounds': .*'many'"),
+        (["delete"], "'delete'"),
+        (["--quiet"], "missing command"),
+    ],
+)
+def test_wrong_options_are_told_in_one_sentence_with_status_2(run, args, found):
+    status, out, err = run(*args)
+    assert (status, out, err.count("\n")) == (2, "", 1) and re.search(f"{found}.*; add --help to see what there is", one_sentence(err)), err
+
+
+@pytest.mark.parametrize(
+    ("command", "default"), [("speed", "0.5"), ("prune", "600 below 50 M"), ("eval", "256 below"), ("export", "DIR-dense")]
+)
+def test_help_shows_defaults_that_depend(run, monkeypatch, command, default):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert f"[default: ({default}" in run(command, "--help")[1]
+
+
+def test_help_and_version(run):
+    assert run() == run("--help") and "Usage: pydisp" in run()[1]
     assert run("--version") == (0, "pydisp 0.1.0\n", "")

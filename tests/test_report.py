@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pydisp.report import Measured, Metric, Picture, Report, Table
+from pydisp.report.words import counted
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 2 2"><defs><path id="a" d="M0 0"/></defs>'
@@ -99,6 +100,11 @@ def test_html_stands_alone_and_escapes(report):
     ElementTree.fromstring(
         html.replace("<!doctype html>", "").replace('<meta charset="utf-8">', "").replace('initial-scale=1">', 'initial-scale=1"/>')
     )
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 threads"), (1, "1 thread"), (1024, "1,024 threads")])
+def test_counted(count, words):
+    assert counted(count, "thread") == words
 
 
 def test_ids_of_two_pictures_do_not_meet(report):

@@ -320,7 +320,7 @@ def test_the_report_of_prune_counts(folder):
     out, result, *_ = folder
     report = json.loads((out / "report.json").read_text())
     assert report["facts"]["result"]["cost"] == result["cost"] and "speed" not in report["facts"]["result"]
-    work = next(t for t in report["tables"] if t["title"].startswith("Work, counted"))
+    work = next(t for t in report["tables"] if t["title"].startswith("Computing work"))
     dense, pruned = result["cost"]["dense"], result["cost"]["pruned"]
     assert work["rows"][0][1:] == pytest.approx([dense["bytes_per_token"] / 2**20, pruned["bytes_per_token"] / 2**20, pruned["bytes_per_token"] / dense["bytes_per_token"]])  # fmt: skip
     assert work["rows"][1][3] == pytest.approx(result["speed"]["times"][UNPRUNED]["products_per_prompt"], rel=0.02)
@@ -371,8 +371,8 @@ def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeyp
         (["speed"], "give a folder"),
         (["speed", pruned, "--shape", "tiny"], "one of them"),
         (["speed", "--shape", "llama-9"], "unknown shape 'llama-9'; known: llama-3.2-1b"),
-        (["speed", dense, *QUICK], "not a pruned model"),
-        (["speed", tmp_path / "none", *QUICK], "there is no model folder"),
+        (["speed", dense, *QUICK], "that is not pruned; give a folder that `pydisp prune` wrote"),
+        (["speed", tmp_path / "none", *QUICK], f"there is no folder {tmp_path / 'none'}; give a folder that `pydisp prune` wrote"),
         (["speed", pruned, "--against", tmp_path / "none", *QUICK, "--no-memory"], "there is no model folder"),
         (["speed", "--shape", "tiny", "--against", dense], "--shape and --against exclude each other"),
         (["speed", "--shape", "tiny", "--keep-ratio", "1"], "between 0 and 1"),

@@ -7,22 +7,14 @@ from pathlib import Path
 
 import torch
 
-from pydisp.loading import LoadingError, choose_dtype, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
 from pydisp.modeling import check_widths
 from pydisp.modeling.layers import INDEX_NAMES
 from pydisp.plan import SETS
+from pydisp.pruning.workspace import save_model
 from pydisp.surgery import to_dense
 
 EXPORT_FILE = "pydisp_export.json"
-
-
-def _pruned_config(folder: Path):
-    if not folder.is_dir():
-        raise LoadingError(f"there is no folder {folder}; give a folder that `pydisp prune` wrote.")
-    config = load_config(str(folder))
-    if not getattr(config, "pydisp", None):
-        raise ValueError(f"{folder} holds a {config.model_type} model that is not pruned; give a folder that `pydisp prune` wrote.")
-    return config
 
 
 def describe(folder: str | os.PathLike) -> dict:
@@ -31,10 +23,8 @@ def describe(folder: str | os.PathLike) -> dict:
     Raises: ValueError (LoadingError among them) for another folder, or for indices that are missing or wrong.
     """
     folder = Path(folder)
-    config = _pruned_config(folder)
+    config = load_pruned_config(folder)
     check_widths(config)
-    if not isinstance(config.pydisp.get("dense_parameters"), dict):
-        raise ValueError(f"the config.json of {folder} does not say how large the dense model was; copy the whole folder again.")
     model = load_model(str(folder), device=torch.device("cpu"), dtype=stored_dtype(config))
     dense = config.pydisp["dense_parameters"]
     total = sum(p.numel() for p in model.parameters())
@@ -66,15 +56,14 @@ def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite
         raise FileExistsError(f"{out} exists; choose another --out, or replace an earlier export with --overwrite.")
     if out.exists() and not (out / EXPORT_FILE).is_file():
         raise FileExistsError(f"{out} exists and is not an earlier export, so --overwrite leaves it alone; choose another --out.")
-    config = _pruned_config(folder)
+    config = load_pruned_config(folder)
     cpu = torch.device("cpu")
     dense = to_dense(load_model(str(folder), device=cpu, dtype=choose_dtype(None, torch.device("meta"), stored_dtype(config))))
     tokenizer = load_tokenizer(str(folder))
     partial, old = (out.with_name(f"{out.name}.{state}") for state in ("exporting", "replaced"))
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        dense.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        save_model(dense, tokenizer, partial)
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"]}
         (partial / EXPORT_FILE).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
         if out.exists():

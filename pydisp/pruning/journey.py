@@ -31,8 +31,9 @@ from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome,
 from pydisp.pruning.planning import Planned, estimate_search, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
-from pydisp.pruning.workspace import PLAN_FILE, Workspace
+from pydisp.pruning.workspace import PLAN_FILE, Workspace, save_model
 from pydisp.report import Report
+from pydisp.report.words import counted
 from pydisp.spec import ModelSpec, family_of
 from pydisp.speed import Source, Workload, quick
 from pydisp.surgery import prune_model
@@ -175,7 +176,7 @@ def _facts(corpora: Corpora, model: nn.Module) -> dict:
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """What `prune_to_folder` is asked for; `settings` is None where a plan file is given, which the last two then go with."""
+    """What `prune_to_folder` is asked for; `settings` is None where a plan file is given, with which goes `context_tokens`."""
 
     model: str
     out: str | os.PathLike
@@ -189,7 +190,6 @@ class FolderRequest:
     resume: bool = False
     overwrite: bool = False
     context_tokens: int | None = None
-    batch_size: int | None = None
     measures_speed: bool = True
 
     def command(self, settings: PruneSettings, *, is_usual: bool) -> str:
@@ -203,11 +203,11 @@ class FolderRequest:
             parts += ["--plan", Path(self.plan_file).name]
         else:
             parts += ["--keep-ratio", str(settings.keep_ratio), "--ratio-of", settings.ratio_of, "--method", settings.method]
-            for option, value in (("--steps", settings.steps), ("--seed", settings.seed), ("--round-to", settings.round_to)):
-                parts += [option, str(value)]
+            for name in ("steps", "batch_size", "seed", "round_to"):
+                parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
             for option, value, default in (("--accumulate", settings.accumulate, 1),):
                 parts += [option, str(value)] if value != default else []
-        parts += ["--batch-size", str(settings.batch_size), "--context", str(settings.context_tokens)]
+        parts += ["--context", str(settings.context_tokens)]
         for source in self.text or ():
             parts += ["--text", _without_folder(source)]
         for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):
@@ -247,8 +247,7 @@ def prune_to_folder(
     spec = ModelSpec.from_model(model)
     if plan:
         spec.refuse_other(plan)
-        of_plan = dict(context_tokens=request.context_tokens, batch_size=request.batch_size)
-        settings = PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", **of_plan)
+        settings = PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", context_tokens=request.context_tokens)
     else:
         settings = request.settings
     settings = settings.resolved(spec, _positions(config))
@@ -282,7 +281,7 @@ def prune_to_folder(
         _write_words(outcome, speed, workspace.output)
     except BaseException as error:
         workspace.abandon()
-        if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C
+        if not isinstance(error, Exception) and workspace.has_state:  # Ctrl-C, SIGTERM
             raise Interrupted("stopped; repeat the command with --resume to go on from the last state of the search.") from None
         raise
     workspace.finish()
@@ -306,10 +305,10 @@ def _announce(request, settings, spec, model, windows, corpora, say) -> None:
     """Every default and an estimate, before anything long starts."""
     say(
         f"{displayed_name(request.model)}: {spec.family.model_type}, {spec.parameters_total:,} parameters, {spec.parameters_block:,} of them in "
-        f"{len(spec.costs)} layers; on {model.device} in {str(model.dtype).removeprefix('torch.')}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+        f"{len(spec.costs)} layers; on {model.device} in {str(model.dtype).removeprefix('torch.')}, {counted(torch.get_num_threads(), 'thread')}"
     )
     say(f"text: {corpora.calibration.name}, {len(windows):,} windows of {settings.context_tokens} tokens; held out: {corpora.heldout.name}")
-    say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.as_dict().items()))
+    say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.in_use().items()))
     if settings.method in SEARCHED:
         expected = estimate_search(model, spec, windows, settings)
         say(f"estimate: about {_duration(expected.seconds)} of search, about {expected.peak_mib:,.0f} MiB of memory")
@@ -354,23 +353,25 @@ def _bar_for(settings: PruneSettings) -> Callable[[Search], None]:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM are kept until the step under way is done; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM are kept until the step under way is done; a second one does what it did before, and stops at once."""
     asked: list[int] = []
+    before = {}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def ask(number, _frame):
-        if asked:
-            raise KeyboardInterrupt
         asked.append(number)
+        restore()
 
-    before = {}
     with contextlib.suppress(ValueError):  # not in the main thread: signals stay as they are
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, ask)
     try:
         yield lambda: bool(asked)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
 
 
 def _search_with_checkpoints(model, spec, windows, settings, workspace, request, say, checkpoint_seconds) -> Planned:
@@ -405,8 +406,7 @@ def _search_with_checkpoints(model, spec, windows, settings, workspace, request,
 def _write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path) -> None:
     pruned = pruned.to(stored)
     pruned.config.dtype = stored
-    pruned.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_model(pruned, tokenizer, folder)
     plan.save(folder / PLAN_FILE)
 
 

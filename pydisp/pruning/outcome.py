@@ -9,6 +9,7 @@ from pydisp.plan import SETS, PruningPlan
 from pydisp.pruning.search import SearchProgress
 from pydisp.pruning.settings import PruneSettings
 from pydisp.report import Measured, Metric, Picture, Report, Table
+from pydisp.report.words import counted
 from pydisp.spec import ModelSpec
 
 HELDOUT, OTHER, CALIBRATION = "held-out", "other", "calibration"
@@ -108,7 +109,7 @@ class Outcome:
             pictures=shown,
             facts={
                 "result": {name: value for name, value in self.as_dict().items() if name != "seconds"},
-                "settings": self.settings.as_dict(),
+                "settings": self.settings.in_use(),
                 "command": self.command,
                 **self.facts,
             },
@@ -150,7 +151,7 @@ class Outcome:
             (kind, on.text, on.dense.tokens, on.dense.perplexity, on.pruned.perplexity, on.pruned.perplexity / on.dense.perplexity)
             for kind, on in self.losses.items()
         ]
-        columns = ("text", "source", "tokens", "perplexity, dense", "perplexity, pruned", "times")
+        columns = ("text", "source", "tokens", "perplexity, dense", "perplexity, pruned", "pruned ÷ dense")
         return Table(f"Perplexity at a context of {self.settings.context_tokens} tokens", columns, rows)
 
     def _cost_table(self) -> Table:
@@ -161,7 +162,7 @@ class Outcome:
             ("MiB of weights read for a decoded token", *(c.bytes_per_token / 2**20 for c in (dense, pruned)), pruned.bytes_per_token / dense.bytes_per_token),
             (f"10^9 products for a prompt of {tokens} tokens", *(c.products_per_prompt / 1e9 for c in (dense, pruned)), pruned.products_per_prompt / dense.products_per_prompt),
         ]  # fmt: skip
-        return Table("Work, counted; pydisp speed DIR measures times and memory", ("", "dense", "pruned", "times"), rows)
+        return Table("Computing work, counted from the shapes", ("", "dense", "pruned", "pruned ÷ dense"), rows)
 
     def _width_table(self, widths: list[dict]) -> Table:
         rows = [(number, *(layer[name] for name in SETS)) for number, layer in enumerate(widths)]
@@ -218,7 +219,7 @@ def speed_section(found: dict) -> Measured:
         return Measured(title, (f"It was not measured: {found['absent']}",))
     has_peaks = any("peak_mib" in values for values in found["models"].values())
     sentences = [
-        f"On {found['device']} in {found['dtype']}, {found['threads']} thread{'s' * (found['threads'] > 1)}: medians of {found['rounds']} rounds, in "
+        f"On {found['device']} in {found['dtype']}, {counted(found['threads'], 'thread')}: medians of {counted(found['rounds'], 'round')}, in "
         f"which the models take turns, of a prompt of {found['prompt_tokens']} tokens and {found['decode_tokens']} decoded ones. "
         "What the pruned model takes of another one's time is the median of the ratios within a turn, so not quite the ratio of the medians. "
         "A glimpse: pydisp speed DIR measures longer."

@@ -7,6 +7,8 @@ from pydisp.spec import ModelSpec
 
 METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
 SEARCHED = ("disp", "constrained")
+_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization"}
+_OF_A_PLAN = {"method", "context_tokens"}
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,9 @@ class PruneSettings:
     def as_dict(self) -> dict:
         """Plain values for JSON and YAML."""
         return asdict(self)
+
+    def in_use(self) -> dict:
+        """`as_dict` less what a search alone goes by, for a method without one; of a plan, which has decided the rest, the context."""
+        if self.method == "plan":
+            return {name: value for name, value in self.as_dict().items() if name in _OF_A_PLAN}
+        return {name: value for name, value in self.as_dict().items() if self.method in SEARCHED or name not in _OF_A_SEARCH}

@@ -11,9 +11,18 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 
 PLAN_FILE = "plan.safetensors"
 _STATE, _SETTINGS, _OUTPUT, _REPLACED = "search.pt", "settings.json", "output", "replaced"
+
+
+def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
+    """`save_pretrained` of both; the weights can be read by whom the other files can (safetensors 0.8 lets their owner alone)."""
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod((folder / "config.json").stat().st_mode)
 
 
 class Workspace:

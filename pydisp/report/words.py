@@ -21,6 +21,11 @@ def number(value: float) -> str:
     return f"{value:,.{max(0, 3 - magnitude)}f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def value_text(metric: "Metric") -> str:
     """The value with its standard error and interval, where it has them."""
     error = "" if metric.standard_error is None else f" ± {error_text(metric)}"
