@@ -154,7 +154,10 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
     if dtype == torch.float32:
         if native.instruction_set() != "avx2":
             return False, f"few rows in float32 were never measured against torch's with {native.instruction_set()}"
-        return True, f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them"
+        return (
+            True,
+            f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them",
+        )
     # By instructions, not by a measurement: a close race would be won by another side in another run, with other bits.
     # Where oneDNN takes a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or AMX-FP16)
     # torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.
