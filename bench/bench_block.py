@@ -94,11 +94,14 @@ def _pruned(case: Case, shape: str, generator: torch.Generator) -> tuple[nn.Modu
 
 
 class _Plain(nn.Module):
-    """The pruned layer's forward with its modules and plain torch around them."""
+    """The pruned layer's forward in plain torch: its modules with torch's linears, on the very weights, and torch's ops around them."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
-        self.layer = layer
+        self.layer = copy.deepcopy(layer, {id(tensor): tensor for tensor in layer.state_dict(keep_vars=True).values()})
+        for module in self.layer.modules():
+            if isinstance(module, nn.Linear):
+                module.__class__ = nn.Linear
         # int64: torch's index_add is several times slower with int32
         self.places = [getattr(layer, name).index.long() for name in ("attention_input", "attention_output", "mlp_input", "mlp_output")]
 
@@ -134,8 +137,7 @@ def _build(case: Case, shape: str) -> Work:
 
     def gold():
         # transformers' norm takes float32 on its way, also in float64
-        plain = _Plain(copy.deepcopy(pruned).double())
-        return (run(plain, x.double())(),)
+        return (run(_Plain(copy.deepcopy(pruned).double()), x.double())(),)
 
     plain = _Plain(pruned)
     found = {

@@ -1,4 +1,7 @@
-"""upcast_linear: 16-bit linears on CPUs that multiply float32 only, at linears of real models; there is nothing to up-cast on a GPU."""
+"""upcast_linear: 16-bit linears on CPUs that multiply float32 only, and few rows of float32, at linears of real models.
+
+There is nothing to up-cast on a GPU. In float32 the limit is a sum over the weights: they are read once.
+"""
 
 # M tokens, I inputs, O outputs
 
@@ -12,8 +15,11 @@ from pydisp import ops
 
 # (I, O): the MLP's first linear.
 LINEARS = {"llama3.2_1b-gate": (2048, 8192), "llama2_7b-gate": (4096, 11008), "qwen2.5_0.5b-gate": (896, 4864)}
-TOKENS = (1, 16, 256)
-NAMES = ("pydisp", "eager", "torch.compile", "eager, up-cast whole", "limit: float32 product")
+TOKENS = {"bf16": (1, 16, 256), "f32": (1, 16)}  # more tokens in float32 are torch's
+NAMES = {
+    "bf16": ("pydisp", "eager", "torch.compile", "eager, up-cast whole", "limit: float32 product"),
+    "f32": ("pydisp", "eager", "torch.compile", "limit: sum of the weights"),
+}
 
 
 def cases(device: str) -> list[Case]:
@@ -24,18 +30,19 @@ def cases(device: str) -> list[Case]:
             suite="upcast_linear",
             op="upcast_linear",
             name=f"{linear}-{'decode' if tokens == 1 else f'prefill{tokens}'}",
-            dtype="bf16",
+            dtype=dtype,
             device=device,
             sizes={"M": tokens, "I": inputs, "O": outputs},
             build=_build,
-            names=NAMES,
+            names=NAMES[dtype],
             tiny={"M": 1, "O": 16},
-            axes=("M",) if linear.startswith("llama3.2") else (),
+            axes=("M",) if linear.startswith("llama3.2") and dtype == "bf16" else (),
             is_quick=linear.startswith("qwen") or linear.startswith("llama3.2") and tokens == 1,
-            measures_memory=linear.startswith("llama3.2"),
+            measures_memory=linear.startswith("llama3.2") and dtype == "bf16",
         )
+        for dtype in TOKENS
         for linear, (inputs, outputs) in LINEARS.items()
-        for tokens in TOKENS
+        for tokens in TOKENS[dtype]
     ]
 
 
@@ -55,9 +62,12 @@ def _build(case: Case) -> Work:
         "pydisp": Candidate(lambda: ops.upcast_linear(x, weight), OURS),
         "eager": Candidate(lambda: F.linear(x, weight), EAGER),
         "torch.compile": Candidate(lambda: fast(x, weight), COMPILED),
-        "eager, up-cast whole": Candidate(lambda: F.linear(x.float(), weight.float()).to(x.dtype), EAGER),
-        "limit: float32 product": Candidate(product, LIMIT, checked=0),
     }
+    if case.dtype == "f32":
+        found["limit: sum of the weights"] = Candidate(weight.sum, LIMIT, checked=0)
+    else:
+        found["eager, up-cast whole"] = Candidate(lambda: F.linear(x.float(), weight.float()).to(x.dtype), EAGER)
+        found["limit: float32 product"] = Candidate(product, LIMIT, checked=0)
     return Work({name: _without_gradients(c) for name, c in found.items()}, lambda: (x.double() @ weight.double().t(),))
 
 
