@@ -34,7 +34,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Masses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// A decoding step has one block of lanes a key head; its keys are cut into runs of this many, which threads share.
+// A decoding step has one block of lanes, or few rows, a key head; its keys are cut into runs of this many, which threads share.
 constexpr int64_t kRun = 1024;
 
 struct Sizes {
@@ -197,7 +197,7 @@ void run_key_mass(const Tensor& q, const Tensor& k, const float* lse, const Rule
                   float* mass) {
   const Sizes n(q, k);
   const AttentionMassKernels& kernels = PYDISP_PICK(attention_mass_kernels);
-  const int64_t L = n.G * n.Tq <= pydisp::kFewRows ? kRun : kernels.lanes, blocks = (n.Tk + L - 1) / L;
+  const int64_t most = n.G * n.Tq <= pydisp::kFewQueryRows ? kRun : kernels.lanes, blocks = (n.Tk + most - 1) / most;  // keys of a job
   std::vector<std::vector<int32_t>> keys, queries;
   for (int64_t b = 0; b < n.B; ++b) {
     keys.push_back(places(key_mask ? key_mask + b * n.Tk : nullptr, n.Tk));
@@ -208,8 +208,8 @@ void run_key_mass(const Tensor& q, const Tensor& k, const float* lse, const Rule
   torch::stable::parallel_for(0, n.B * n.Hk * blocks, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> room(kernels.room_floats(n.D));
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t head = item / blocks, first = balanced(item % blocks, blocks) * L, b = head / n.Hk, h = head % n.Hk;
-      const int64_t count = std::min<int64_t>(L, int64_t(keys[b].size()) - first);
+      const int64_t head = item / blocks, first = balanced(item % blocks, blocks) * most, b = head / n.Hk, h = head % n.Hk;
+      const int64_t count = std::min<int64_t>(most, int64_t(keys[b].size()) - first);
       if (count <= 0) continue;
       kernels.key_mass(KeyMassJob<T>{qs + b * q.stride(0) + h * n.G * q.stride(1), q.stride(1), q.stride(2),
                                      ks + b * k.stride(0) + h * k.stride(1), k.stride(2), n.G, n.Tq, n.Tk, n.D, rule,

@@ -15,7 +15,7 @@
 namespace pydisp {
 
 constexpr int kKeyBlock = 64;  // keys scored at a time
-constexpr int kFewRows = 16;   // with so many queries of a key head or fewer, attention_key_mass lays no keys into lanes
+constexpr int kFewQueryRows = 16;   // with so many queries of a key head or fewer, attention_key_mass lays no keys into lanes
 
 // One batch row's keys without the padding, and for each block of kKeyBlock of them the members of each group: entry
 // member[i], first[block * C + c] <= i < first[block * C + c + 1], is the place in the block of a key that is in group c.
@@ -59,9 +59,9 @@ template <class T> struct KeyMassJob {
   const float* lse;      // (G, Tq)
   const int32_t* query;  // (queries,) ascending: the queries that count
   int64_t queries;
-  const int32_t* key;  // (keys,) ascending positions; keys <= the table's lanes where G * Tq > kFewRows
+  const int32_t* key;  // (keys,) ascending positions; keys <= the table's lanes where G * Tq > kFewQueryRows
   int64_t keys;
-  float* mass;  // (G, Tk), 0: at the keys' positions the masses are added
+  float* mass;  // (G, Tk), zeros on entry; masses are added at the keys' positions
   float* room;
 };
 
@@ -84,7 +84,8 @@ struct AttentionMassKernels {
     else if constexpr (std::is_same_v<T, BFloat16>) key_mass_bfloat16(job);
     else key_mass_half(job);
   }
-  // Floats of `room`: the lanes' side transposed, the block's logits with spare rows for the last tile, and its rows as floats.
+  // Floats of `room`: the lanes' side transposed, the block's logits with spare rows for the last tile, and its rows as floats. The forms
+  // for few rows need less: up to kFewQueryRows rows in whole vectors, and 4 logits a key.
   int64_t room_floats(int64_t D) const { return lanes * (D + kKeyBlock + 8) + kKeyBlock * D; }
 };
 

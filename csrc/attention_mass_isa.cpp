@@ -2,6 +2,7 @@
 //
 // Both score tiles of rows against vectors of lanes: attention_mass puts the queries in the lanes, so that maximum, sum and group sums of
 // a query run down its lane without any sum across a vector; attention_key_mass puts the keys there, for its sums run down the keys.
+// Few rows have forms of their own, further down.
 
 #include <algorithm>
 
@@ -205,12 +206,9 @@ Members members(const Keys& keys, int64_t list, int64_t skipped, int64_t count) 
 
 // Few rows of queries, as when one token is decoded, would leave most of a vector empty, and laying keys into lanes would take longer
 // than scoring them. Then the head dimension lies in the vectors while scoring, and afterwards L rows of each key lie side by side.
-constexpr int kFewLanes = 4;
-
 // logits[j * L + l] = row l of `lanes` times rows[j]; `rows` has 3 spare entries behind `count` that can be read.
 // One key after the other: rows of keys that are read at once lie in one page, which the processor's prefetching takes for disorder.
-// Its own prefetching also comes late for rows that lie one behind the other: asking 2 KiB ahead takes a fifth off where they lie in
-// the last cache, and off 16-bit keys in memory.
+// Its own prefetching also comes late for rows that lie one behind the other: asking 2 KiB ahead takes a fifth off (LOG.md).
 template <int L, class T>
 PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* lanes, int64_t padded, int64_t D, float* logits) {
   constexpr int S = L > 2 ? 2 : 4;  // sums a logit, to hide the latency of an addition
@@ -218,7 +216,8 @@ PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* l
     Floats found[4];
     for (int at = 0; at < 4; at += L) {
       const T* row = rows[j + at / L];
-      for (uintptr_t at = uintptr_t(row) + 2048; at < uintptr_t(row + D) + 2048; at += 64) __builtin_prefetch(reinterpret_cast<void*>(at));
+      for (uintptr_t line = uintptr_t(row) + 2048; line < uintptr_t(row + D) + 2048; line += 64)
+        __builtin_prefetch(reinterpret_cast<void*>(line));
       Floats sum[S][L];
       for (int s = 0; s < S; ++s)
         for (int l = 0; l < L; ++l) sum[s][l] = zeros();
@@ -441,11 +440,11 @@ PYDISP_INLINE Floats share_of(Floats s, Floats lse) { return s == splat(-kInfini
 
 template <class T> void key_mass_of_few(const KeyMassJob<T>& job) {
   const int64_t D = job.D, offset = job.Tk - job.Tq;
-  int32_t query[kFewRows + kFewLanes];
+  int32_t query[kFewQueryRows];
   const FewRows<T> few = {job.k, job.k_token_stride, D, job.rule, job.room, query,
-                          job.room + (kFewRows + kFewLanes) * FewRows<T>::padded(D)};
-  float lse[kFewRows + kFewLanes];
-  float* mass[kFewRows];
+                          job.room + kFewQueryRows * FewRows<T>::padded(D)};
+  float lse[kFewQueryRows];
+  float* mass[kFewQueryRows];
   int64_t rows = 0;
   for (int64_t g = 0; g < job.G; ++g)
     for (int64_t n = 0; n < job.queries; ++n) {
@@ -480,7 +479,7 @@ template <class T> void key_mass_of_few(const KeyMassJob<T>& job) {
 }
 
 template <class T> void key_mass(const KeyMassJob<T>& job) {
-  if (job.G * job.Tq <= kFewRows) return key_mass_of_few(job);
+  if (job.G * job.Tq <= kFewQueryRows) return key_mass_of_few(job);
   const int64_t D = job.D, vectors = (job.keys + kWidth - 1) / kWidth, offset = job.Tk - job.Tq;
   float* lanes = job.room;
   float* logits = lanes + kLanes * D;

@@ -113,11 +113,6 @@ PYDISP_INLINE float reduce_add(Floats value) {  // in halves: one fixed order
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
 }
-PYDISP_INLINE float reduce_max(Floats value) {
-  float highest = value[0];
-  for (int i = 1; i < kWidth; ++i) highest = value[i] > highest ? value[i] : highest;
-  return highest;
-}
 
 // The sums of four vectors. Their pairs meet in one fixed order: within each four lanes, then the fours.
 typedef float Quad __attribute__((vector_size(16)));

@@ -45,7 +45,7 @@ void run(const pydisp::UpcastKernels<T>& kernels, const T* x, int64_t x_stride, 
   if (std::is_same_v<T, float> || linear.M <= kFewRows) {
     const auto widened = floats(linear.M * padded(I));
     kernels.widen_rows(x, x_stride, linear.M, I, widened.get());
-    // eight outputs are the largest tile; below a few thousand products a thread costs more than it brings
+    // two tiles a step; below a few thousand products a thread costs more than it brings
     torch::stable::parallel_for(0, (O + 7) / 8, std::max<int64_t>(1, 8192 / (I + 1)), [&](int64_t begin, int64_t end) {
       kernels.few_rows(linear, widened.get(), begin * 8, std::min(end * 8, O));
     });
@@ -77,7 +77,7 @@ void run(const pydisp::UpcastKernels<T>& kernels, const Tensor& x, int64_t x_str
           static_cast<T*>(out.mutable_data_ptr()), out.numel() / O, I, O});
 }
 
-// What torch does with the types it multiplies well itself. Its linear without `out` would follow an open torch.autocast region, and
+// float64, and more rows of float32, which torch multiplies well itself. Its linear without `out` would follow an open torch.autocast region, and
 // float32 sums would become 16-bit ones. All leading dimensions in one, for then the bias joins the product as it does there.
 void linear_of_torch(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, Tensor& out) {
   using torch::stable::detail::from;

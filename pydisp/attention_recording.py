@@ -36,8 +36,8 @@ _UNKNOWN_MASK = (
 
 
 class _Name(str):
-    """The name under which a recording stands for `implementation`, in the config while it runs; in a copy it is `implementation` again,
-    because a copy of the model is not recorded and may be used when the recording's names are gone."""
+    """The name under which a recording stands for `implementation`, in the config while it runs; in a deep copy or a pickle it is
+    `implementation` again, because a copy of the model is not recorded and may be used when the recording's names are gone."""
 
     def __new__(cls, name: str, implementation: str):
         made = super().__new__(cls, name)
@@ -293,7 +293,7 @@ def record_attention(
         recorded already or shares its config with one that is, an attention implementation without a mask function or whose code goes by
         its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type and a model
         without a transformers config; and ValueError from the model's forward for masks that are none of causal, window and padding.
-        Another model that shares the config, and a copy of the model made inside the `with`, run as ever and are not recorded.
+        Another model that shares the config, and a deep copy of the model made inside the `with`, run as ever and are not recorded.
     """
     if not isinstance(getattr(model, "config", None), PreTrainedConfig):
         raise TypeError(f"record_attention: model is a {type(model).__name__} without a transformers config; give a transformers model.")
@@ -309,7 +309,7 @@ def record_attention(
             configs[id(own)] = own
     before = [(own, own._attn_implementation) for own in configs.values()]
     for _, implementation in before:
-        if str(implementation).startswith(_PREFIX):
+        if isinstance(implementation, _Name):
             raise ValueError(
                 "record_attention: this model is being recorded already, or shares its config with a model that is; leave that `with` first."
             )

@@ -121,7 +121,9 @@ def prune(
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if plan and (clash := given.keys() - {"context_tokens"}):
-        raise ValueError(f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: a plan says what is kept; leave one out.")
+        raise ValueError(
+            f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: with a plan nothing is searched; leave one out."
+        )
     if plan and config:
         raise ValueError("--plan and --config exclude each other: a plan says what is kept; leave one out.")
     settings = {} if plan else {**(_read_config(config) if config else {}), **given}

@@ -100,6 +100,7 @@ class PruningPlan:
 
         path = Path(path)
         partial = path.with_name(f".{path.name}.partial")
+        # not save_file: safetensors 0.8 makes files that only their owner reads
         partial.write_bytes(save(self._tensors(), metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)}))
         partial.replace(path)
 

@@ -65,6 +65,13 @@ def test_few_rows_of_float32_without_gradients_take_the_op(served, monkeypatch):
             if without_gradients is torch.no_grad:
                 compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
                 assert torch.equal(compiled(few), module(few)) and torch.equal(compiled(many), module(many))
+            if without_gradients is torch.no_grad:  # where the number of rows is open it stays so
+                torch.compiler.reset()
+                open_rows = torch.randn(30, 6)
+                torch._dynamo.mark_dynamic(open_rows, 0, min=2, max=4096)
+                compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+                for rows in (open_rows, many[:3]):
+                    torch.testing.assert_close(compiled(rows), F.linear(rows, module.weight, module.bias))
     served.clear()
     found = torch.autograd.functional.hessian(lambda x: module(x).square().sum(), few[0, :1])  # second derivatives stay torch's
     assert served == [] and found.abs().sum() > 0

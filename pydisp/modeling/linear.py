@@ -12,8 +12,8 @@ _PLAIN = (Tensor, nn.Parameter)
 class UpcastLinear(nn.Linear):
     """An nn.Linear in everything but its speed; see `pydisp.ops.upcast_linear`.
 
-    Plain tensors in a dtype of FASTER on a CPU are multiplied by upcast_linear, float32 ones where they have few rows and nobody asks for
-    gradients. Everything else goes to torch's linear: other devices and dtypes, torch.autocast in another dtype, and inputs and weights that
+    Plain tensors in a dtype of FASTER on a CPU are multiplied by upcast_linear, float32 ones where they have few rows, under no_grad or
+    inference_mode (there the last bits are not those of the same call outside). Everything else goes to torch's linear: other devices and dtypes, torch.autocast in another dtype, and inputs and weights that
     are tensors of their own kind (nested, quantized, distributed).
     """
 
@@ -26,10 +26,19 @@ class UpcastLinear(nn.Linear):
         # nested: a strided one is a Tensor by type
         is_served = is_served and type(x) in _PLAIN and type(weight) in _PLAIN and not x.is_nested
         if dtype is torch.float32:
-            is_served = is_served and x.numel() <= FEW_ROWS * weight.shape[1] and not torch.is_grad_enabled()
+            is_served = is_served and not torch.is_grad_enabled() and _has_few_rows(x, weight)
         if is_served and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is dtype):
             return unchecked(x, weight, self.bias)
         return F.linear(x, weight, self.bias)
+
+
+def _has_few_rows(x: Tensor, weight: Tensor) -> bool:
+    is_few = x.numel() <= FEW_ROWS * weight.shape[1]
+    if not torch.compiler.is_compiling():
+        return is_few
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(is_few)  # where a compiler leaves the number of rows open, `is_few` alone would be a guard on it
 
 
 def use_upcast_(model: nn.Module) -> None:

@@ -28,8 +28,8 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     """`x weight^T + bias`, products summed in float32 and rounded once.
 
     Args:
-        x: (..., I) bfloat16, float16 or float32, the latter with more than FEW_ROWS rows as in torch's linear, as float64; any strides;
-            not changed.
+        x: (..., I) bfloat16, float16, float32 or float64; float64, and float32 of more than FEW_ROWS rows, as torch's linear does it; any
+            strides; not changed.
         weight: (O, I), bias: (O,) or None, both in x's dtype.
     Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however many
         threads run (float32: up to FEW_ROWS of them). Gradients to x, weight and bias, once, summed in float32 too.
@@ -152,8 +152,8 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
     if native.instruction_set() == "generic":
         return False, "only the generic kernels run here, and they were never measured against torch's"
     if dtype == torch.float32:
-        if native.instruction_set() != "avx2":
-            return False, f"few rows in float32 were never measured against torch's with {native.instruction_set()}"
+        if (native.instruction_set(), torch.backends.cpu.get_cpu_capability()) != ("avx2", "AVX2"):
+            return False, "few rows in float32 were measured against torch's with AVX2 on both sides only"
         return (
             True,
             f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them",

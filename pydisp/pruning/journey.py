@@ -205,8 +205,7 @@ class FolderRequest:
             parts += ["--keep-ratio", str(settings.keep_ratio), "--ratio-of", settings.ratio_of, "--method", settings.method]
             for name in ("steps", "batch_size", "seed", "round_to"):
                 parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
-            for option, value, default in (("--accumulate", settings.accumulate, 1),):
-                parts += [option, str(value)] if value != default else []
+            parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
         parts += ["--context", str(settings.context_tokens)]
         for source in self.text or ():
             parts += ["--text", _without_folder(source)]

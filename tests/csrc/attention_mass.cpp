@@ -28,7 +28,7 @@ void check_near(double found, double exact, const char* what) {
 template <class T> void check_once(Random& random) {
   const int64_t few = random.below(3);  // 0: up to 4 rows, the form for decoding; 1: up to 16, that of the masses by key
   const int64_t G = 1 + random.below(few == 0 ? 4 : few == 1 ? 8 : 3);
-  const int64_t Tq = 1 + random.below(few == 0 ? 4 / G : few == 1 ? kFewRows / G : 90), Tk = Tq + random.below(150);
+  const int64_t Tq = 1 + random.below(few == 0 ? 4 / G : few == 1 ? kFewQueryRows / G : 90), Tk = Tq + random.below(150);
   const int64_t D = 1 + random.below(40), C = 1 + random.below(64), L = kernels.lanes;
   const Rule rule = {random.below(2) == 0, random.below(2) ? 1 + random.below(Tk) : 0, 0.3f, random.below(2) ? 2.f : 0.f};
   const auto q = normals<T>(random, G * Tq * D), k = normals<T>(random, Tk * D);
@@ -84,7 +84,7 @@ template <class T> void check_once(Random& random) {
   for (int64_t i = 0; i < G * Tq; ++i) lse[i] = random.below(9) ? 2.f + random.normal() : -INFINITY;
   if (random.below(2)) lse[random.below(G * Tq)] = NAN;  // it shows in the keys that its row sees only
   std::fill(by_key.get(), by_key.get() + G * Tk, 0.f);
-  const int64_t from = random.below(count), most = G * Tq <= kFewRows ? count : L, keys = 1 + random.below(std::min(most, count - from));
+  const int64_t from = random.below(count), most = G * Tq <= kFewQueryRows ? count : L, keys = 1 + random.below(std::min(most, count - from));
   kernels.key_mass(KeyMassJob<T>{q.get(), Tq * D, D, k.get(), D, G, Tq, Tk, D, rule, lse.get(), query.data(), int64_t(query.size()),
                                  position.data() + from, keys, by_key.get(), room.get()});
   for (int64_t g = 0; g < G; ++g)

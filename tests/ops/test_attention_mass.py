@@ -277,7 +277,7 @@ def test_any_sink_as_in_the_reference(draw, sink, queries, visible, dtype, isa):
 
 
 @pytest.mark.parametrize("options", [{}, dict(softcap=4.0), dict(window=2)], ids=["plain", "softcap", "window"])
-@pytest.mark.parametrize("queries", [1, 2, 90])
+@pytest.mark.parametrize("queries", [1, 2, 3, 7, 90])
 @pytest.mark.parametrize("where", ["q", "k"])
 def test_nan_shows_in_its_rows_and_in_no_other(draw, where, queries, options, isa):
     q, k = draw(1, 1, queries, 8, dtype=torch.float32), draw(1, 1, 90, 8, dtype=torch.float32)
@@ -295,7 +295,7 @@ def test_nan_shows_in_its_rows_and_in_no_other(draw, where, queries, options, is
         assert torch.equal(key_mass[0, 0].isnan(), visible[touched].any(0))
 
 
-@pytest.mark.parametrize("queries", [1, 2, 90])
+@pytest.mark.parametrize("queries", [1, 2, 3, 7, 90])
 def test_a_softcap_bounds_huge_and_infinite_logits(queries, isa):
     q = torch.full((1, 1, queries, 1), 1e30)
     q[:, :, 1::2] = -math.inf
