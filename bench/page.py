@@ -114,7 +114,8 @@ Times are medians of rounds in one run, in which every candidate has its turn, e
 one case only. Results are checked after the timing against float64, and a wrong one has no ratio. Threads are pinned and glibc's thresholds
 fixed. Extra memory is the peak resident size of a fresh process over what it held before the call, less the outputs (on a GPU: what
 torch's allocator handed out). The limit is what the machine allows: a bare matrix product, or a plain copy of as many bytes as the op must
-move; for a block, stock modules with the same smaller linears."""
+move; for a block, stock modules with the same smaller linears; for a float32 linear of few rows, a sum over the weights. Blocks in eager
+torch and torch.compile have torch's linears; the whole model's dense twin of the same shapes has the pruned model's own."""
 
 
 def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
