@@ -123,6 +123,7 @@ class AttentionRecording:
     _layers: dict[int, LayerAttention] = field(default_factory=dict)
     _modules: dict[int, nn.Module] = field(default_factory=dict)
     _sights: list[_Sight] = field(default_factory=list)
+    _held: list[Tensor] = field(default_factory=list)  # the newest forward's masks: generate may hand on a copy and drop what was made
 
     @property
     def layers(self) -> dict[int, LayerAttention]:
@@ -178,6 +179,10 @@ class AttentionRecording:
             is_plain,
             weakref.ref(made) if isinstance(made, Tensor) else None,
         )
+        if self._sights and (self._sights[-1].queries, self._sights[-1].first_query) != (q_length, first_query):
+            self._held.clear()  # those of another forward; in one, layers may differ in their keys
+        if isinstance(made, Tensor):
+            self._held.append(made)
         # Of the masks that still exist, and of those that were not needed the newest of each size
         same = (made is None, q_length, kv_length)
         kept = [old for old in self._sights if old.mask is None or old.mask() is not None]
@@ -192,7 +197,7 @@ class AttentionRecording:
         else:
             noted = [(sight, sight.mask()) for sight in self._sights if sight.mask is not None]
             found = [sight for sight, known in noted if known is mask]
-            if not found:  # offloading hands each layer a copy
+            if not found:  # offloading hands each layer a copy, generate with a static cache the model a contiguous one
                 alike = [(sight, known) for sight, known in noted if known is not None and known.shape == mask.shape]
                 found = [sight for sight, known in alike if torch.equal(known, mask.to(known.device))]
         if not found or not found[-1].is_plain:
@@ -341,6 +346,7 @@ def record_attention(
             AttentionInterface._global_mapping.pop(name, None)
             AttentionMaskInterface._global_mapping.pop(name, None)
         recording._sights.clear()
+        recording._held.clear()
 
 
 def _check_arguments(groups: Tensor, num_groups: int, query_mask: Tensor | None, per_query: bool) -> None:

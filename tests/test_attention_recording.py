@@ -132,13 +132,14 @@ def test_is_eager_attention_and_leaves_the_output_alone(name, kind, implementati
         assert all(torch.equal(weights[number], one.double()) for number, one in enumerate(official))
 
 
+@pytest.mark.parametrize("padding", ["left", "whole"])
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @pytest.mark.parametrize("kind", ["stock", "pruned"])
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gemma3_text", "opt-125m"])
-def test_generate_gives_the_sums_of_one_forward(name, kind, cache):
-    """Padding on the left; the window (6) is full before the prompt ends and moves on with each token."""
+def test_generate_gives_the_sums_of_one_forward(name, kind, cache, padding):
+    """The window (6) is full before the prompt ends and moves on with each token."""
     model = a_model(name, kind, "eager" if name in SDPA_REFUSED else "sdpa")
-    inputs = dict(input_ids=IDS, attention_mask=MASKS["left"])
+    inputs = dict(input_ids=IDS, attention_mask=MASKS[padding])
     how = dict(max_new_tokens=7, min_new_tokens=7, do_sample=False, cache_implementation=None if cache == "dynamic" else "static")
     want = model.generate(**inputs, **how)
     with record_attention(model, GROUPS, COUNT, per_query=True) as recording:
@@ -146,7 +147,7 @@ def test_generate_gives_the_sums_of_one_forward(name, kind, cache):
     assert torch.equal(found, want)
     seen = found.shape[1] - 1  # the last token was not read
     groups = torch.cat([GROUPS, torch.zeros(2, seen - TOKENS, dtype=torch.int64)], 1)
-    mask = torch.cat([MASKS["left"], torch.ones(2, seen - TOKENS, dtype=torch.int64)], 1)
+    mask = torch.cat([MASKS[padding], torch.ones(2, seen - TOKENS, dtype=torch.int64)], 1)
     position_ids = (mask.cumsum(1) - 1).clamp_min(0)
     assert_is_eager(recording, eager_weights(model, input_ids=found[:, :-1], attention_mask=mask, position_ids=position_ids), groups, mask)
 
