@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pydisp.ops.library import is_known_to_hold
 from pydisp.ops.upcast_linear import FASTER, FEW_ROWS, unchecked
 
 _PLAIN = (Tensor, nn.Parameter)
@@ -26,19 +27,10 @@ class UpcastLinear(nn.Linear):
         # nested: a strided one is a Tensor by type
         is_served = is_served and type(x) in _PLAIN and type(weight) in _PLAIN and not x.is_nested
         if dtype is torch.float32:
-            is_served = is_served and not torch.is_grad_enabled() and _has_few_rows(x, weight)
+            is_served = is_served and not torch.is_grad_enabled() and is_known_to_hold(x.numel() <= FEW_ROWS * weight.shape[1])
         if is_served and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is dtype):
             return unchecked(x, weight, self.bias)
         return F.linear(x, weight, self.bias)
-
-
-def _has_few_rows(x: Tensor, weight: Tensor) -> bool:
-    is_few = x.numel() <= FEW_ROWS * weight.shape[1]
-    if not torch.compiler.is_compiling():
-        return is_few
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return statically_known_true(is_few)  # where a compiler leaves the number of rows open, `is_few` alone would be a guard on it
 
 
 def use_upcast_(model: nn.Module) -> None:

@@ -178,9 +178,16 @@ def is_left_to_compiler(x: Tensor, *inverses: Tensor | None) -> bool:
     """
     if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or not x.is_cpu or any(inverse is None for inverse in inverses):
         return False
+    return is_known_to_hold(x.numel() <= FUSED_ROWS * x.shape[-1])
+
+
+def is_known_to_hold(condition: bool | torch.SymBool) -> bool:
+    """`condition` on sizes, without a guard on them: False where a compiler leaves them open."""
+    if not torch.compiler.is_compiling():
+        return bool(condition)
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-    return statically_known_true(x.numel() <= FUSED_ROWS * x.shape[-1])
+    return statically_known_true(condition)
 
 
 def no_second_derivative(op: str, instead: str) -> Callable:
