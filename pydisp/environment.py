@@ -87,3 +87,18 @@ def _instruction_sets() -> list[str]:
     except OSError:
         return []
     return [name for name in wanted if name in flags]
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the figures."""
+    import torch
+    import transformers
+
+    from pydisp import __version__
+
+    return {
+        "pydisp": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from pydisp.cost import Cost, cost_of
-from pydisp.evaluate import evaluate_text
+from pydisp.environment import versions
+from pydisp.evaluation import evaluate_text
 from pydisp.loading import (
     choose_device,
     choose_dtype,
@@ -27,7 +28,7 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.plan import PruningPlan
-from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, speed_section, versions
+from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, speed_section
 from pydisp.pruning.planning import Planned, estimate_search, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
