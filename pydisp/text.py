@@ -32,6 +32,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydisp.distribution import install_command
 from pydisp.pythondoc import documents, python_version
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ def _hub(source: str) -> _Source:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise ImportError(f"{source} needs the library datasets; install it with: pip install 'pydisp[data]'") from error
+        raise ImportError(f"{source} needs the library datasets; install it with: {install_command('data')}") from error
     data = load_dataset(name, config or None, split=split)
     if field not in data.column_names:
         raise ValueError(f"{source}: no column '{field}'; it has {', '.join(data.column_names)}. Name one as the last part.")
