@@ -17,6 +17,7 @@ import transformers
 from torch import nn
 from transformers.utils import output_capturing
 
+from pydisp.distribution import DISTRIBUTION, install_command
 from pydisp.indices import check_indices
 from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
 from pydisp.modeling.linear import serve_linears_
@@ -107,8 +108,13 @@ def check_loaded_indices(model: nn.Module) -> None:
             check_indices(module.index.cpu(), model.config.hidden_size, f"{name}.index")
 
 
-_SHIM = """# Loads through the installed package: pip install pydisp
-from pydisp.modeling import classes_of
+_SHIM = """# Loads through the installed package: {install}
+try:  # inside it transformers does not look for imports; it would name a package of PyPI that is not this one
+    from pydisp.modeling import classes_of
+except ImportError as error:
+    raise ImportError(
+        f"this model needs {distribution} ({{error}}); uninstall any other package called pydisp, then {install}."
+    ) from error
 
 {config}, {model}, {lm} = classes_of("{model_type}")
 """
@@ -163,8 +169,9 @@ class _Pretrained:
             "AutoModelForCausalLM": f"{stem}.{lm_class.__name__}",
         }
         shim = _SHIM.format(
-            config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, model_type=self.config.model_type
-        )
+            config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, model_type=self.config.model_type,
+            distribution=DISTRIBUTION, install=install_command(),
+        )  # fmt: skip
         if kwargs.get("is_main_process", True) and not Path(save_directory).is_file():
             Path(save_directory).mkdir(parents=True, exist_ok=True)
             Path(save_directory, SHIM_FILE).write_text(shim)  # first, so that push_to_hub uploads it
