@@ -164,8 +164,8 @@ def _first_sentence(error: Exception) -> str:
     return lines[0].rstrip(":") if lines else type(error).__name__
 
 
-def _no_memory(name: str, device: torch.device, found: str) -> str:
-    return f"there is no memory for {name} on {device} ({found}); choose another --device, or --dtype bfloat16, or a smaller model."
+def _no_memory(name: str, device: torch.device, why: str) -> str:
+    return f"there is no memory for {name} on {device} ({why}); choose another --device, or --dtype bfloat16, or a smaller model."
 
 
 def _check_memory(name: str, device: torch.device, dtype: torch.dtype) -> None:

@@ -24,6 +24,8 @@ FLOORS = [
         "text",
         "pythondoc",
         "demo",
+        "distribution",
+        "gguf",
         "loading",
         "environment",
         "cost",

@@ -16,7 +16,7 @@ def test_env_names_versions_and_implementations(run):
 
 
 def test_env_says_what_serves(run, monkeypatch):
-    from pydisp import environment
+    from pydisp import environment, ops
     from pydisp.ops import native
 
     def section(name, key):
@@ -25,7 +25,7 @@ def test_env_says_what_serves(run, monkeypatch):
     for variable in ("PYDISP_BF16_MM", "PYDISP_TRITON"):
         monkeypatch.delenv(variable, raising=False)
     assert section("cpu", "c++") == (native.instruction_set() or "none: plain torch serves")
-    assert section("cuda", "triton").startswith("off: ")
+    assert section("cuda", "triton") == ops.cuda.status()
     monkeypatch.setattr(native, "is_loaded", lambda: True)
     for flags, wanted in ((["avx2"], "upcast: this CPU lacks"), (["avx2", "avx512_bf16"], "native: torch has")):
         monkeypatch.setattr(environment, "_instruction_sets", lambda flags=flags: flags)
@@ -38,7 +38,11 @@ def test_env_says_what_serves(run, monkeypatch):
     monkeypatch.setenv("PYDISP_BF16_MM", "auto")
     monkeypatch.setenv("PYDISP_TRITON", "1")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "triton" or None)
-    assert section("cuda", "triton") == "serves: PYDISP_TRITON is set"
+    assert section("cuda", "triton") == "serves unchecked: PYDISP_TRITON=1"
+    monkeypatch.setenv("PYDISP_TRITON", "yes")
+    status, out, err = run("env")
+    assert (status, out) == (1, "") and "PYDISP_TRITON is 'yes'; set it to 0 (plain torch" in one_sentence(err)
+    monkeypatch.setenv("PYDISP_TRITON", "auto")
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert section("cuda", "triton") == "off: triton is not installed"
     monkeypatch.setattr(native, "is_loaded", lambda: False)
