@@ -91,10 +91,16 @@ def _is_known(model: nn.Module) -> bool:
     return (
         (model_type in FAMILIES or model_type.startswith("pydisp_"))
         and type(model).__module__.startswith(("transformers.models.", "pydisp."))
-        and isinstance(head, nn.Linear)
-        and type(head).__module__.startswith(("torch.nn.", "pydisp."))
-        and not any("forward" in vars(part) or part._forward_hooks for part in (model, head))
+        and type(head) is nn.Linear
+        and not _computes_otherwise(model)
+        and not _computes_otherwise(head)
     )
+
+
+def _computes_otherwise(module: nn.Module) -> bool:
+    """Whether a hook or a `forward` of its own may change what it returns; pydisp's faster linears (pydisp/modeling/linear.py) do not."""
+    own = vars(module).get("forward")
+    return bool(module._forward_hooks) or own is not None and not type(own).__module__.startswith("pydisp.")
 
 
 def _logits(model: nn.Module, input_ids: Tensor) -> Tensor:
