@@ -25,6 +25,7 @@ FLOORS = [
         "pythondoc",
         "demo",
         "distribution",
+        "generation_config",
         "gguf",
         "loading",
         "environment",
