@@ -129,23 +129,18 @@ def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code:
     try:
         tokenizer = _load(AutoTokenizer, "tokenizer", name, revision=revision, trust_remote_code=trust_remote_code)
     except LoadingError:
-        if _needs_sentencepiece(name, revision):
-            raise LoadingError(
-                f"the tokenizer of {name} is a SentencePiece file, which needs the library sentencepiece; "
-                "install it with: pip install sentencepiece"
-            ) from None
+        if not is_gguf(name) and _is_sentencepiece(name, revision):
+            raise LoadingError(_sentencepiece_words(name)) from None
         raise
     for kind, number in head.special_tokens.items() if head else ():  # transformers 5.17 takes the first for the end
         setattr(tokenizer, kind, tokenizer.convert_ids_to_tokens(number))
     return tokenizer
 
 
-def _needs_sentencepiece(name: str, revision: str | None) -> bool:
-    """Whether a model has a SentencePiece tokenizer and nothing to read it with; transformers then asks for tiktoken."""
+def _is_sentencepiece(name: str, revision: str | None) -> bool:
+    """Whether a model's tokenizer.model is one of SentencePiece; where transformers cannot read it, it asks for tiktoken."""
     from transformers.utils import cached_file
 
-    if is_gguf(name) or importlib.util.find_spec("sentencepiece") is not None:
-        return False
     options = dict(revision=revision, local_files_only=True, _raise_exceptions_for_missing_entries=False)
     try:
         file = cached_file(resolved_name(name), "tokenizer.model", **options)
@@ -155,6 +150,20 @@ def _needs_sentencepiece(name: str, revision: str | None) -> bool:
         return False
     with open(file, "rb") as opened:  # tiktoken's files of that name are lines of base64, SentencePiece's a protocol buffer
         return opened.read(1) == b"\n"
+
+
+def _sentencepiece_words(name: str) -> str:
+    missing = [package for package, module in (("sentencepiece",) * 2, ("protobuf", "google.protobuf")) if not _is_installed(module)]
+    if not missing:
+        return f"the tokenizer.model of {name} cannot be read with sentencepiece; is it damaged or cut off?"
+    return f"the tokenizer of {name} is a SentencePiece file, which needs {' and '.join(missing)}; pip install {' '.join(missing)}."
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False
 
 
 def load_model(

@@ -21,22 +21,35 @@ def only_tokenizer_model(tmp_path):
     return folder
 
 
-def without(library, monkeypatch):
-    find = loading.importlib.util.find_spec
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name, *rest: None if name == library else find(name, *rest))
-    monkeypatch.setitem(sys.modules, library, None)
+@pytest.fixture
+def installed(monkeypatch):
+    """Says which of the libraries that read tokenizers are there; none can be imported."""
+    names = set()
+    monkeypatch.setattr(loading, "_is_installed", names.__contains__)
+    for library in ("sentencepiece", "google.protobuf", "tiktoken"):
+        monkeypatch.setitem(sys.modules, library, None)
+    return names
 
 
-def test_a_missing_sentencepiece_is_named(only_tokenizer_model, monkeypatch):
-    without("sentencepiece", monkeypatch)
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [((), "sentencepiece protobuf"), (("sentencepiece",), "protobuf"), (("google.protobuf",), "sentencepiece")],
+)
+def test_what_a_sentencepiece_tokenizer_needs_is_named(only_tokenizer_model, installed, there, missing):
+    installed.update(there)
     (only_tokenizer_model / "tokenizer.model").write_bytes(SENTENCEPIECE)
-    with pytest.raises(LoadingError, match="is a SentencePiece file, which needs .* install it with: pip install sentencepiece$"):
+    with pytest.raises(LoadingError, match=rf"is a SentencePiece file, which needs .*; pip install {missing}\.$"):
         load_tokenizer(str(only_tokenizer_model))
 
 
-def test_a_file_of_tiktoken_is_not_called_sentencepiece(only_tokenizer_model, monkeypatch):
-    without("sentencepiece", monkeypatch)
-    without("tiktoken", monkeypatch)
+def test_a_damaged_sentencepiece_file_is_told(only_tokenizer_model, installed):
+    installed.update(("sentencepiece", "google.protobuf"))
+    (only_tokenizer_model / "tokenizer.model").write_bytes(SENTENCEPIECE)
+    with pytest.raises(LoadingError, match="cannot be read with sentencepiece; is it damaged or cut off"):
+        load_tokenizer(str(only_tokenizer_model))
+
+
+def test_a_file_of_tiktoken_is_not_called_sentencepiece(only_tokenizer_model, installed):
     (only_tokenizer_model / "tokenizer.model").write_bytes(TIKTOKEN)
     with pytest.raises(LoadingError, match="cannot load the tokenizer of ") as error:
         load_tokenizer(str(only_tokenizer_model))
