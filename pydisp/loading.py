@@ -11,6 +11,7 @@ from torch import nn
 
 from pydisp.generation_config import keep_generation_config_
 from pydisp.gguf import Head, is_gguf, local_file, read_head
+from pydisp.memory import free_bytes, stored_values
 from pydisp.spec import REFUSED
 
 logger = logging.getLogger("pydisp")
@@ -293,43 +294,7 @@ def _check_memory(name: str, device: torch.device, dtype: torch.dtype, revision:
     if is_gguf(name):
         values = _gguf_head(name, revision)[1].values
     else:
-        values = sum(_stored_values(path) for path in Path(resolved_name(name)).glob("*.safetensors"))
+        values = sum(stored_values(path) for path in Path(resolved_name(name)).glob("*.safetensors"))
     needed = values * dtype.itemsize
     if free is not None and needed > free:
         raise LoadingError(_no_memory(name, device, f"{needed / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB free"))
-
-
-def _stored_values(path: Path) -> int:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(length, 100_000_000)))
-        except ValueError:
-            return 0  # damaged: loading says so
-    count = 0
-    for name, entry in header.items() if isinstance(header, dict) else ():
-        if name != "__metadata__" and isinstance(entry, dict) and isinstance(entry.get("shape"), list):
-            size = 1
-            for n in entry["shape"]:
-                size *= n
-            count += size
-    return count
-
-
-def free_bytes(device: torch.device) -> float | None:
-    """Memory that a new tensor could have on a device, within the limit of a container; None where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "cpu" and os.path.exists("/proc/meminfo"):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return min(int(line.split()[1]) * 1024, _free_in_container())
-    return None
-
-
-def _free_in_container() -> float:
-    """What the memory limit of a container (cgroup v2) leaves; infinite without one."""
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
-        return float("inf")
-    return int(limit.read_text()) - int(used.read_text())

@@ -28,6 +28,7 @@ FLOORS = [
         "generation_config",
         "gguf",
         "loading",
+        "memory",
         "environment",
         "cost",
         "shapes",
