@@ -1,7 +1,6 @@
 """What this installation will run: versions, devices, the CPU's instruction sets, and the implementation behind each op."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 
@@ -69,13 +68,9 @@ def _loss_products() -> str:
 
 def _triton() -> str:
     """Whether the Triton kernels serve CUDA tensors, and why."""
-    from pydisp.ops.cuda import uses_triton
+    from pydisp.ops import cuda
 
-    if uses_triton():
-        return "serves: PYDISP_TRITON is set"
-    if importlib.util.find_spec("triton") is None:
-        return "off: triton is not installed"
-    return "off: PYDISP_TRITON=1 turns its kernels on, which have run on no GPU yet"
+    return cuda.status()
 
 
 def _instruction_sets() -> list[str]:

@@ -37,6 +37,7 @@ FLOORS = [
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},
     {"integrations"},
+    {"commands"},
     {"cli", "__main__"},
 ]
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call, one_sentence
 from families import MODELS, random_plan, tiny_model
-from test_cli import call, one_sentence
 from tiny_text import TEXT, write_model, write_text
 from torch import nn
 
@@ -368,15 +368,11 @@ def test_a_peak_that_takes_too_long_is_given_up(folder):
 def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeypatch):
     pruned, _, dense, _ = folder
     cases = [
-        (["speed"], "give a folder"),
-        (["speed", pruned, "--shape", "tiny"], "one of them"),
         (["speed", "--shape", "llama-9"], "unknown shape 'llama-9'; known: llama-3.2-1b"),
         (["speed", dense, *QUICK], "that is not pruned; give a folder that `pydisp prune` wrote"),
         (["speed", tmp_path / "none", *QUICK], f"there is no folder {tmp_path / 'none'}; give a folder that `pydisp prune` wrote"),
         (["speed", pruned, "--against", tmp_path / "none", *QUICK, "--no-memory"], "there is no model folder"),
-        (["speed", "--shape", "tiny", "--against", dense], "--shape and --against exclude each other"),
         (["speed", "--shape", "tiny", "--keep-ratio", "1"], "between 0 and 1"),
-        (["speed", pruned, "--keep-ratio", "0.5"], "goes with --shape"),
         (["speed", pruned, "--rounds", "0"], "rounds is 0"),
         (["speed", pruned, "--prompt-tokens", "-1"], "prompt_tokens is -1"),
         (["speed", pruned, "--threads", "0"], "--threads is 0"),
@@ -387,6 +383,15 @@ def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeyp
     for args, message in cases:
         status, printed, err = call(*args, "--json")
         assert (status, printed) == (1, "") and message in one_sentence(err), (args, err)
+    misused = [
+        (["speed"], "give a folder"),
+        (["speed", pruned, "--shape", "tiny"], "one of them"),
+        (["speed", "--shape", "tiny", "--against", dense], "--shape and --against exclude each other"),
+        (["speed", pruned, "--keep-ratio", "0.5"], "goes with --shape"),
+    ]
+    for args, message in misused:
+        status, printed, err = call(*args, "--json")
+        assert (status, printed) == (2, "") and message in one_sentence(err), (args, err)
     monkeypatch.setattr(speed, "free_bytes", lambda _device: 1 << 29)
     for args in (["speed", pruned], ["speed", "--shape", "llama-2-7b"]):
         status, printed, err = call(*args)

@@ -20,7 +20,7 @@ from transformers.utils import output_capturing
 from pydisp.distribution import DISTRIBUTION, install_command
 from pydisp.indices import check_indices
 from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
-from pydisp.modeling.linear import use_upcast_
+from pydisp.modeling.linear import serve_linears_
 from pydisp.plan import PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
 
@@ -150,7 +150,14 @@ class _Pretrained:
                 raise ValueError(f"{', '.join(names[:3])} {what} the checkpoint ({len(names)} in all); copy the whole folder again.")
         check_loaded_indices(model)
         derive_features_(model)
+        serve_linears_(model)
         return (model, info) if output_loading_info else model
+
+    def _apply(self, *args, **kwargs):
+        """What moves a model (`to`, `cuda`, `half`): linears that left the CPU are torch's again."""
+        moved = super()._apply(*args, **kwargs)
+        serve_linears_(self)
+        return moved
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in transformers, with the shim file that loads the folder without `import pydisp` through trust_remote_code=True."""
@@ -212,7 +219,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         check_widths(config)
         stock_model.__init__(self, config, *args, **kwargs)
         _narrow_layers(config, family_of(config, stock_type), self.get_submodule(FAMILIES[stock_type].layers_path))
-        use_upcast_(self)
+        serve_linears_(self)
         self.post_init()  # initialises the narrower projections, which the stock constructor has not seen
 
     def lm_init(self, config, *args, **kwargs):
@@ -222,7 +229,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         base.__class__ = model_class
         _record_outputs_of(base)
         _narrow_layers(config, family_of(config, stock_type), decoder_layers(self, FAMILIES[stock_type]))
-        use_upcast_(self)
+        serve_linears_(self)
         self.post_init()
 
     # Device placement must not cut a layer in two; the layers have other class names than the stock ones.

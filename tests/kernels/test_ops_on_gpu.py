@@ -13,11 +13,10 @@ import contextlib
 
 import pytest
 import torch
-import triton
+from as_on_cuda import INTERPRETED, AsOnCuda
 from gold import assert_as_good
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pydisp import ops
 from pydisp.ops.add_norm_select import reference as add_norm_select_reference
@@ -25,21 +24,11 @@ from pydisp.ops.attention_mass import key_reference, reference
 from pydisp.ops.norm_select import reference as norm_select_reference
 
 EPS = 0.1
-INTERPRETED = triton.knobs.runtime.interpret
 TOLERANCE = {torch.float32: 4e-6, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}  # some roundings of the largest value, by the inputs' dtype
 KERNELS = (
     "norm_select", "norm_select_backward", "add_norm_select", "add_norm_select_", "add_norm_select_backward", "index_add", "index_add_",
     "index_select", "token_statistics", "token_statistics_backward", "attention_mass", "attention_key_mass",
 )  # fmt: skip
-
-
-class AsOnCuda(TorchDispatchMode):
-    """Every op of pydisp runs what is registered for CUDA, whatever its tensors are."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.namespace != "pydisp":
-            return func(*args, **(kwargs or {}))
-        return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA), *args, **(kwargs or {}))
 
 
 @pytest.fixture(params=["cpu", "interpreter", "cuda"])

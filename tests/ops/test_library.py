@@ -1,6 +1,5 @@
 """What all ops take from pydisp.ops.library: here the ways around torch's autograd layer, and around values that cannot be read."""
 
-import importlib.util
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pydisp import ops
-from pydisp.ops import cuda, library
+from pydisp.ops import library
 from pydisp.ops.library import FUSED_ROWS
 
 INDEX = torch.tensor([0, 3, 4], dtype=torch.int32)
@@ -312,29 +311,3 @@ def test_values_on_a_gpu_are_read_on_request_alone(value, asked, monkeypatch):
         monkeypatch.setenv("PYDISP_CHECK", value)
     assert library.may_read_values(SimpleNamespace(is_cpu=False)) is asked
     assert library.may_read_values(SimpleNamespace(is_cpu=True))
-
-
-def test_triton_serves_only_where_it_is_asked_for(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.delenv("PYDISP_TRITON", raising=False)
-    assert not cuda.uses_triton()
-    monkeypatch.setenv("PYDISP_TRITON", "1")
-    assert cuda.uses_triton()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not cuda.uses_triton()
-
-
-@pytest.mark.parametrize("name", ["index_select", "index_add", "index_add_", "norm_select", "add_norm_select", "add_norm_select_"])
-def test_below_the_edge_a_bare_index_is_checked_before_a_triton_kernel_trusts_it(name):
-    op = name.rstrip("_")
-    values = {"x": torch.ones(2, 5), "residual": torch.ones(2, 5), "update": torch.ones(2, 3), "eps": 0.1}
-    values |= {"weight_offset": 0.0, "center": False, "mask": None, "weight": None, "bias": None}
-    schema = getattr(torch.ops.pydisp, name).default._schema.arguments
-    indices = [argument.name for argument in schema if argument.name.endswith("index")]
-    kernel = cuda.guarded(op, name, None)
-    for wrong in indices:
-        given = [
-            torch.tensor([-1, 2, 3] if a.name == wrong else [0, 2, 3]).int() if a.name in indices else values.get(a.name) for a in schema
-        ]
-        with pytest.raises(ValueError, match=f"{name}: {wrong} runs from -1 to 3"):
-            kernel(*given)
