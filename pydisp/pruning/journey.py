@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pydisp.cost import Cost, cost_of
+from pydisp.environment import run_facts
 from pydisp.evaluate import evaluate_text
 from pydisp.loading import (
     choose_device,
@@ -27,7 +28,7 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.plan import PruningPlan
-from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, versions
+from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome
 from pydisp.pruning.planning import Planned, estimate_search, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
@@ -161,10 +162,7 @@ def _quick_workload(context_tokens: int, config) -> Workload:
 
 def _facts(corpora: Corpora, model: nn.Module) -> dict:
     return {
-        "versions": versions(),
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+        **run_facts(model),
         "texts": {
             "calibration": corpora.calibration.name,
             "heldout": corpora.heldout.name,

@@ -1,6 +1,5 @@
 """Outcome: what pruning one model gave, and how it is told: JSON for programs, a Report for people, a card for the folder."""
 
-import platform
 from dataclasses import asdict, dataclass
 
 from pydisp.cost import Cost
@@ -221,19 +220,4 @@ def removed_blocks(plan: PruningPlan) -> dict[str, int]:
     return {
         "attention": sum(layer.attention is None for layer in plan.layers),
         "mlp": sum(layer.mlp is None for layer in plan.layers),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of what decides the figures."""
-    import torch
-    import transformers
-
-    from pydisp import __version__
-
-    return {
-        "pydisp": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
     }
