@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from pydisp.environment import versions
+from pydisp.environment import run_facts
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.report import Metric, Report
 from pydisp.spec import SMALL_MODEL_PARAMETERS
@@ -138,10 +138,7 @@ def evaluate(
     loss = evaluate_text(model, tokens, context_tokens, batch_size=batch_size, say=say)
     facts = {
         "text": {"name": corpus.name, "sha256": corpus.sha256, "bytes": corpus.bytes, "tokens": len(tokens)},
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
+        **run_facts(model),
     }
     return Evaluation(**asdict(loss), model=name, text=corpus.name, facts=facts)
 
