@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pydisp.progress import Interrupted
+
 app = typer.Typer(
     name="pydisp",
     help="Make a Hugging Face language model smaller along independent dimensions, and see what that did to it.",
@@ -404,6 +406,9 @@ def main() -> None:
     except _Stopped:
         _say_error("stopped; nothing was written.")
         sys.exit(130)
+    except Interrupted as error:
+        _say_error(str(error))
+        sys.exit(130)
     except _WrongOptions as error:
         _say_error(_usage_words(error))
         sys.exit(2)
@@ -417,9 +422,6 @@ def main() -> None:
         _say_error("the disk is full; make room, then repeat the command (a search goes on with --resume).")
         sys.exit(1)
     except Exception as error:
-        if type(error).__name__ == "Interrupted":
-            _say_error(str(error))
-            sys.exit(130)
         if type(error).__name__ == "SafetensorError" and "No space" in str(error) or "No space left" in str(error):
             _say_error("the disk is full; make room, then repeat the command (a search goes on with --resume).")
             sys.exit(1)

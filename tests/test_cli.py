@@ -19,7 +19,9 @@ from tiny_text import TEXT, write_model, write_text
 
 from pydisp import cli, speed
 from pydisp.plan import PruningPlan
-from pydisp.pruning import journey
+from pydisp.progress import Interrupted
+from pydisp.pruning import corpora, journey
+from pydisp.pruning import run as run_module
 from pydisp.text import Text
 
 FAST = ["--steps", "6", "--context", "32", "--batch-size", "2", "--round-to", "4"]
@@ -39,7 +41,7 @@ def text(tmp_path_factory):
 def short_journeys():
     """The help topics of Python are 380,000 tokens for a tokenizer of bytes, and peaks take three processes; nothing here waits for them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+        patch.setattr(corpora, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
         patch.setattr(speed, "peak_mib", lambda *_args: 100.0)
         yield
 
@@ -176,10 +178,10 @@ def test_another_seed_gives_another_model(pruned, prune, tmp_path):
 
 def test_resume_refuses_another_text_or_step_count(prune, tmp_path, monkeypatch):
     def stop(*_args):
-        raise journey.Interrupted("stopped")
+        raise Interrupted("stopped")
 
     out = tmp_path / "out"
-    monkeypatch.setattr(journey, "_write_model", stop)
+    monkeypatch.setattr(journey, "write_model", stop)
     assert prune(out)[0] == 130
     monkeypatch.undo()
     other = tmp_path / "other.txt"
@@ -324,7 +326,7 @@ def test_a_failure_while_replacing_keeps_the_old_folder(pruned, prune, tmp_path,
 @pytest.mark.parametrize(("method", "times"), [("wanda", 1), ("disp", 2)])
 def test_a_stop_without_a_state_writes_nothing(prune, tmp_path, monkeypatch, number, method, times):
     """Of a baseline at once; of a search, which would first finish its step, at the second signal."""
-    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: [os.kill(os.getpid(), number) for _ in range(times)])
+    monkeypatch.setattr(run_module, "make_plan", lambda *_args, **_kwargs: [os.kill(os.getpid(), number) for _ in range(times)])
     before = signal.signal(number, lambda *_: pytest.fail("nobody caught the signal"))
     try:
         status, _, err = prune(tmp_path / "out", "--method", method)

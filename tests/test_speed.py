@@ -24,7 +24,7 @@ from pydisp.indices import IndexSet
 from pydisp.modeling.layers import FeatureIndex
 from pydisp.modeling.plain import plain_model
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
-from pydisp.pruning import journey
+from pydisp.pruning import corpora
 from pydisp.report.words import number
 from pydisp.spec import ModelSpec
 from pydisp.speed import NAMES, PRUNED, SAME, UNPRUNED, Source, Workload, compared, time_models
@@ -235,7 +235,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("speed")
     model, text = write_model(root / "tiny"), write_text(root / "notes.txt")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+        patch.setattr(corpora, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
         patch.setitem(speed.quick.__kwdefaults__, "at_most_seconds", 900.0)  # where much else runs, three processes take more than a minute
         args = ["--ratio-of", "block", "--method", "random", "--round-to", "4", "--context", "32", "--text", text]
         status, out, err = call("prune", model, "--keep-ratio", "0.6", *args, "--out", root / "pruned", "--json")
