@@ -15,6 +15,7 @@ from pydisp.commands.folder import export, info
 from pydisp.commands.output import GateClosed, WrongUsage
 from pydisp.commands.prune import prune
 from pydisp.commands.speed import speed
+from pydisp.progress import Interrupted
 
 app = typer.Typer(
     name="pydisp",
@@ -56,6 +57,8 @@ def main() -> None:
         sys.exit(app(None if sys.argv[1:] else ["--help"], prog_name="pydisp", standalone_mode=False))
     except _Stopped:
         _fail("stopped; nothing was written.", 130)
+    except Interrupted as error:
+        _fail(str(error), 130)
     except WrongUsage as error:
         _fail(_usage_words(error), 2)
     except GateClosed as error:  # the result is printed
@@ -63,8 +66,6 @@ def main() -> None:
     except (ValueError, TypeError, ImportError, OSError) as error:
         _fail(_disk_is_full(error) or _words(error))
     except Exception as error:
-        if type(error).__name__ == "Interrupted":
-            _fail(str(error), 130)
         words = _disk_is_full(error) or _memory_is_full(error)
         if words is None:
             raise

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"kernels"},
+    {"kernels", "workspace", "progress"},
     {"ops"},
     {
         "indices",

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 from pydisp.report.markdown import markdown
 from pydisp.report.page import page
 from pydisp.report.words import Cell
+from pydisp.workspace import write_whole
 
 FORMAT = "pydisp-report-1"
 
@@ -224,10 +225,10 @@ class Report:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for picture in self.pictures:
-            _write_whole(folder / picture.file_name, picture.svg)
-        _write_whole(folder / "report.json", self.to_json())
-        _write_whole(folder / "report.md", self.to_markdown())
-        _write_whole(folder / "report.html", self.to_html(measured))
+            write_whole(folder / picture.file_name, picture.svg)
+        write_whole(folder / "report.json", self.to_json())
+        write_whole(folder / "report.md", self.to_markdown())
+        write_whole(folder / "report.html", self.to_html(measured))
 
 
 def _require_text(value, what: str, may_be_empty: bool = False) -> None:
@@ -288,12 +289,3 @@ def _is_foreign(name: str, value: str) -> bool:
 
 def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "picture"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -15,7 +15,9 @@ from command_line import FAST, digests, one_sentence, refused
 from tiny_text import write_model
 
 from pydisp.plan import PruningPlan
+from pydisp.progress import Interrupted
 from pydisp.pruning import journey
+from pydisp.pruning import run as run_module
 
 
 def test_json_is_one_object_with_plain_numbers(pruned):
@@ -84,10 +86,10 @@ def test_another_seed_gives_another_model(pruned, prune, tmp_path):
 
 def test_resume_refuses_another_text_or_step_count(prune, tmp_path, monkeypatch):
     def stop(*_args):
-        raise journey.Interrupted("stopped")
+        raise Interrupted("stopped")
 
     out = tmp_path / "out"
-    monkeypatch.setattr(journey, "_write_model", stop)
+    monkeypatch.setattr(journey, "write_model", stop)
     assert prune(out)[0] == 130
     monkeypatch.undo()
     other = tmp_path / "other.txt"
@@ -217,7 +219,7 @@ def test_a_failure_while_replacing_keeps_the_old_folder(pruned, prune, tmp_path,
 @pytest.mark.parametrize(("method", "times"), [("wanda", 1), ("disp", 2)])
 def test_a_stop_without_a_state_writes_nothing(prune, tmp_path, monkeypatch, number, method, times):
     """Of a baseline at once; of a search, which would first finish its step, at the second signal."""
-    monkeypatch.setattr(journey, "make_plan", lambda *_args, **_kwargs: [os.kill(os.getpid(), number) for _ in range(times)])
+    monkeypatch.setattr(run_module, "make_plan", lambda *_args, **_kwargs: [os.kill(os.getpid(), number) for _ in range(times)])
     before = signal.signal(number, lambda *_: pytest.fail("nobody caught the signal"))
     try:
         status, _, err = prune(tmp_path / "out", "--method", method)

@@ -8,9 +8,7 @@ from tiny_text import TEXT, tiny_llama, tiny_tokenizer, write_model, write_text
 from transformers import AutoModelForCausalLM
 
 import pydisp
-from pydisp.pruning import journey
-from pydisp.pruning.journey import _duration
-from pydisp.pruning.workspace import Workspace
+from pydisp.pruning import corpora
 from pydisp.text import Text
 
 SETTINGS = dict(ratio_of="block", steps=6, batch_size=2, context_tokens=32, round_to=4)
@@ -18,7 +16,7 @@ SETTINGS = dict(ratio_of="block", steps=6, batch_size=2, context_tokens=32, roun
 
 @pytest.fixture(autouse=True)
 def short_other_text(monkeypatch):
-    monkeypatch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+    monkeypatch.setattr(corpora, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -53,18 +51,3 @@ def test_a_plan_of_one_run_serves_another(tmp_path):
 def test_unknown_attributes_of_the_package_are_named():
     with pytest.raises(AttributeError, match="no attribute 'prun'; it has "):
         pydisp.prun  # noqa: B018
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(4.4, "4 s"), (61, "1 min 01 s"), (7261, "2 h 01 min")])
-def test_durations(seconds, words):
-    assert _duration(seconds) == words
-
-
-def test_a_damaged_state_is_refused(tmp_path):
-    workspace = Workspace(tmp_path / "out")
-    workspace.begin({}, resume=False)
-    workspace.save_state({"step": 1})
-    assert workspace.load_state() == {"step": 1}
-    (workspace.folder / "search.pt").write_bytes(b"cut off")
-    with pytest.raises(ValueError, match="is damaged .*start anew without --resume"):
-        workspace.load_state()
