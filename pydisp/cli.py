@@ -1,7 +1,7 @@
 """The command line: `app` holds the commands, `main` runs one and tells in one sentence what a user can cause.
 
 Standard output carries results only (with --json one object and nothing else); progress and errors go to standard error. Exit
-status 1: what was given cannot be done; 2: options that are missing, wrong or exclude each other; 130: Ctrl-C or SIGTERM.
+status 1: what was given cannot be done; 2: options that are missing, wrong or exclude each other; 3: the result, which is printed, is beyond a limit given with the command; 130: Ctrl-C or SIGTERM.
 """
 
 import sys
@@ -12,7 +12,7 @@ import typer
 from pydisp.commands.environment import env
 from pydisp.commands.evaluate import evaluate
 from pydisp.commands.folder import export, info
-from pydisp.commands.output import WrongUsage
+from pydisp.commands.output import GateClosed, WrongUsage
 from pydisp.commands.prune import prune
 from pydisp.commands.speed import speed
 
@@ -58,6 +58,8 @@ def main() -> None:
         _fail("stopped; nothing was written.", 130)
     except WrongUsage as error:
         _fail(_usage_words(error), 2)
+    except GateClosed as error:  # the result is printed
+        _fail(str(error), 3)
     except (ValueError, TypeError, ImportError, OSError) as error:
         _fail(_disk_is_full(error) or _words(error))
     except Exception as error:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pydisp.evaluate import evaluating
+from pydisp.evaluation import evaluating
 from pydisp.gates import Gates
 from pydisp.indices import IndexSet
 from pydisp.modeling import classes_of, middle_size, pruned_config

@@ -19,7 +19,7 @@ FLOORS = [
         "plan",
         "gates",
         "report",
-        "evaluate",
+        "evaluation",
         "token_nll",
         "text",
         "pythondoc",

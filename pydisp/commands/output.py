@@ -10,6 +10,19 @@ import typer
 WrongUsage = typer.BadParameter.__base__
 
 
+class GateClosed(Exception):
+    """A result beyond a limit that the user set. A command raises it when it has printed its result; exit status 3.
+
+    Args:
+        sentence: the figure and the limit.
+        result: what --json prints.
+    """
+
+    def __init__(self, sentence: str, result: dict):
+        super().__init__(sentence)
+        self.result = result
+
+
 def progress(ctx: typer.Context) -> Callable[[str], None]:
     """Where a command's lines on its progress go: to standard error, or nowhere with --quiet."""
     if ctx.find_root().params["quiet"]:

@@ -8,7 +8,6 @@ import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
 from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
-from pydisp.commands.speed import speed_words
 
 
 def prune(
@@ -87,7 +86,9 @@ def prune(
     console = Console()
     console.print(table)
     if "absent" not in result["speed"]:  # told already
-        console.print(f"speed: {speed_words(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
+        from pydisp.speed import record
+
+        console.print(f"speed: {record.sentence(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
     console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
 
 

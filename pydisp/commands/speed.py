@@ -37,7 +37,7 @@ def speed(
         raise WrongUsage("--keep-ratio goes with --shape; a folder is already pruned.")
     import torch
 
-    from pydisp.speed import Source, Workload, ask_for_huge_pages, compare
+    from pydisp.speed import Source, Workload, ask_for_huge_pages, compare, record
 
     ask_for_huge_pages()
     ratio = {} if keep_ratio is None else {"keep_ratio": keep_ratio}
@@ -71,16 +71,4 @@ def speed(
     console = Console()
     console.print(table)
     for name in comparison["times"]:
-        console.print(speed_words(comparison, name), highlight=False, soft_wrap=True)
-
-
-def speed_words(comparison: dict, name: str) -> str:
-    """One sentence on the pruned model's times against one of the others'."""
-    from pydisp.report.words import counted
-
-    times = comparison["times"][name]
-    rounds = f"{counted(comparison['rounds'], 'round')} on {comparison['device']} in {comparison['dtype']}, {counted(comparison['threads'], 'thread')}"
-    return (
-        f"pruned / {name}: {times['prefill']:.3f} of the time for {comparison['prompt_tokens']} tokens of prompt (with {times['products_per_prompt']:.3f} of the products), "
-        f"{times['decode']:.3f} for a decoded token (with {times['bytes_per_token']:.3f} of the bytes read); medians of the ratios within a turn, {rounds}"
-    )
+        console.print(record.sentence(comparison, name), highlight=False, soft_wrap=True)

@@ -6,8 +6,8 @@ import pytest
 from command_line import FAST, call
 from tiny_text import TEXT, write_model, write_text
 
-from pydisp import speed
 from pydisp.pruning import journey
+from pydisp.speed import memory
 from pydisp.text import Text
 
 
@@ -26,7 +26,7 @@ def short_journeys():
     """The help topics of Python are 380,000 tokens for a tokenizer of bytes, and peaks take three processes; nothing here waits for them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
-        patch.setattr(speed, "peak_mib", lambda *_args: 100.0)
+        patch.setattr(memory, "peak_mib", lambda *_args: 100.0)
         yield
 
 

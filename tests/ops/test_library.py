@@ -63,21 +63,21 @@ def test_forward_mode_tangents_are_those_of_torch(name, way, draw):
     def run(function):
         if way == "dual_level":
             with forward_ad.dual_level():
-                found = function(*map(forward_ad.make_dual, primals, tangents))
-                pairs = [forward_ad.unpack_dual(t) for t in (found if isinstance(found, tuple) else (found,))]
+                duals = function(*map(forward_ad.make_dual, primals, tangents))
+                pairs = [forward_ad.unpack_dual(t) for t in (duals if isinstance(duals, tuple) else (duals,))]
                 return [t for pair in pairs for t in pair]
         return torch.func.jvp(function, primals, tangents)
 
     context = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}.get(way, torch.enable_grad)
     with context():
-        found = torch.compile(run, backend="eager")(op) if way == "compiled" else run(op)
-        torch.testing.assert_close(found, run(by_torch))
+        results = torch.compile(run, backend="eager")(op) if way == "compiled" else run(op)
+        torch.testing.assert_close(results, run(by_torch))
 
 
 def test_a_batch_of_vmap_passes_its_gradient_on(draw):
     x = draw(4, 3, 5, requires_grad=True)
-    found = torch.vmap(lambda rows: ops.index_select(rows, INDEX))(x)
-    found.sum().backward()
+    selected = torch.vmap(lambda rows: ops.index_select(rows, INDEX))(x)
+    selected.sum().backward()
     assert torch.equal(x.grad, torch.zeros(4, 3, 5, dtype=x.dtype).index_fill(-1, INDEX.long(), 1))
 
 
@@ -92,8 +92,8 @@ def test_transforms_of_torch_func_are_those_of_torch(name, way, draw):
 
     def run(function):
         def total(*tensors):
-            found = function(*tensors)
-            return sum(out.sin().sum() for out in (found if isinstance(found, tuple) else (found,)))
+            outputs = function(*tensors)
+            return sum(out.sin().sum() for out in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
         if way == "vmap":
             return torch.autograd.grad(torch.vmap(total)(*leaves).square().sum(), leaves)
@@ -143,7 +143,7 @@ def arguments():
 
 
 @pytest.mark.parametrize(
-    ("kind", "found"),
+    ("kind", "what"),
     [
         (lambda tensor: tensor.numpy(), "is of type ndarray, it must be a tensor"),
         (torch.Tensor.to_sparse, "has layout torch.sparse_coo, it must be dense"),
@@ -153,10 +153,10 @@ def arguments():
     ids=["numpy", "sparse", "nested", "jagged"],
 )
 @pytest.mark.parametrize(("op", "name"), [(op, name) for op, given in arguments().items() for name in given if name not in NUMBERS])
-def test_what_is_no_dense_tensor_is_refused_by_name(op, name, kind, found):
+def test_what_is_no_dense_tensor_is_refused_by_name(op, name, kind, what):
     given = arguments()[op]
     getattr(ops, op)(**given)
-    with pytest.raises(TypeError, match=f"^{op}: {name} {found}"):
+    with pytest.raises(TypeError, match=f"^{op}: {name} {what}"):
         getattr(ops, op)(**given | {name: kind(arguments()[op][name])})
 
 
@@ -186,8 +186,8 @@ def test_values_are_not_read_while_tracing(name, way, draw):
     wanted = function(x, INDEX)
     if way == "fake":
         with FakeTensorMode() as mode:
-            found = function(mode.from_tensor(x), mode.from_tensor(INDEX))
-        assert found.shape == wanted.shape and found.dtype == wanted.dtype
+            result = function(mode.from_tensor(x), mode.from_tensor(INDEX))
+        assert result.shape == wanted.shape and result.dtype == wanted.dtype
         return
     if way == "export":
 
@@ -228,8 +228,8 @@ def test_few_rows_are_left_to_the_compiler(name, draw):
     for rows, in_graph in ((1, set()), (FUSED_ROWS, set()), (FUSED_ROWS + 1, {op})):
         torch.compiler.reset()
         inputs = draw(rows, 5, dtype=torch.float32), draw(rows, len(INDEX), dtype=torch.float32), kept
-        found = torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
-        torch.testing.assert_close(found, JUNCTIONS[name](*inputs))
+        results = torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
+        torch.testing.assert_close(results, JUNCTIONS[name](*inputs))
         assert called.pop() == in_graph
 
 
@@ -268,8 +268,8 @@ def test_rows_that_are_not_known_stay_open(name, way, draw):
 
 def test_attention_mass_follows_vmap(draw):
     q, k, groups = draw(3, 1, 2, 4, 5), draw(3, 1, 1, 4, 5), torch.tensor([[1, 2, 0, 3]])
-    found = torch.vmap(lambda q, k: ops.attention_mass(q, k, groups, 2).mass)(q, k)
-    torch.testing.assert_close(found, torch.stack([ops.attention_mass(*pair, groups, 2).mass for pair in zip(q, k, strict=True)]))
+    masses = torch.vmap(lambda q, k: ops.attention_mass(q, k, groups, 2).mass)(q, k)
+    torch.testing.assert_close(masses, torch.stack([ops.attention_mass(*pair, groups, 2).mass for pair in zip(q, k, strict=True)]))
 
 
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.vmap])
