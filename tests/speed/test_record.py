@@ -32,7 +32,7 @@ def test_ratios_are_taken_within_turns():
 
 def measured(out):
     """The section of a report's page that holds what was measured."""
-    (section,) = re.findall(r'<section id="measured">.*?</section>', (out / "report.html").read_text(), re.DOTALL)
+    (section,) = re.findall(r'<section id="[^"]*" class="measured">.*?</section>', (out / "report.html").read_text(), re.DOTALL)
     return section
 
 
@@ -63,7 +63,7 @@ def test_the_report_of_prune_counts(folder):
     out, result, *_ = folder
     report = json.loads((out / "report.json").read_text())
     assert report["facts"]["result"]["cost"] == result["cost"] and "speed" not in report["facts"]["result"]
-    work = next(t for t in report["tables"] if t["title"].startswith("Computing work"))
+    work = next(s for s in report["sections"] if s["title"].startswith("Computing work"))["parts"][0]["table"]
     dense, pruned = result["cost"]["dense"], result["cost"]["pruned"]
     assert work["rows"][0][1:] == pytest.approx([dense["bytes_per_token"] / 2**20, pruned["bytes_per_token"] / 2**20, pruned["bytes_per_token"] / dense["bytes_per_token"]])  # fmt: skip
     assert work["rows"][1][3] == pytest.approx(result["speed"]["times"][UNPRUNED]["products_per_prompt"], rel=0.02)
