@@ -220,7 +220,7 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 |---|---|---|
 {rows}
 
-Made by this command; the same seed, machine and number of threads give the same files, but for the times in `speed.json` and `report.html`:
+Made by this command; the same seed, machine, number of threads and versions give the same files, but for the times in `speed.json` and `report.html`:
 
 ```
 {self.command}
