@@ -115,13 +115,13 @@ def _task_words(results: dict) -> str:
 def _task_report(results: dict):
     """The Report of lm-eval's results."""
     from pydisp.environment import run_facts
-    from pydisp.report import Report, Table
+    from pydisp.report import Report, Section, Table
 
     rows = [(task, name, value) for task, values in results["results"].items() for name, value in values.items()]
     return Report(
         title=f"{results['model']} on {', '.join(results['results'])}",
         summary=[f"{line}." for line in _task_words(results).splitlines()],
-        tables=[Table("Results of lm-eval", ("task", "metric", "value"), rows)],
+        sections=[Section("Results of lm-eval", [Table("Metrics by task", ("task", "metric", "value"), rows)])],
         facts={"result": results, **run_facts()},
     )
 
