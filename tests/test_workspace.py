@@ -5,16 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from killed import is_killed_at
 
 from pydisp import workspace as module
 from pydisp.workspace import Workspace, whole_file, write_whole
 
-STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "fcntl.flock", "shutil.rmtree"}
 FILES = {"plan": "{}", "weights": "w" * 10, "sub/deep/table": "t", "report": "r"}
 
 
@@ -37,30 +36,6 @@ def holds(folder: Path, content="new") -> bool:
     return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()} == {
         name: content + text for name, text in FILES.items()
     }
-
-
-def is_killed_at(step: int, action) -> bool:
-    """Run `action` in a process of its own that is killed right before its file-system step `step`; False where it ended before that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: this process has threads; the child uses none of their locks
-        child = os.fork()
-    if child == 0:
-        left = step
-
-        def count(event, _args):
-            nonlocal left
-            if event in STEPS:
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        try:
-            action()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 def every_kill(tmp_path, prepare, action):
