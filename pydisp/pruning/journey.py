@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from pydisp.cost import Cost, cost_of
-from pydisp.evaluate import evaluate_text
+from pydisp.environment import run_facts
+from pydisp.evaluation import evaluate_text
 from pydisp.loading import (
     choose_device,
     choose_dtype,
@@ -27,7 +28,7 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.plan import PruningPlan
-from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, speed_section, versions
+from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome
 from pydisp.pruning.planning import Planned, estimate_search, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
@@ -35,7 +36,7 @@ from pydisp.pruning.workspace import PLAN_FILE, Workspace, save_model
 from pydisp.report import Report
 from pydisp.report.words import counted
 from pydisp.spec import ModelSpec, family_of
-from pydisp.speed import Source, Workload, quick
+from pydisp.speed import Source, Workload, quick, record
 from pydisp.surgery import prune_model
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 
@@ -161,10 +162,7 @@ def _quick_workload(context_tokens: int, config) -> Workload:
 
 def _facts(corpora: Corpora, model: nn.Module) -> dict:
     return {
-        "versions": versions(),
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+        **run_facts(model),
         "texts": {
             "calibration": corpora.calibration.name,
             "heldout": corpora.heldout.name,
@@ -419,4 +417,4 @@ def _write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
         )
     (folder / "README.md").write_text(outcome.card())
     (folder / SPEED_FILE).write_text(json.dumps(speed, indent=2, sort_keys=True) + "\n")
-    outcome.report().write(folder, speed_section(speed))
+    outcome.report().write(folder, record.section(speed))
