@@ -3,9 +3,10 @@
     python bench/gpu.py --out results --wheels wheels     # under 9 minutes in all; needs no network and no installed pydisp
     python bench/gpu.py --dry-run                         # names the checks and the cases; needs no GPU
 
-First tests/kernels on CUDA tensors (where pytest is), then every op at odd and minimal shapes against float64 in three dtypes; an op that
-fails is not timed. Then the cases, all ops in turn, so that a run that is cut short has something of each. The file is written after
-each case. Timed by CUDA events around single calls, the level-2 cache overwritten before each, candidates taking turns.
+First the check that each op's kernels make of themselves before they serve, and how long it takes; then tests/kernels on CUDA tensors
+(where pytest is), then every op at odd and minimal shapes against float64 in three dtypes; an op that fails is not timed. Then the cases,
+all ops in turn, so that a run that is cut short has something of each. The file is written after each case. Timed by CUDA events around
+single calls, the level-2 cache overwritten before each, candidates taking turns.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import results
 
 MOST_MINUTES = 8.5
 TESTS = "tests/kernels"
-TESTS_SHARE, COMPILE_SHARE = 0.3, 0.3  # of the time, at most
+SELF_CHECKS_SHARE, TESTS_SHARE, COMPILE_SHARE = 0.15, 0.3, 0.3  # of the time, at most
 RESERVE_S = 10.0  # for writing, and for what a case does when it is stopped
 FLUSH_BYTES = 256 << 20  # beyond any level-2 cache
 MOST_REPEATS = 20
@@ -52,7 +53,7 @@ def use_wheels(folders: Iterable[Path]) -> list[str]:
 
     Returns: what was put on the path. Triton reads the source of its kernels, so a wheel cannot stay packed.
     """
-    found = []
+    added = []
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"--wheels: there is no folder {folder}; give one of wheels, or one that `pip install --target` filled.")
@@ -61,12 +62,12 @@ def use_wheels(folders: Iterable[Path]) -> list[str]:
             target = tempfile.mkdtemp(prefix="pydisp-wheels-")
             for wheel in wheels:
                 zipfile.ZipFile(wheel).extractall(target)
-            found.append(target)
+            added.append(target)
         else:
-            found.append(str(folder.resolve()))
-    sys.path[:0] = found
-    os.environ["PYTHONPATH"] = os.pathsep.join([*found, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return found
+            added.append(str(folder.resolve()))
+    sys.path[:0] = added
+    os.environ["PYTHONPATH"] = os.pathsep.join([*added, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return added
 
 
 @dataclass(frozen=True)
@@ -125,19 +126,19 @@ def cuda_clock() -> Callable:
     return clock
 
 
-def in_turns(found: list) -> list:
+def in_turns(listed: list) -> list:
     """The first case of every op, then the second of every op, and so on."""
     by_op: dict[str, list] = {}
-    for case in found:
+    for case in listed:
         by_op.setdefault(case.op, []).append(case)
     return [case for turn in zip_longest(*by_op.values()) for case in turn if case is not None]
 
 
-def checks(found: list, device: str) -> list:
+def checks(timed: list, device: str) -> list:
     """For each op of the cases, small cases of CHECKS in every dtype."""
     from cases import DTYPES
 
-    first = {case.op: case for case in reversed(found)}
+    first = {case.op: case for case in reversed(timed)}
     return [
         replace(case, name=f"check{number}", dtype=dtype, device=device, sizes=case.sizes | sizes)
         for op, case in first.items()
@@ -164,6 +165,36 @@ def check(case) -> list[dict]:
             line = {"id": case.id, "op": case.op, "sizes": case.sizes, "candidate": name, "error": min(off, 1e30)}
             lines.append(line | {"is_right": off <= case.tolerance} | ({"problem": problem} if problem else {}))
     return lines
+
+
+def self_checks(limit_s: float) -> tuple[list[dict], bool]:
+    """What each op's Triton kernels say of themselves in each dtype, checked now, and how long it took, compiling included.
+
+    Returns: a line for each check that was made, and whether time was up before the last one.
+    """
+    import torch
+
+    from pydisp.ops import cuda, verdicts
+
+    lines = []
+    try:
+        with stopped_after(limit_s):
+            for op, dtype, verdict in cuda.check_all(torch.device("cuda")):
+                lines.append({"op": op, "dtype": verdicts.name_of(dtype), "error": verdict.error, "seconds": round(verdict.seconds, 2)})
+    except TimeIsUp:
+        return lines, True
+    return lines, False
+
+
+def say(lines: list[dict], is_cut_short: bool) -> str:
+    """The self-checks in words: those that failed with their error, how many passed, and the seconds."""
+    failed = [
+        f"FAILS ITS SELF-CHECK {line['op']} {line['dtype']} ({line['seconds']} s): {line['error']}" for line in lines if line["error"]
+    ]
+    each = ", ".join(f"{line['op']} {line['dtype']} {line['seconds']}" for line in lines)
+    total = sum(line["seconds"] for line in lines)
+    short = "; time was up before the last one" if is_cut_short else ""
+    return "\n".join([*failed, f"self-checks: {len(lines) - len(failed)} of {len(lines)} right in {total:.1f} s ({each}){short}"])
 
 
 def run_tests(deadline: Deadline) -> dict:
@@ -196,15 +227,15 @@ def run_tests(deadline: Deadline) -> dict:
     return {"outcome": lines[-1] if lines else "no output", "is_green": started.returncode == 0}
 
 
-def run_cases(found: list, deadline: Deadline, measure: Callable, keep: Callable) -> dict[str, str]:
+def run_cases(to_time: list, deadline: Deadline, measure: Callable, keep: Callable) -> dict[str, str]:
     """Measure one case after the other and keep each record; returns the ids of those left out, with the reason.
 
     Args:
         measure: (case) to its record.
         keep: (record, left out so far) writes both down.
     """
-    left_out = {case.id: "time was up" for case in found}
-    for case in found:
+    left_out = {case.id: "time was up" for case in to_time}
+    for case in to_time:
         left_s = deadline.left_s() - RESERVE_S
         if left_s <= 0:
             break
@@ -229,20 +260,20 @@ def summary(record: dict) -> str:
             return f"{name} WRONG"
         return f"{name} {row['median_ms']:.4g} ms" if row["ratio"] in (None, 1) else f"{name} {row['ratio']:.2f}x"
 
-    found = [words(name, row) for name, row in record["rows"].items()] + [f"{name}: {why}" for name, why in record["absent"].items()]
-    return f"{record['id']}: {'; '.join(found)}"
+    parts = [words(name, row) for name, row in record["rows"].items()] + [f"{name}: {why}" for name, why in record["absent"].items()]
+    return f"{record['id']}: {'; '.join(parts)}"
 
 
 def _every_case() -> tuple[list, dict[str, str]]:
     from cases import SUITES, cases
 
-    found, absent = [], {}
+    to_time, absent = [], {}
     for suite in SUITES:
         try:
-            found += cases(suite, "cuda")
+            to_time += cases(suite, "cuda")
         except ImportError as problem:
             absent[suite] = str(problem)
-    return in_turns(found), absent
+    return in_turns(to_time), absent
 
 
 def main() -> None:
@@ -267,23 +298,26 @@ def main() -> None:
 
     if not args.dry_run and not torch.cuda.is_available():
         sys.exit("bench/gpu.py: torch sees no CUDA GPU here; run it on a machine that has one, or with --dry-run to see what it would do.")
-    found, absent_suites = _every_case()
-    found = [case for case in found if args.only in case.id]
-    if not found:
+    to_time, absent_suites = _every_case()
+    to_time = [case for case in to_time if args.only in case.id]
+    if not to_time:
         sys.exit(f"no case has {args.only!r} in its id; --dry-run names them.")
-    small = checks(found, "cuda")
+    small = checks(to_time, "cuda")
     for suite, why in absent_suites.items():
         print(f"suite {suite} is absent: {why}")
     if args.dry_run:
-        print(
-            "\n".join([f"check {case.id} {case.sizes}" for case in small] + [f"time {case.id}: {', '.join(case.names)}" for case in found])
-        )
-        print(f"{len(small)} checks, {len(found)} cases, at most {args.minutes:g} minutes")
+        from pydisp.ops.cuda import DTYPES, FORMS
+
+        lines = [f"self-check {op} in {len(DTYPES)} dtypes" for op in FORMS]
+        lines += [f"check {case.id} {case.sizes}" for case in small]
+        lines += [f"time {case.id}: {', '.join(case.names)}" for case in to_time]
+        print("\n".join(lines))
+        print(f"{len(FORMS) * len(DTYPES)} self-checks, {len(small)} checks, {len(to_time)} cases, at most {args.minutes:g} minutes")
         return
-    _run(args, deadline, found, small, absent_suites)
+    _run(args, deadline, to_time, small, absent_suites)
 
 
-def _run(args: argparse.Namespace, deadline: Deadline, found: list, small: list, absent_suites: dict[str, str]) -> None:
+def _run(args: argparse.Namespace, deadline: Deadline, to_time: list, small: list, absent_suites: dict[str, str]) -> None:
     import ratios
     import torch
     from cases import COMPILED
@@ -291,8 +325,12 @@ def _run(args: argparse.Namespace, deadline: Deadline, found: list, small: list,
     from memory import MIB, cuda_extra_bytes
 
     record = describe("cuda")
-    state = {"tests": {"outcome": "left out", "is_green": None} if args.no_tests else run_tests(deadline), "absent_suites": absent_suites}
-    print(f"{record['device']}, commit {record['commit']}; tests: {state['tests']['outcome']}", flush=True)
+    print(f"{record['device']}, commit {record['commit']}", flush=True)
+    own, is_cut_short = self_checks(deadline.left_s() * SELF_CHECKS_SHARE)
+    print(say(own, is_cut_short), flush=True)
+    state = {"self_checks": own, "self_checks_cut_short": is_cut_short, "absent_suites": absent_suites}
+    state["tests"] = {"outcome": "left out", "is_green": None} if args.no_tests else run_tests(deadline)
+    print(f"tests: {state['tests']['outcome']}", flush=True)
     lines = []
     try:
         with stopped_after(deadline.left_s() * 0.4):
@@ -302,12 +340,12 @@ def _run(args: argparse.Namespace, deadline: Deadline, found: list, small: list,
         state["checks_cut_short"] = True
     state["checks"] = lines
     wrong = {line["op"] for line in lines if not line["is_right"]}
-    unchecked = {case.op for case in found} - {line["op"] for line in lines} - {"block"}
+    unchecked = {case.op for case in to_time} - {line["op"] for line in lines} - {"block"}
     for line in lines:
         if not line["is_right"]:
             print(f"WRONG {line['id']} {line['sizes']} {line['candidate']}: error {line['error']:.2e} {line.get('problem', '')}")
     print(f"checks: {sum(line['is_right'] for line in lines)} of {len(lines)} right", flush=True)
-    refused = {case.id: "its check failed" if case.op in wrong else "not checked" for case in found if case.op in wrong | unchecked}
+    refused = {case.id: "its check failed" if case.op in wrong else "not checked" for case in to_time if case.op in wrong | unchecked}
 
     clock, compile_s = cuda_clock(), [0.0]
     most_compile_s = deadline.left_s() * COMPILE_SHARE
@@ -331,15 +369,17 @@ def _run(args: argparse.Namespace, deadline: Deadline, found: list, small: list,
             args.out, record, [one] if one else [], **state, left_out=refused | left_out, is_complete=not (left_out or refused)
         )
 
-    keep(None, {case.id: "time was up" for case in found})
-    left_out = run_cases([case for case in found if case.id not in refused], deadline, measure, keep)
+    keep(None, {case.id: "time was up" for case in to_time})
+    left_out = run_cases([case for case in to_time if case.id not in refused], deadline, measure, keep)
     file = keep(None, left_out)
     print(
-        f"{len(found) - len(refused) - len(left_out)} of {len(found)} cases timed, {-deadline.left_s() + args.minutes * 60:.0f} s; {file}"
+        f"{len(to_time) - len(refused) - len(left_out)} of {len(to_time)} cases timed, {-deadline.left_s() + args.minutes * 60:.0f} s; {file}"
     )
-    sys.exit(bool(wrong) or state["tests"]["is_green"] is False)
+    sys.exit(bool(wrong) or any(line["error"] for line in own) or state["tests"]["is_green"] is False)
 
 
 if __name__ == "__main__":
-    os.environ["PYDISP_TRITON"] = "1"  # before pydisp is imported, and for the tests' process: this measures the Triton kernels
+    os.environ["PYDISP_TRITON"] = (
+        "1"  # before pydisp is imported, and for the tests' process: what is wrong must show, not be replaced by plain torch
+    )
     main()

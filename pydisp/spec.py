@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from pydisp.plan import LayerPlan, PruningPlan
 
+SMALL_MODEL_PARAMETERS = 50_000_000  # below it, texts are cut shorter, searches take fewer steps and widths come finer
+
 REFUSED = {
     "openelm": "OpenELM is not part of transformers, and the modelling code in Apple's checkpoints does not run on transformers 5; "
     "convert the checkpoint to a supported family, or prune another model.",

@@ -259,7 +259,7 @@ def test_goals_are_judged_by_their_bounds_and_by_the_cpu():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Pictures take a second each to write."""
-    monkeypatch.setattr(page, "_svg", lambda figure: "<svg/>")
+    monkeypatch.setattr(page, "svg_on_white", lambda figure: "<svg/>")
 
 
 def whole(prefill: tuple[float, float], decode: tuple[float, float]) -> dict:
@@ -461,6 +461,34 @@ def test_gpu_dry_run_lists_checks_and_cases():
         assert any(line.startswith(f"check {op}[") for line in lines) and any(line.startswith(f"time {op}[") for line in lines)
     first = [line.split("[")[0] for line in lines if line.startswith("time ")][: len(ops)]
     assert set(first) >= {f"time {op}" for op in ops if "backward" not in op}  # a run cut short has something of each op
+
+
+def test_gpu_dry_run_names_the_self_checks():
+    pytest.importorskip("triton")
+    lines = run_gpu("--dry-run", "--only", "attention_mass").stdout.splitlines()
+    assert lines[0].startswith("self-check ") and "self-check attention_mass in 3 dtypes" in lines
+    assert lines[-1].startswith("18 self-checks, ")
+
+
+def test_gpu_reports_the_self_checks(monkeypatch):
+    from pydisp.ops import cuda
+    from pydisp.ops.verdicts import Verdict
+
+    def check_all(device):
+        yield "norm_select", torch.bfloat16, Verdict(None, 1.234)
+        yield "index_add", torch.float32, Verdict("CompilationError: no", 0.5)
+        while cut_short:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(cuda, "check_all", check_all)
+    for cut_short in (False, True):
+        lines, is_cut_short = gpu.self_checks(0.3)
+        assert is_cut_short is cut_short
+        assert lines[0] == {"op": "norm_select", "dtype": "bfloat16", "error": None, "seconds": 1.23}
+        failed, total = gpu.say(lines, is_cut_short).splitlines()
+        assert failed == "FAILS ITS SELF-CHECK index_add float32 (0.5 s): CompilationError: no"
+        words = "self-checks: 1 of 2 right in 1.7 s (norm_select bfloat16 1.23, index_add float32 0.5)"
+        assert total == words + "; time was up before the last one" * cut_short
 
 
 def test_gpu_stops_in_time_and_says_what_is_left_out():

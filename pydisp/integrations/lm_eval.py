@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pydisp  # noqa: F401  (makes pydisp_* loadable)
+from pydisp.distribution import install_command
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, resolved_name, stored_dtype
 
 try:
     from lm_eval.api.registry import register_model
     from lm_eval.models.huggingface import HFLM
 except ImportError as error:
-    raise ImportError("evaluation on tasks needs lm-eval; install it with: pip install 'pydisp[eval]'") from error
+    raise ImportError(f"evaluation on tasks needs lm-eval; install it with: {install_command('eval')}") from error
 
 
 @register_model("pydisp")

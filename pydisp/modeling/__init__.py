@@ -17,9 +17,10 @@ import transformers
 from torch import nn
 from transformers.utils import output_capturing
 
+from pydisp.distribution import DISTRIBUTION, install_command
 from pydisp.indices import check_indices
 from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
-from pydisp.modeling.linear import use_upcast_
+from pydisp.modeling.linear import serve_linears_
 from pydisp.plan import PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
 
@@ -107,8 +108,13 @@ def check_loaded_indices(model: nn.Module) -> None:
             check_indices(module.index.cpu(), model.config.hidden_size, f"{name}.index")
 
 
-_SHIM = """# Loads through the installed package: pip install pydisp
-from pydisp.modeling import classes_of
+_SHIM = """# Loads through the installed package: {install}
+try:  # inside it transformers does not look for imports; it would name a package of PyPI that is not this one
+    from pydisp.modeling import classes_of
+except ImportError as error:
+    raise ImportError(
+        f"this model needs {distribution} ({{error}}); uninstall any other package called pydisp, then {install}."
+    ) from error
 
 {config}, {model}, {lm} = classes_of("{model_type}")
 """
@@ -144,7 +150,14 @@ class _Pretrained:
                 raise ValueError(f"{', '.join(names[:3])} {what} the checkpoint ({len(names)} in all); copy the whole folder again.")
         check_loaded_indices(model)
         derive_features_(model)
+        serve_linears_(model)
         return (model, info) if output_loading_info else model
+
+    def _apply(self, *args, **kwargs):
+        """What moves a model (`to`, `cuda`, `half`): linears that left the CPU are torch's again."""
+        moved = super()._apply(*args, **kwargs)
+        serve_linears_(self)
+        return moved
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in transformers, with the shim file that loads the folder without `import pydisp` through trust_remote_code=True."""
@@ -156,8 +169,9 @@ class _Pretrained:
             "AutoModelForCausalLM": f"{stem}.{lm_class.__name__}",
         }
         shim = _SHIM.format(
-            config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, model_type=self.config.model_type
-        )
+            config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, model_type=self.config.model_type,
+            distribution=DISTRIBUTION, install=install_command(),
+        )  # fmt: skip
         if kwargs.get("is_main_process", True) and not Path(save_directory).is_file():
             Path(save_directory).mkdir(parents=True, exist_ok=True)
             Path(save_directory, SHIM_FILE).write_text(shim)  # first, so that push_to_hub uploads it
@@ -205,7 +219,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         check_widths(config)
         stock_model.__init__(self, config, *args, **kwargs)
         _narrow_layers(config, family_of(config, stock_type), self.get_submodule(FAMILIES[stock_type].layers_path))
-        use_upcast_(self)
+        serve_linears_(self)
         self.post_init()  # initialises the narrower projections, which the stock constructor has not seen
 
     def lm_init(self, config, *args, **kwargs):
@@ -215,7 +229,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         base.__class__ = model_class
         _record_outputs_of(base)
         _narrow_layers(config, family_of(config, stock_type), decoder_layers(self, FAMILIES[stock_type]))
-        use_upcast_(self)
+        serve_linears_(self)
         self.post_init()
 
     # Device placement must not cut a layer in two; the layers have other class names than the stock ones.

@@ -6,7 +6,9 @@ A name of this package is the op's function; the module of that name holds its r
 from pydisp.ops import native
 from pydisp.ops.add_norm_select import add_norm_select, add_norm_select_
 from pydisp.ops.attention_mass import attention_key_mass, attention_mass
+from pydisp.ops.cuda import triton_mode
 from pydisp.ops.features import Features, features
+from pydisp.ops.flops import register_flops
 from pydisp.ops.index_add import index_add, index_add_
 from pydisp.ops.index_select import index_select
 from pydisp.ops.library import has_kernel
@@ -38,8 +40,10 @@ OPS = (
 )  # fmt: skip
 
 native.load()
+register_flops()
 
 
 def implementations() -> dict[str, dict[str, str]]:
-    """For each op and kind of device ("cpu", "cuda") what runs it: "c++", "triton" or "torch" (the reference)."""
-    return {op: {"cpu": "c++" if has_kernel(op, "CPU") else "torch", "cuda": "triton" if has_kernel(op, "CUDA") else "torch"} for op in OPS}
+    """For each op and kind of device ("cpu", "cuda") what runs it: "c++", "triton" (where it has checked itself) or "torch" (the reference)."""
+    triton = "triton" if triton_mode() == "1" else "triton where it has checked itself"
+    return {op: {"cpu": "c++" if has_kernel(op, "CPU") else "torch", "cuda": triton if has_kernel(op, "CUDA") else "torch"} for op in OPS}

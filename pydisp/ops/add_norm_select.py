@@ -130,8 +130,8 @@ def _backward(ctx, grad_residual, grad_selected):
         grad_residual = torch.zeros_like(ctx.saved_tensors[0])
     needs = (residual, update, weight, bias)
     settings = (ctx.eps, ctx.weight_offset, ctx.center)
-    found = _backward_op(grad_residual, grad_selected, *ctx.saved_tensors, *settings, *needs)
-    grads = [gradient if needed else None for gradient, needed in zip(found, needs, strict=True)]
+    grads = _backward_op(grad_residual, grad_selected, *ctx.saved_tensors, *settings, *needs)
+    grads = [gradient if needed else None for gradient, needed in zip(grads, needs, strict=True)]
     return *grads[:2], None, None, None, *grads[2:], None, None, None, None, None, None
 
 

@@ -1,45 +1,234 @@
-"""Which ops run as Triton kernels on a GPU, and what stands between the dispatcher and them."""
+"""What stands between the dispatcher and the Triton kernels: they serve CUDA tensors once they have checked themselves.
+
+At the first call of an op on a device in a dtype its kernels are held against plain torch (pydisp.ops.self_check). Where they are right,
+they serve from then on; where they are wrong or do not compile, plain torch does, and a warning of the logger "pydisp" says why. The
+verdict is kept (pydisp.ops.verdicts). `PYDISP_TRITON=0` leaves plain torch in place, `PYDISP_TRITON=1` lets the kernels serve unchecked
+and raise whatever they raise; `auto` is what has been said, and the default.
+"""
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 import torch
 
+from pydisp.ops import verdicts
 from pydisp.ops.features import check_values
-from pydisp.ops.library import LIBRARY, is_set
+from pydisp.ops.library import LIBRARY, has_values
+from pydisp.ops.self_check import first_error
+from pydisp.ops.verdicts import Verdict
+
+logger = logging.getLogger("pydisp")
+MODES = ("0", "1", "auto")
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+FORMS: dict[str, dict[str, tuple[Callable, Callable]]] = {}
+"""By op and name (itself, in place, backward) the kernel and the plain form, of the arguments of the op's schema."""
+_decided: dict[tuple[str, torch.device, torch.dtype], bool] = {}
+"""Whether the kernels of an op serve on a device in a dtype, for the rest of the process."""
+_verdicts: dict[tuple, Verdict] = {}
+"""Those this process has read or reached, by what they are about: equal GPUs share one."""
+_captured: set[str] = set()
+"""The ops of which was said that a graph captured their plain form."""
+_lock = threading.Lock()
 
 
-def uses_triton() -> bool:
-    """Whether the Triton kernels serve CUDA tensors: PYDISP_TRITON=1 when pydisp is imported, and triton is installed.
+def triton_mode() -> str:
+    """`PYDISP_TRITON`: "0", "1" or, where it is unset or empty, "auto". Raises: ValueError for anything else."""
+    asked = os.environ.get("PYDISP_TRITON") or "auto"
+    if asked not in MODES:
+        raise ValueError(
+            f"PYDISP_TRITON is {asked!r}; set it to 0 (plain torch serves on CUDA), 1 (the Triton kernels, unchecked) or auto (the Triton "
+            "kernels where they have checked themselves)."
+        )
+    return asked
 
-    Not without being asked: tests have run them in the interpreter and through the compiler, on no GPU yet.
+
+def may_use_triton() -> bool:
+    """Whether Triton kernels may serve CUDA tensors: triton is installed, and PYDISP_TRITON is not 0."""
+    return triton_mode() != "0" and importlib.util.find_spec("triton") is not None
+
+
+def on_cuda(op: str, name: str, plain: Callable, *, kernel: Callable | None = None, like: int = 0) -> None:
+    """Hand `name` over to the Triton kernels for CUDA, where may_use_triton() when pydisp is imported.
+
+    Args:
+        op: whose kernels these are: what is checked together, serves together.
+        plain: what runs where they do not serve, and what they are held against.
+        kernel: of plain's arguments and results; by default pydisp.kernels.<op>.<name>.
+        like: which argument's dtype is the call's.
     """
-    return is_set("PYDISP_TRITON") and importlib.util.find_spec("triton") is not None
+    if may_use_triton():
+        FORMS.setdefault(op, {})[name] = kernel or _kernel(op, name), plain
+        LIBRARY.impl(name, guarded(op, name, like), "CUDA")
 
 
-def on_cuda(op: str, name: str, plain: Callable) -> None:
-    """Register `name` of pydisp.kernels.<op> for CUDA where uses_triton(); what it does not take goes to the plain form."""
-    if uses_triton():
-        LIBRARY.impl(name, guarded(op, name, plain), "CUDA")
+def _kernel(op: str, name: str) -> Callable:
+    return lambda *arguments: getattr(importlib.import_module(f"pydisp.kernels.{op}"), name)(*arguments)  # triton is slow to import
 
 
-def guarded(op: str, name: str, plain: Callable) -> Callable:
-    """`name` of pydisp.kernels.<op> for any arguments of its schema: float64 stays with the plain form, and a bare index (one without its
-    inverse) is checked, because kernels trust it and compiled code does not come by the Python edge; a backward gets its forward's."""
+def guarded(op: str, name: str, like: int = 0) -> Callable:
+    """`name` for any arguments of its schema: float64, and what has not passed its check, stays with the plain form, and a bare index
+    (one without its inverse) is checked, because kernels trust it and compiled code does not come by the Python edge; a backward gets its
+    forward's."""
     places = []
     if not name.endswith("_backward"):
         arguments_of = getattr(torch.ops.pydisp, name).default._schema.arguments
         places = [(i, argument.name) for i, argument in enumerate(arguments_of) if argument.name.endswith("index")]
+    kernel, plain = FORMS[op][name]
 
-    def kernel(x, *rest):
-        if x.dtype == torch.float64:
-            return plain(x, *rest)
+    def serve(*arguments):
+        dtype = arguments[like].dtype
+        if dtype == torch.float64 or not serves(op, arguments[like]):
+            return plain(*arguments)
+        x = arguments[0]
         for i, argument in places:
-            if rest[i] is None:  # rest starts behind x, so this is what follows the index: its inverse
-                check_values(name, argument, rest[i - 1], x.shape[-1])
-        if name.endswith("_") and rest[0].untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
-            rest = (rest[0].clone(), *rest[1:])  # an update that lies in the residual would be read after it has changed
-        return getattr(importlib.import_module(f"pydisp.kernels.{op}"), name)(x, *rest)  # triton is slow to import: not before use
+            if arguments[i + 1] is None:  # what follows an index is its inverse
+                check_values(name, argument, arguments[i], x.shape[-1])
+        given = arguments
+        if name.endswith("_") and arguments[1].untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            given = (x, arguments[1].clone(), *arguments[2:])  # an update that lies in the residual would be read after it has changed
+        try:
+            return kernel(*given)
+        except Exception as error:
+            if not _is_of_triton(error) or triton_mode() != "auto":
+                raise
+            # a shape that asks more of this GPU than those of the check; Triton says so before anything is launched
+            with _lock:
+                _decided[op, x.device, dtype] = False
+            _warn(op, x.device, dtype, _words(error))
+            return plain(*arguments)
 
-    return kernel
+    return serve
+
+
+def serves(op: str, x: torch.Tensor) -> bool:
+    """Whether the Triton kernels of `op` serve a call of x's device and dtype; the first such call decides, as the module says.
+
+    While a CUDA graph is captured, and where nothing has values, plain torch serves and nothing is decided: a check has to wait for the
+    device.
+    """
+    decided = _decided.get((op, x.device, x.dtype))
+    return _decide(op, x) if decided is None else decided
+
+
+def _decide(op: str, x: torch.Tensor) -> bool:
+    mode, place = triton_mode(), (op, x.device, x.dtype)
+    with _lock:
+        if mode == "auto" and place not in _decided:
+            if not has_values(x):
+                return False
+            if _is_captured(x):
+                _warn_of_capture(op)
+                return False
+        if place not in _decided:
+            _decided[place] = _verdict(*place).error is None if mode == "auto" else mode == "1"
+        return _decided[place]
+
+
+def _is_captured(x: torch.Tensor) -> bool:
+    with torch.cuda.device_of(x):
+        return x.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def _warn_of_capture(op: str) -> None:
+    if op not in _captured:
+        _captured.add(op)
+        logger.warning(
+            "pydisp: a CUDA graph captures %s in plain torch, because its Triton kernels have not checked themselves in this process; "
+            "call it once before the capture.",
+            op,
+        )
+
+
+def _verdict(op: str, device: torch.device, dtype: torch.dtype) -> Verdict:
+    """The one known to this process, or kept by another, or reached now and kept."""
+    try:
+        about = verdicts.circumstances(op, device, dtype)
+    except Exception as error:  # triton is there and does not import
+        verdict = Verdict(f"triton cannot be imported ({_words(error)})", 0.0)
+        _warn(op, device, dtype, verdict.error)
+        return verdict
+    key = tuple(about.values())
+    if key not in _verdicts:
+        verdict, source = verdicts.read(about), f" (so says {verdicts.file_of(about)}; delete it to have them checked again)"
+        if verdict is None:
+            (verdict, is_lasting), source = check(op, device, dtype), ""
+            if is_lasting:
+                verdicts.keep(about, verdict)
+        if verdict.error is None:
+            logger.info("pydisp: the Triton kernels of %s serve %s on %s%s.", op, about["dtype"], about["device"], source)
+        else:
+            _warn(op, device, dtype, f"{verdict.error}{source}")
+        _verdicts[key] = verdict
+    return _verdicts[key]
+
+
+def _warn(op: str, device: torch.device, dtype: torch.dtype, error: str) -> None:
+    place = f"{verdicts.name_of(dtype)} on {verdicts.name_of_device(device)}"
+    logger.warning("pydisp: plain torch serves %s of %s, because its Triton kernels fail: %s.", op, place, error)
+
+
+def check(op: str, device: torch.device, dtype: torch.dtype) -> tuple[Verdict, bool]:
+    """Hold the kernels of `op` against plain torch now, whatever is kept or decided.
+
+    Returns: the verdict, and whether it lasts: wrong results do, and what Triton refuses to compile or the device to run; a machine
+        without memory or without the C compiler that Triton wants may have them tomorrow.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # an error of what ran before is not the kernels'
+    start, is_lasting = time.perf_counter(), True
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False), torch.cuda.device_of(torch.empty(0, device=device)):
+            error = first_error(op, FORMS[op], device, dtype)
+    except Exception as caught:  # whatever it is, plain torch can serve
+        error = _words(caught)
+        is_lasting = _is_of_triton(caught) or isinstance(caught, getattr(torch, "AcceleratorError", ()))
+    return Verdict(error, time.perf_counter() - start), is_lasting
+
+
+def _is_of_triton(error: Exception) -> bool:
+    """Whether Triton itself refused: a kernel that does not compile, or that asks more of the device than it has."""
+    return type(error).__module__.partition(".")[0] == "triton"
+
+
+def _words(error: Exception) -> str:
+    """An exception in one line of at most 300 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(".: ")
+
+
+def check_all(device: torch.device) -> Iterator[tuple[str, torch.dtype, Verdict]]:
+    """Check every op in every dtype now, keeping nothing; empty where may_use_triton() said no when pydisp was imported."""
+    for dtype in DTYPES:
+        for op in FORMS:
+            yield op, dtype, check(op, device, dtype)[0]
+
+
+def status() -> str:
+    """Whether the Triton kernels serve CUDA tensors, and why; with the verdicts kept for this machine's GPUs."""
+    mode = triton_mode()
+    if mode == "0":
+        return "off: PYDISP_TRITON=0"
+    if importlib.util.find_spec("triton") is None:
+        return "off: triton is not installed"
+    if mode == "1":
+        return "serves unchecked: PYDISP_TRITON=1"
+    devices = {verdicts.name_of_device(one): one for one in (torch.device("cuda", i) for i in range(torch.cuda.device_count()))}
+    known = [f"{name}: {_known(device)}" for name, device in devices.items()]
+    return "; ".join(["auto: each op serves once it has checked itself on a GPU", *(known or ["no GPU is seen here"])])
+
+
+def _known(device: torch.device) -> str:
+    words = []
+    for op in FORMS:
+        for dtype in DTYPES:
+            try:
+                verdict = verdicts.read(verdicts.circumstances(op, device, dtype))
+            except Exception as error:  # triton is there and does not import
+                return f"triton cannot be imported ({_words(error)})"
+            if verdict is not None:
+                words.append(f"{op} {verdicts.name_of(dtype)} {'serves' if verdict.error is None else f'fails ({verdict.error})'}")
+    return ", ".join(words) or "nothing checked yet"

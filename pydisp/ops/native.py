@@ -26,7 +26,7 @@ def load() -> str | None:
     if why is None:
         logger.info("pydisp: the CPU ops run in C++ (%s).", LIBRARY_FILE.name)
     elif is_set("PYDISP_REQUIRE_NATIVE"):
-        raise ImportError(f"PYDISP_REQUIRE_NATIVE is set, but {why}; reinstall pydisp where torch and a C++20 compiler are, or unset it.")
+        raise ImportError(f"PYDISP_REQUIRE_NATIVE is set, but {why}; install again where torch and a C++20 compiler are, or unset it.")
     else:
         logger.warning("pydisp: the CPU ops run in plain torch, because %s.", why)
     return why

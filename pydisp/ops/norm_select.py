@@ -169,8 +169,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad):
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
     needs = (needs_x, needs_weight, needs_bias)
-    found = _backward_op(grad, *ctx.saved_tensors, ctx.eps, ctx.weight_offset, ctx.center, *needs)
-    return *(gradient if needed else None for gradient, needed in zip(found, needs, strict=True)), None, None, None, None, None, None
+    grads = _backward_op(grad, *ctx.saved_tensors, ctx.eps, ctx.weight_offset, ctx.center, *needs)
+    return *(gradient if needed else None for gradient, needed in zip(grads, needs, strict=True)), None, None, None, None, None, None
 
 
 def _plain_backward(grad, x, weight, bias, index, inverse, mask, eps, weight_offset, center, needs_x, needs_weight, needs_bias):

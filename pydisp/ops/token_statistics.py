@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.cuda import uses_triton
-from pydisp.ops.library import LIBRARY, define, no_second_derivative, product, wide
+from pydisp.ops.cuda import on_cuda
+from pydisp.ops.library import define, no_second_derivative, product, wide
 
 # Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
 # number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
@@ -216,23 +216,18 @@ _backward_op = define(
 
 
 # Nothing is kept on a GPU: its kernels take no kept products.
-def _on_cuda(hidden, *args):
-    if hidden.dtype == torch.float64:
-        return reference(hidden, *args[:12])
+def _kernel(hidden, *args):
     from pydisp.kernels.token_statistics import token_statistics as kernel  # triton is slow to import, so not before it is used
 
     return *kernel(hidden, *args[:12]), hidden.new_empty((0, hidden.shape[0]), dtype=torch.float32)
 
 
-def _backward_on_cuda(grad_lse, *args):
-    if grad_lse.dtype == torch.float64:
-        return backward_reference(grad_lse, *args[:16])
+def _backward_kernel(grad_lse, *args):
     from pydisp.kernels.token_statistics import token_statistics_backward as kernel
 
     with torch.autocast("cuda", enabled=False):  # an open region would round float32 products to 16 bits
         return kernel(grad_lse, *args[:16])
 
 
-if uses_triton():
-    LIBRARY.impl("token_statistics", _on_cuda, "CUDA")
-    LIBRARY.impl("token_statistics_backward", _backward_on_cuda, "CUDA")
+on_cuda("token_statistics", "token_statistics", reference, kernel=_kernel)
+on_cuda("token_statistics", "token_statistics_backward", backward_reference, kernel=_backward_kernel, like=4)  # hidden's dtype

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pydisp.evaluate import evaluating
+from pydisp.evaluation import evaluating
 from pydisp.gates import LayerGates
 from pydisp.indices import IndexSet
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan

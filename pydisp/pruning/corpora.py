@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from pydisp.evaluate import evaluate_text
+from pydisp.evaluation import evaluate_text
 from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 

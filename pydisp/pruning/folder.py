@@ -11,7 +11,8 @@ from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_to
 from pydisp.modeling import check_widths
 from pydisp.modeling.layers import INDEX_NAMES
 from pydisp.plan import SETS, PruningPlan
-from pydisp.pruning.outcome import Outcome, speed_section
+from pydisp.pruning.outcome import Outcome
+from pydisp.speed import record
 from pydisp.surgery import to_dense
 from pydisp.workspace import Workspace, write_whole
 
@@ -46,7 +47,7 @@ def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
         )
     (folder / "README.md").write_text(outcome.card())
     (folder / SPEED_FILE).write_text(json.dumps(speed, indent=2, sort_keys=True) + "\n")
-    outcome.report().write(folder, speed_section(speed))
+    outcome.report().write(folder, record.section(speed))
 
 
 def describe(folder: str | os.PathLike) -> dict:

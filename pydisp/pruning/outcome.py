@@ -1,15 +1,13 @@
 """Outcome: what pruning one model gave, and how it is told: JSON for programs, a Report for people, a card for the folder."""
 
-import platform
 from dataclasses import asdict, dataclass
 
 from pydisp.cost import Cost
-from pydisp.evaluate import TextLoss
+from pydisp.evaluation import TextLoss
 from pydisp.plan import SETS, PruningPlan
 from pydisp.pruning.search import SearchProgress
 from pydisp.pruning.settings import PruneSettings
-from pydisp.report import Measured, Metric, Picture, Report, Table
-from pydisp.report.words import counted
+from pydisp.report import Metric, Picture, Report, Table
 from pydisp.spec import ModelSpec
 
 HELDOUT, OTHER, CALIBRATION = "held-out", "other", "calibration"
@@ -212,36 +210,6 @@ Made by this command; the same seed, machine and number of threads give the same
 """
 
 
-def speed_section(found: dict) -> Measured:
-    """What `pydisp.speed.quick` found, or its {"absent": why}, as a section of the page."""
-    title = "Speed on this machine"
-    if "absent" in found:
-        return Measured(title, (f"It was not measured: {found['absent']}",))
-    has_peaks = any("peak_mib" in values for values in found["models"].values())
-    sentences = [
-        f"On {found['device']} in {found['dtype']}, {counted(found['threads'], 'thread')}: medians of {counted(found['rounds'], 'round')}, in "
-        f"which the models take turns, of a prompt of {found['prompt_tokens']} tokens and {found['decode_tokens']} decoded ones. "
-        "What the pruned model takes of another one's time is the median of the ratios within a turn, so not quite the ratio of the medians. "
-        "A glimpse: pydisp speed DIR measures longer."
-    ]
-    sentences += [f"Peak memory is left out{' in part' * has_peaks}: {found['peak_absent']}"] if "peak_absent" in found else []
-    models = found["models"]
-    others = list(found["times"])
-
-    def row(words: str, key: str, ratio: str | None = None) -> list:
-        return [words, *(values.get(key) for values in models.values()), *(found["times"][name].get(ratio) for name in others)]
-
-    rows = [
-        row("prompt, tokens/s", "prefill_tokens_per_second"),
-        row("prompt, ms", "prefill_ms", "prefill"),
-        row("decoding, tokens/s", "decode_tokens_per_second"),
-        row("decoded token, ms", "decode_ms", "decode"),
-        *([row("peak, MiB", "peak_mib", "peak")] if has_peaks else []),
-    ]
-    columns = ["", *models, *(f"÷ {name}" for name in others)]
-    return Measured(title, tuple(sentences), Table(title, tuple(columns), tuple(map(tuple, rows))))
-
-
 def layer_widths(plan: PruningPlan) -> list[dict[str, int | None]]:
     """Features kept, a dict a layer, None where the block is removed."""
     return [{name: None if kept is None else len(kept) for name, kept in layer.sets().items()} for layer in plan.layers]
@@ -252,19 +220,4 @@ def removed_blocks(plan: PruningPlan) -> dict[str, int]:
     return {
         "attention": sum(layer.attention is None for layer in plan.layers),
         "mlp": sum(layer.mlp is None for layer in plan.layers),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of what decides the figures."""
-    import torch
-    import transformers
-
-    from pydisp import __version__
-
-    return {
-        "pydisp": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
     }

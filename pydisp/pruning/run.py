@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from pydisp.cost import cost_of
+from pydisp.environment import run_facts
 from pydisp.plan import PruningPlan
 from pydisp.progress import Bar, duration_words
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import estimate_search
-from pydisp.pruning.outcome import Outcome, versions
+from pydisp.pruning.outcome import Outcome
 from pydisp.pruning.planning import Planned, make_plan
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import SEARCHED, PruneSettings
@@ -113,17 +114,9 @@ class Run:
         """What the plan cost: both models evaluated on all three texts, `pruned` being in the dtype of the dense one."""
         context = self.settings.context_tokens
         losses = self.corpora.losses(self.model, pruned, context, self.say)
+        facts = {**run_facts(self.model), "texts": {**self.corpora.names, "sha256": self.corpora.sha256}}
         costs = {name: cost_of(model, context) for name, model in (("dense", self.model), ("pruned", pruned))}
-        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, self._facts())
-
-    def _facts(self) -> dict:
-        return {
-            "versions": versions(),
-            "device": str(self.model.device),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "texts": {**self.corpora.names, "sha256": self.corpora.sha256},
-        }
+        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, facts)
 
 
 def positions(config) -> int | None:

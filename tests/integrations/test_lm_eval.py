@@ -33,11 +33,11 @@ STOCK = """
 import json, sys
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
-found = simple_evaluate(model="hf", model_args=f"pretrained={sys.argv[1]},trust_remote_code=True,dtype=float32", device="cpu", tasks=["arithmetic_choice"],
+answers = simple_evaluate(model="hf", model_args=f"pretrained={sys.argv[1]},trust_remote_code=True,dtype=float32", device="cpu", tasks=["arithmetic_choice"],
                         task_manager=TaskManager(include_path=sys.argv[2], include_defaults=False), log_samples=True)
 assert not any(name.startswith("pydisp.integrations") for name in sys.modules)
-print("RESULT", json.dumps([s["resps"] for s in found["samples"]["arithmetic_choice"]]))
-print("RESULT", json.dumps(found["results"]["arithmetic_choice"]["acc,none"]))
+print("RESULT", json.dumps([s["resps"] for s in answers["samples"]["arithmetic_choice"]]))
+print("RESULT", json.dumps(answers["results"]["arithmetic_choice"]["acc,none"]))
 """
 
 

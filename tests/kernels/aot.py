@@ -180,8 +180,8 @@ def _figures_of_hsaco(kernel) -> Figures:
     assembly = kernel.asm["amdgcn"]
 
     def number(name: str) -> int:
-        found = re.search(rf"\.{name}:\s*(\d+)", assembly)
-        return int(found.group(1)) if found else 0
+        match = re.search(rf"\.{name}:\s*(\d+)", assembly)
+        return int(match.group(1)) if match else 0
 
     count: collections.Counter[str] = collections.Counter()
     for kind, width in re.findall(r"\b(?:global|buffer|flat)_(load|store)_(\w+)", assembly):
@@ -212,37 +212,37 @@ def groups() -> list[str]:
 
 def cases(group: str) -> list[Case]:
     """The cases of aot_<group>.py; ValueError if two have one name."""
-    found = importlib.import_module(f"aot_{group}").CASES
-    names = collections.Counter(case.name for case in found)
+    own_cases = importlib.import_module(f"aot_{group}").CASES
+    names = collections.Counter(case.name for case in own_cases)
     twice = [name for name, times in names.items() if times > 1]
     if twice:
         raise ValueError(f"aot_{group}.py: {', '.join(twice)} names two cases; budgets are kept by name.")
-    return found
+    return own_cases
 
 
 def budget_file(group: str) -> Path:
     return HERE / "budgets" / f"{group}.json"
 
 
-def budget(found: Figures) -> dict[str, int | bool]:
+def budget(figures: Figures) -> dict[str, int | bool]:
     """What is written for a kernel: its figures as bounds; registers in steps of 8, as the hardware hands them out."""
     return {
-        "registers": -(-found.registers // 8) * 8,
-        "spills": found.spills,
-        "shared": found.shared,
-        "narrow_loads": found.narrow_loads,
-        "narrow_stores": found.narrow_stores,
-        "wide_loads": found.wide_loads > 0,
-        "wide_stores": found.wide_stores > 0,
-        "tensor_cores": found.tensor_core_instructions > 0,
+        "registers": -(-figures.registers // 8) * 8,
+        "spills": figures.spills,
+        "shared": figures.shared,
+        "narrow_loads": figures.narrow_loads,
+        "narrow_stores": figures.narrow_stores,
+        "wide_loads": figures.wide_loads > 0,
+        "wide_stores": figures.wide_stores > 0,
+        "tensor_cores": figures.tensor_core_instructions > 0,
     }
 
 
-def over_budget(found: Figures, bounds: dict[str, int | bool]) -> list[str]:
+def over_budget(figures: Figures, bounds: dict[str, int | bool]) -> list[str]:
     """What exceeds the bounds, in words; empty if nothing does."""
     upper = ("registers", "spills", "shared", "narrow_loads", "narrow_stores")
-    wrong = [f"{name} {getattr(found, name)} > {bounds[name]}" for name in upper if getattr(found, name) > bounds[name]]
-    here = {"wide_loads": found.wide_loads, "wide_stores": found.wide_stores, "tensor_cores": found.tensor_core_instructions}
+    wrong = [f"{name} {getattr(figures, name)} > {bounds[name]}" for name in upper if getattr(figures, name) > bounds[name]]
+    here = {"wide_loads": figures.wide_loads, "wide_stores": figures.wide_stores, "tensor_cores": figures.tensor_core_instructions}
     return wrong + [f"no {name.replace('_', ' ')}" for name, number in here.items() if bounds[name] and not number]
 
 
@@ -334,14 +334,14 @@ def main() -> int:
             wrong += [f"{place}: {claim}" for claim in broken_claims(case, kernels)]
             bounds = budgets[group].setdefault(case.name, {})
             if options.write:
-                bounds[target] = {name: budget(found) for name, found in kernels.items()}
-            for name, found in kernels.items():
+                bounds[target] = {name: budget(figures) for name, figures in kernels.items()}
+            for name, figures in kernels.items():
                 if options.show:
-                    print(f"{place} {name} {seconds:.1f} s {asdict(found)}", flush=True)
+                    print(f"{place} {name} {seconds:.1f} s {asdict(figures)}", flush=True)
                 if name not in bounds.get(target, {}):
                     wrong.append(f"{place}: {name} has no budget; write it with --write.")
                 else:
-                    wrong += [f"{place}: {name}: {excess}" for excess in over_budget(found, bounds[target][name])]
+                    wrong += [f"{place}: {name}: {excess}" for excess in over_budget(figures, bounds[target][name])]
     if options.write:
         for group in {group for group, _, _ in jobs}:
             known = [case.name for case in cases(group)]

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for interpreter.py, aot.py and
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if INTERPRETED or torch.cuda.is_available():
-    os.environ.setdefault("PYDISP_TRITON", "1")  # before pydisp is imported: the kernels serve only where they are asked for
+    os.environ.setdefault("PYDISP_TRITON", "1")  # before pydisp is imported: a kernel that fails a test must not be replaced by plain torch
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or torch 2.10's deterministic mode, which every test has, refuses cuBLAS
 _has_triton = importlib.util.find_spec("triton.runtime") is not None if importlib.util.find_spec("triton") else False
 if not _has_triton:

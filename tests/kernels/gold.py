@@ -7,21 +7,21 @@ from torch import Tensor
 TOLERANCE = 4e-6  # of float32 results: some roundings of the largest value, because sums run in another order
 
 
-def assert_as_good(found: Tensor, reference: Tensor, gold: Tensor, tolerance: float = TOLERANCE) -> None:
-    """`|found - gold| <= |reference - gold| + tolerance`, relative to the largest of gold; infinities and NaN at the same places.
+def assert_as_good(result: Tensor, reference: Tensor, gold: Tensor, tolerance: float = TOLERANCE) -> None:
+    """`|result - gold| <= |reference - gold| + tolerance`, relative to the largest of gold; infinities and NaN at the same places.
 
     Args:
-        found: the kernel's, on any device; reference: plain torch in float32 on the same inputs; gold: plain torch in float64.
+        result: the kernel's, on any device; reference: plain torch in float32 on the same inputs; gold: plain torch in float64.
     """
-    found, reference = found.double().cpu(), reference.double()
-    assert found.shape == gold.shape
+    result, reference = result.double().cpu(), reference.double()
+    assert result.shape == gold.shape
     finite = gold.isfinite()
-    assert torch.equal(found[~finite].nan_to_num(2.0), gold[~finite].nan_to_num(2.0))
+    assert torch.equal(result[~finite].nan_to_num(2.0), gold[~finite].nan_to_num(2.0))
     if not finite.any():
         return
     scale = max(1.0, gold[finite].abs().amax().item())
     own = (reference - gold)[finite].abs().amax().item()
-    assert (found - gold)[finite].abs().amax().item() <= own + tolerance * scale
+    assert (result - gold)[finite].abs().amax().item() <= own + tolerance * scale
 
 
 def use_placeless_products(monkeypatch) -> None:

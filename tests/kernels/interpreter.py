@@ -146,9 +146,9 @@ def _reduction(original):
     def apply_impl(self, inputs):
         if not any(one.dtype.scalar == tl.bfloat16 for one in inputs):
             return original(self, inputs)
-        found = original(self, tuple(_as_float32(one) for one in inputs))
-        found = found if isinstance(found, (list, tuple)) else (found,)
-        return [_as_bfloat16(one) if given.dtype.scalar == tl.bfloat16 else one for one, given in zip(found, inputs, strict=False)]
+        results = original(self, tuple(_as_float32(one) for one in inputs))
+        results = results if isinstance(results, (list, tuple)) else (results,)
+        return [_as_bfloat16(one) if given.dtype.scalar == tl.bfloat16 else one for one, given in zip(results, inputs, strict=False)]
 
     return apply_impl
 

@@ -105,18 +105,18 @@ def on(device, arguments):
 def run(device, arguments):
     """The five results of attention_mass and the one of attention_key_mass."""
     arguments = on(device, arguments)
-    found = module.attention_mass(*arguments)
+    spread = module.attention_mass(*arguments)
     q, k, _, _, causal, window, scale, softcap, _, key_mask, query_mask, _ = arguments
-    return *found, module.attention_key_mass(q, k, found[3], causal, window, scale, softcap, key_mask, query_mask)
+    return *spread, module.attention_key_mass(q, k, spread[3], causal, window, scale, softcap, key_mask, query_mask)
 
 
 def check(device, arguments):
-    found = run(device, arguments)
+    results = run(device, arguments)
     gold, reference = attend(arguments, torch.float64), attend(arguments, torch.float32)
     if not arguments[-1]:
-        assert found[0].numel() == 0
-        found, gold, reference = found[1:], gold[1:], reference[1:]
-    for one, other, best in zip(found, reference, gold, strict=True):
+        assert results[0].numel() == 0
+        results, gold, reference = results[1:], gold[1:], reference[1:]
+    for one, other, best in zip(results, reference, gold, strict=True):
         assert one.dtype == torch.float32
         assert_as_good(one, other, best)
 
@@ -175,10 +175,10 @@ def test_any_sink_is_the_references(device, generator, sink, queries, visible):
     arguments[8][0] = sink
     arguments[9][:, -3:] = visible
     arguments[9][:, :-3] = False
-    found, wanted = module.attention_mass(*on(device, arguments)), reference(*arguments)
-    for one, other in zip(found, wanted, strict=True):
+    results, wanted = module.attention_mass(*on(device, arguments)), reference(*arguments)
+    for one, other in zip(results, wanted, strict=True):
         torch.testing.assert_close(one.cpu(), other, rtol=1e-5, atol=1e-5, equal_nan=True)
-    assert found[3][:, 0].isnan().all() == (not sink < math.inf)
+    assert results[3][:, 0].isnan().all() == (not sink < math.inf)
 
 
 @pytest.mark.parametrize("queries", [2, 20])
@@ -194,9 +194,9 @@ def test_rows_without_a_key(device, generator, queries):
 
 def test_nothing_to_do(device, generator):
     arguments = problem(generator, torch.float32, 2, 2, 1, 0, 3, 8)
-    found = run(device, arguments)
-    assert [tuple(one.shape) for one in found] == [(2, 2, 0, 5), (2, 2, 5), (2, 2, 0), (2, 2, 0), (2, 2, 0), (2, 2, 3)]
-    assert not found[1].any() and not found[5].any()
+    results = run(device, arguments)
+    assert [tuple(one.shape) for one in results] == [(2, 2, 0, 5), (2, 2, 5), (2, 2, 0), (2, 2, 0), (2, 2, 0), (2, 2, 3)]
+    assert not results[1].any() and not results[5].any()
     assert [tuple(one.shape) for one in run(device, problem(generator, torch.float32, 0, 2, 1, 3, 3, 8))][1:3] == [(0, 2, 5), (0, 2, 3)]
 
 
@@ -219,11 +219,11 @@ def test_logits_further_apart_than_the_largest_float(device, queries, apart):
     q, k = torch.full((1, 1, queries, 1), 1e19), torch.where(torch.arange(keys) < high, -2e19, 2e19)[None, None, :, None]
     sinks = torch.tensor([-2e38]) if apart == "sink" else None
     groups = torch.ones(1, keys, dtype=torch.int64)
-    found = run(device, (q, k, groups, 1, False, 0, 1.0, 0.0, sinks, None, None, True))
+    results = run(device, (q, k, groups, 1, False, 0, 1.0, 0.0, sinks, None, None, True))
     rows = {"rtol": 2e-6, "atol": 2e-6, "check_device": False}
-    torch.testing.assert_close(found[0], torch.ones(1, 1, queries, 1), **rows)
-    torch.testing.assert_close(found[2], torch.full((1, 1, queries), keys - high).log(), **rows)
-    torch.testing.assert_close(found[3], torch.full((1, 1, queries), 2e38), **rows)
+    torch.testing.assert_close(results[0], torch.ones(1, 1, queries, 1), **rows)
+    torch.testing.assert_close(results[2], torch.full((1, 1, queries), keys - high).log(), **rows)
+    torch.testing.assert_close(results[3], torch.full((1, 1, queries), 2e38), **rows)
     low = run(device, (q, -k.abs(), groups, 1, False, 0, 1.0, 0.0, None, None, None, True))
     torch.testing.assert_close(low[0], torch.ones(1, 1, queries, 1), **rows)
     torch.testing.assert_close(low[3], torch.full((1, 1, queries), -2e38), **rows)
@@ -253,11 +253,11 @@ def test_more_than_one_float16_term_is_kept(device, generator):
 def test_same_bits_twice_and_in_another_batch(device, generator, queries, placeless):
     options = {"window": 30, "key_mask": "some", "query_mask": True, "sinks": True}
     arguments = problem(generator, torch.bfloat16, 3, 2, 1, queries, 50, 16, **options)
-    found = run(device, arguments)
-    for one, again in zip(found, run(device, arguments), strict=True):
+    results = run(device, arguments)
+    for one, again in zip(results, run(device, arguments), strict=True):
         assert torch.equal(one, again)
     alone = [one[1:2] if i in (0, 1, 2, 9, 10) else one for i, one in enumerate(arguments)]
-    for one, other in zip(found, run(device, alone), strict=True):
+    for one, other in zip(results, run(device, alone), strict=True):
         assert torch.equal(one[1:2], other)
 
 

@@ -160,18 +160,18 @@ def reference(inputs: Inputs, add: bool, dtype: torch.dtype, own: torch.dtype) -
     if add:
         loss = loss + (new * inputs.grad_residual.to(dtype)).sum()
     loss.backward()
-    found = {"new": rounded(new.detach(), inputs.residual.dtype), "selected": rounded(selected.detach(), inputs.residual.dtype)}
+    tensors = {"new": rounded(new.detach(), inputs.residual.dtype), "selected": rounded(selected.detach(), inputs.residual.dtype)}
     for name, leaf in leaves.items():
         grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        found[f"grad_{name}"] = rounded(grad, getattr(inputs, name).dtype)
-    return found
+        tensors[f"grad_{name}"] = rounded(grad, getattr(inputs, name).dtype)
+    return tensors
 
 
-def assert_as_good(inputs: Inputs, found: dict[str, Tensor], add: bool) -> None:
-    """`|found - gold| <= |reference in the same dtype - gold| + tolerance`, gold in float64, for each tensor."""
+def assert_as_good(inputs: Inputs, results: dict[str, Tensor], add: bool) -> None:
+    """`|results - gold| <= |reference in the same dtype - gold| + tolerance`, gold in float64, for each tensor."""
     gold = reference(inputs, add, torch.float64, torch.float64)
     same = reference(inputs, add, torch.float32, inputs.residual.dtype)
-    for name, tensor in found.items():
+    for name, tensor in results.items():
         assert tensor.dtype == same[name].dtype and tensor.shape == gold[name].shape, name
         if tensor.numel() == 0:
             continue
@@ -286,10 +286,10 @@ def test_any_strides(usual, form, strided):
     )
     again, selected_again = junction.add_norm_select(*usual.junction_arguments())
     assert torch.equal(again.flatten(), new.flatten()) and torch.equal(selected_again.flatten(), selected.flatten())
-    found = junction.add_norm_select_backward(
+    gradients = junction.add_norm_select_backward(
         usual.grad_residual, usual.grad_selected, new_strided, *usual.junction_arguments()[2:], True, True, True, True
     )
-    for one, expected in zip(found, grads, strict=True):
+    for one, expected in zip(gradients, grads, strict=True):
         assert torch.equal(one.flatten(), expected.flatten())
     residual = usual.residual
     copy = torch.empty_strided(residual.shape, residual.stride(), dtype=residual.dtype, device=residual.device).copy_(residual)
@@ -344,9 +344,9 @@ def moved(counted):
     """`moved()`: bytes that the launches so far moved in sectors, and of them the sectors that a perfect cache would still move."""
 
     def count() -> tuple[int, int]:
-        found = sum(one.moved for one in counted), sum(one.unique_moved for one in counted)
+        bytes_moved = sum(one.moved for one in counted), sum(one.unique_moved for one in counted)
         counted.clear()
-        return found
+        return bytes_moved
 
     return count
 

@@ -13,11 +13,10 @@ import contextlib
 
 import pytest
 import torch
-import triton
+from as_on_cuda import INTERPRETED, AsOnCuda
 from gold import assert_as_good
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pydisp import ops
 from pydisp.ops.add_norm_select import reference as add_norm_select_reference
@@ -25,21 +24,11 @@ from pydisp.ops.attention_mass import key_reference, reference
 from pydisp.ops.norm_select import reference as norm_select_reference
 
 EPS = 0.1
-INTERPRETED = triton.knobs.runtime.interpret
 TOLERANCE = {torch.float32: 4e-6, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}  # some roundings of the largest value, by the inputs' dtype
 KERNELS = (
     "norm_select", "norm_select_backward", "add_norm_select", "add_norm_select_", "add_norm_select_backward", "index_add", "index_add_",
     "index_select", "token_statistics", "token_statistics_backward", "attention_mass", "attention_key_mass",
 )  # fmt: skip
-
-
-class AsOnCuda(TorchDispatchMode):
-    """Every op of pydisp runs what is registered for CUDA, whatever its tensors are."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.namespace != "pydisp":
-            return func(*args, **(kwargs or {}))
-        return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA), *args, **(kwargs or {}))
 
 
 @pytest.fixture(params=["cpu", "interpreter", "cuda"])
@@ -94,9 +83,9 @@ def check(op, by_torch, tensors: list[Tensor | None], device: torch.device) -> N
         return [*outputs, *(torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(given, grads, strict=True))]
 
     results = run(op, device), run(by_torch, "cpu", torch.float32), run(by_torch, "cpu", torch.float64)
-    for found, other, gold in zip(*results, strict=True):
-        assert found.device.type == device.type
-        assert_as_good(found.detach(), other.detach(), gold.detach(), TOLERANCE[dtype])
+    for result, other, gold in zip(*results, strict=True):
+        assert result.device.type == device.type
+        assert_as_good(result.detach(), other.detach(), gold.detach(), TOLERANCE[dtype])
 
 
 NORMS = {"rms": (True, False, 1.0, False), "layer": (True, True, 0.0, True), "bias alone": (False, True, 0.0, False)}
@@ -222,10 +211,10 @@ def test_linear_cross_entropy(loss, size, dtype, place, device, draw, generator)
         if more is not None:
             matrix, bias = torch.cat([matrix.detach(), more]), None if bias is None else bias.detach()
         logits = whole_logits(hidden, matrix, bias, options.get("softcap"), options.get("logit_scale", 1.0))
-        found = F.cross_entropy(logits, targets, reduction="none", label_smoothing=options.get("label_smoothing", 0.0))
-        found = found + torch.where(targets == -100, 0, options.get("z_loss", 0.0) * logits.logsumexp(1).square())
+        losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=options.get("label_smoothing", 0.0))
+        losses = losses + torch.where(targets == -100, 0, options.get("z_loss", 0.0) * logits.logsumexp(1).square())
         reduction = options.get("reduction", "none")
-        return found if reduction == "none" else found.sum() / ((targets != -100).sum() if reduction == "mean" else 1)
+        return losses if reduction == "none" else losses.sum() / ((targets != -100).sum() if reduction == "mean" else 1)
 
     check(
         lambda hidden, weight, more, bias: ops.linear_cross_entropy(hidden, weight, targets.to(device), bias, appended=more, **options),
@@ -248,21 +237,21 @@ def test_what_else_a_loss_returns(appended, size, dtype, device, generator):
     losses = F.cross_entropy(z, targets, reduction="none")
     tensors = (one.to(device, dtype) for one in (hidden, weight[:90]))
     everything = {f"return_{name}": True for name in ("lse", "entropy", "rank", "argmax")}
-    found = ops.linear_cross_entropy(
+    returned = ops.linear_cross_entropy(
         *tensors, targets.to(device), appended=weight[90:].to(device, dtype) if appended else None, logit_scale=1 / 16,
         reduction="buckets", buckets=buckets.to(device), num_buckets=5, **everything,
     )  # fmt: skip
     rounding = {"rtol": 1e-5, "atol": 1e-5, "check_device": False, "check_dtype": False}
-    torch.testing.assert_close(found.lse, z.logsumexp(1), **rounding)
-    torch.testing.assert_close(found.entropy, torch.distributions.Categorical(logits=z).entropy(), **rounding)
+    torch.testing.assert_close(returned.lse, z.logsumexp(1), **rounding)
+    torch.testing.assert_close(returned.entropy, torch.distributions.Categorical(logits=z).entropy(), **rounding)
     first = (z == z.amax(1, keepdim=True)).int().argmax(1)
     above = (z > z.gather(1, targets.clamp(min=0)[:, None])).sum(1)
-    assert torch.equal(found.argmax.cpu(), first) and torch.equal(found.rank.cpu(), torch.where(counted, above, -1))
+    assert torch.equal(returned.argmax.cpu(), first) and torch.equal(returned.rank.cpu(), torch.where(counted, above, -1))
     for bucket in range(5):
         own = counted & (buckets == bucket)
-        assert found.loss.count[bucket] == own.sum() and found.loss.correct[bucket] == (first == targets)[own].sum()
-        torch.testing.assert_close(found.loss.sum[bucket], losses[own].sum(), **rounding)
-        torch.testing.assert_close(found.loss.sum_squares[bucket], losses[own].square().sum(), **rounding)
+        assert returned.loss.count[bucket] == own.sum() and returned.loss.correct[bucket] == (first == targets)[own].sum()
+        torch.testing.assert_close(returned.loss.sum[bucket], losses[own].sum(), **rounding)
+        torch.testing.assert_close(returned.loss.sum_squares[bucket], losses[own].square().sum(), **rounding)
 
 
 @pytest.mark.parametrize("is_checked", [False, True])
@@ -329,16 +318,16 @@ def test_attention_mass(case, dtype, device, draw, generator):
 
     def by_torch(dtype):
         settings = causal, window or 0, size**-0.5, softcap or 0.0
-        found = reference(q.to(dtype), k.to(dtype), groups, num_groups, *settings, sinks, key_mask, query_mask, per_query)
-        return *found, key_reference(q.to(dtype), k.to(dtype), found[3], *settings, key_mask, query_mask)
+        spread = reference(q.to(dtype), k.to(dtype), groups, num_groups, *settings, sinks, key_mask, query_mask, per_query)
+        return *spread, key_reference(q.to(dtype), k.to(dtype), spread[3], *settings, key_mask, query_mask)
 
     on_device = [None if one is None else one.to(device) for one in (q, k, groups, sinks, key_mask, query_mask)]
     q_there, k_there, groups_there, sinks_there, *masks = on_device
     shared = {"causal": causal, "window": window, "softcap": softcap, "key_mask": masks[0], "query_mask": masks[1]}
-    found = ops.attention_mass(q_there, k_there, groups_there, num_groups, sinks=sinks_there, per_query=per_query, **shared)
-    assert (found.mass is None) == (not per_query)
-    found = (*found, ops.attention_key_mass(q_there, k_there, found.lse, **shared))
-    for one, other, gold in zip(found, by_torch(torch.float32), by_torch(torch.float64), strict=True):
+    spread = ops.attention_mass(q_there, k_there, groups_there, num_groups, sinks=sinks_there, per_query=per_query, **shared)
+    assert (spread.mass is None) == (not per_query)
+    spread = (*spread, ops.attention_key_mass(q_there, k_there, spread.lse, **shared))
+    for one, other, gold in zip(spread, by_torch(torch.float32), by_torch(torch.float64), strict=True):
         if one is not None:
             assert one.device.type == device.type and one.dtype == torch.float32
             assert_as_good(one, other, gold)

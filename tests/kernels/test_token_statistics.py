@@ -46,8 +46,8 @@ def placeless(device, monkeypatch):
         use_placeless_products(monkeypatch)
 
         def product(a, b, out=None):
-            found = (a.double() @ b.double()).float()
-            return found if out is None else out.copy_(found)
+            product = (a.double() @ b.double()).float()
+            return product if out is None else out.copy_(product)
 
         monkeypatch.setattr(module, "_product", product)
 
@@ -92,13 +92,13 @@ def on(device, arguments):
 
 
 def check(form, device, arguments):
-    found = form(*on(device, arguments), True, True, True, True)
+    results = form(*on(device, arguments), True, True, True, True)
     gold, z = statistics(arguments, torch.float64)
     reference, _ = statistics(arguments, torch.float32)
-    for one, other, best in zip(found[:4], reference, gold, strict=True):
+    for one, other, best in zip(results[:4], reference, gold, strict=True):
         assert one.dtype == torch.float32
         assert_as_good(one, other, best)
-    rank, argmax = (one.cpu() for one in found[4:])
+    rank, argmax = (one.cpu() for one in results[4:])
     assert rank.dtype == argmax.dtype == torch.int64
     # logits nearer than this may change places by rounding
     slack = 1e-5 * (1 + z.abs().amax(1))
@@ -157,23 +157,23 @@ def test_runs_of_several_tiles(device, generator, monkeypatch, partials):
 
 def test_no_tokens_and_nothing_asked(form, device, generator):
     arguments = on(device, problem(generator, torch.float32, 0, 8, 10))
-    found = form(*arguments, True, True, True, True)
-    assert [tuple(one.shape) for one in found] == [(0,)] * 6
+    results = form(*arguments, True, True, True, True)
+    assert [tuple(one.shape) for one in results] == [(0,)] * 6
     arguments = on(device, problem(generator, torch.float32, 2, 8, 10))
-    found = form(*arguments, False, False, False, False)
-    assert [one.numel() for one in found] == [2, 2, 0, 0, 0, 0]
-    assert [one.dtype for one in found[2:]] == [torch.float32, torch.float32, torch.int64, torch.int64]
+    results = form(*arguments, False, False, False, False)
+    assert [one.numel() for one in results] == [2, 2, 0, 0, 0, 0]
+    assert [one.dtype for one in results[2:]] == [torch.float32, torch.float32, torch.int64, torch.int64]
 
 
 def test_targets_that_are_no_word(form, device, generator):
     arguments = problem(generator, torch.bfloat16, 6, 16, 20, appended=2)
     arguments[4].copy_(torch.tensor([3, IGNORED, -1, 22, 2**40, 21]))
     check(form, device, arguments)  # 0 for the ignored, NaN for the three that are none
-    found = form(*on(device, arguments), False, False, True, False)
-    assert found[1].isnan().tolist() == [False, False, True, True, True, False] and found[1][1] == 0
+    results = form(*on(device, arguments), False, False, True, False)
+    assert results[1].isnan().tolist() == [False, False, True, True, True, False] and results[1][1] == 0
     within = (*arguments[:8], 3)  # the ignored number may be a word's
-    found = form(*on(device, within), False, False, True, False)
-    assert found[1][0] == 0 and found[4][0] == 0
+    results = form(*on(device, within), False, False, True, False)
+    assert results[1][0] == 0 and results[4][0] == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
@@ -209,24 +209,24 @@ def test_forbidden_words_and_nan(form, device, generator):
     arguments[3][::2] = -torch.inf
     arguments[4].fill_(1)
     (lse, target, _, entropy), _ = statistics(arguments, torch.float64)
-    found = form(*on(device, arguments), False, True, True, True)
-    for one, gold in zip((found[0], found[1], found[3]), (lse, target, entropy), strict=True):
+    results = form(*on(device, arguments), False, True, True, True)
+    for one, gold in zip((results[0], results[1], results[3]), (lse, target, entropy), strict=True):
         assert_as_good(one, gold, gold, 1e-5)
     arguments[0][1, 3] = torch.nan
-    found = form(*on(device, arguments), True, True, False, False)
-    assert found[0].isnan().tolist() == found[3].isnan().tolist() == [False, True, False]
+    results = form(*on(device, arguments), True, True, False, False)
+    assert results[0].isnan().tolist() == results[3].isnan().tolist() == [False, True, False]
 
 
 def test_same_bits_twice_and_in_another_batch(form, device, generator, placeless):
     hidden, weight, *rest = on(device, problem(generator, torch.bfloat16, 4, 40, 70, bias=True))
     targets = rest[2]
     asked = (True, True, True, True)
-    found = form(hidden, weight, *rest, *asked)
-    for one, again in zip(found, form(hidden, weight, *rest, *asked), strict=True):
+    results = form(hidden, weight, *rest, *asked)
+    for one, again in zip(results, form(hidden, weight, *rest, *asked), strict=True):
         assert torch.equal(one, again)
     for rows in ([2], [3, 2, 2, 0] if form is module._by_workspace else [3, *[1] * 16, 0, 2]):
         rest[2] = targets[rows]
-        for one, other in zip(found, form(hidden[rows], weight, *rest, *asked), strict=True):
+        for one, other in zip(results, form(hidden[rows], weight, *rest, *asked), strict=True):
             assert torch.equal(one[rows], other)
 
 
@@ -271,8 +271,8 @@ def gold_gradients(arguments, grads, dtype):
     (lse, target, mean, _), _ = statistics((*leaves, *arguments[4:]), dtype)
     outputs = [(out, grad.to(dtype)) for out, grad in zip((lse, target, mean), grads, strict=True) if grad is not None]
     total = sum((out * grad).nansum() for out, grad in outputs)
-    found = iter(torch.autograd.grad(total, [one for one in leaves if one is not None]))
-    return [None if one is None else next(found).nan_to_num(0.0) for one in leaves]
+    gradients = iter(torch.autograd.grad(total, [one for one in leaves if one is not None]))
+    return [None if one is None else next(gradients).nan_to_num(0.0) for one in leaves]
 
 
 # Of 16-bit gradients: one rounding of the logits' gradients, one of the result.
@@ -299,10 +299,10 @@ def test_gradients(dtype, device, generator, monkeypatch, shape, options):
     grads = [torch.randn(shape[0], generator=generator) for _ in range(3)]
     if not options:
         grads[2] = None
-    found = backward(device, arguments, grads)
+    gradients = backward(device, arguments, grads)
     gold = gold_gradients(arguments, grads, torch.float64)
     reference = gold_gradients(arguments, grads, torch.float32)
-    for one, other, best, tensor in zip(found, reference, gold, arguments[:4], strict=True):
+    for one, other, best, tensor in zip(gradients, reference, gold, arguments[:4], strict=True):
         if best is None:
             assert one.numel() == 0
         else:
@@ -318,8 +318,8 @@ def test_16_bit_products_on_a_gpu_are_asked_for_in_float32(dtype):
             torch.empty(*size, device="cuda", dtype=kind) for *size, kind in ((4, 8, dtype), (7, 8, dtype), (4, 16, torch.float32))
         )
         assert a.is_cuda and module._product(a, b.t()).dtype == torch.float32
-        found = module._product(a, b.t(), room.narrow(1, 0, 7))
-        assert found.dtype == torch.float32 and found.shape == (4, 7) and found.stride() == (16, 1)
+        product = module._product(a, b.t(), room.narrow(1, 0, 7))
+        assert product.dtype == torch.float32 and product.shape == (4, 7) and product.stride() == (16, 1)
 
 
 def test_only_needed_gradients_are_made(device, generator):
@@ -328,8 +328,8 @@ def test_only_needed_gradients_are_made(device, generator):
     full = backward(device, arguments, grads)
     for i in range(4):
         needs = [i == j for j in range(4)]
-        found = backward(device, arguments, grads, needs)
-        assert [one.numel() > 0 for one in found] == needs and torch.equal(found[i], full[i])
+        gradients = backward(device, arguments, grads, needs)
+        assert [one.numel() > 0 for one in gradients] == needs and torch.equal(gradients[i], full[i])
     nothing = backward(device, problem(generator, torch.bfloat16, 0, 16, 20), [torch.empty(0)] * 3)
     assert nothing[0].shape == (0, 16) and not nothing[1].any()
 
@@ -337,9 +337,9 @@ def test_only_needed_gradients_are_made(device, generator):
 def test_small_float16_gradients_do_not_underflow(device, generator):
     arguments = problem(generator, torch.float16, 4, 16, 50)
     grads = [torch.full((4,), 1e-6), torch.full((4,), -1e-6), None]
-    found = backward(device, arguments, grads)[1].double().cpu()
+    grad_weight = backward(device, arguments, grads)[1].double().cpu()
     gold = gold_gradients(arguments, grads, torch.float64)[1]
-    assert (found - gold).abs().amax() <= 1.2 * 2**-25  # a rounding of the result's smallest numbers, none of the logits' gradients
+    assert (grad_weight - gold).abs().amax() <= 1.2 * 2**-25  # a rounding of the result's smallest numbers, none of the logits' gradients
 
 
 def test_a_bad_target_has_a_nan_gradient(device, generator):
@@ -352,13 +352,13 @@ def test_a_bad_target_has_a_nan_gradient(device, generator):
 def test_gradients_have_the_same_bits_twice_and_in_another_batch(device, generator, placeless):
     arguments = problem(generator, torch.bfloat16, 5, 24, 40, bias=True)
     grads = [torch.randn(5, generator=generator) for _ in range(3)]
-    found = backward(device, arguments, grads)
-    for one, again in zip(found, backward(device, arguments, grads), strict=True):
+    gradients = backward(device, arguments, grads)
+    for one, again in zip(gradients, backward(device, arguments, grads), strict=True):
         assert torch.equal(one, again)
     rows = [3, 1]
     arguments = (arguments[0][rows], *arguments[1:4], arguments[4][rows], *arguments[5:])
     other = backward(device, arguments, [one[rows] for one in grads])
-    assert torch.equal(found[0][rows], other[0])
+    assert torch.equal(gradients[0][rows], other[0])
 
 
 # --- the bytes that they move: slack 1.1 is for targets, log-sum-exps and what else is there once a token or a word

@@ -42,19 +42,19 @@ def draw_index(generator) -> Callable[[int, int], Tensor]:
 
 @pytest.fixture
 def assert_as_good() -> Callable[..., None]:
-    """`|found - gold| <= |reference in the same dtype - gold| + tolerance`, gold in float64.
+    """`|result - gold| <= |reference in the same dtype - gold| + tolerance`, gold in float64.
 
     `rounded_to`: what it was computed in; `terms`: the size of the numbers that it is a difference of, where they are larger than itself.
     """
 
-    def check(found: Tensor, reference: Tensor, gold: Tensor, rounded_to: torch.dtype | None = None, terms: float = 1.0) -> None:
-        assert found.dtype == reference.dtype and found.shape == gold.shape
+    def check(result: Tensor, reference: Tensor, gold: Tensor, rounded_to: torch.dtype | None = None, terms: float = 1.0) -> None:
+        assert result.dtype == reference.dtype and result.shape == gold.shape
         if gold.numel() == 0:
             return
-        assert not found.isnan().any()
+        assert not result.isnan().any()
         scale = max(1.0, terms, gold.abs().amax().item())  # at least 1: a gradient may be what is left of terms that cancel
         own = (reference.double() - gold).abs().amax().item()
-        assert (found.double() - gold).abs().amax().item() <= own + TOLERANCE[rounded_to or found.dtype] * scale
+        assert (result.double() - gold).abs().amax().item() <= own + TOLERANCE[rounded_to or result.dtype] * scale
 
     return check
 

@@ -31,8 +31,8 @@ def compare(tensors, add_index, select_index, cotangents, weight_offset, center,
         out = op(residual, update, add_index, weight, bias, select_index, 0.1, weight_offset=weight_offset, center=center)
         return [*out, *torch.autograd.grad(out, leaves, [c.to(wide or c.dtype) for c in cotangents])]
 
-    for found, own, gold in zip(run(ops.add_norm_select), run(by_torch), run(by_torch, torch.float64), strict=True):
-        assert_as_good(found, own, gold)
+    for result, own, gold in zip(run(ops.add_norm_select), run(by_torch), run(by_torch, torch.float64), strict=True):
+        assert_as_good(result, own, gold)
 
 
 @pytest.mark.parametrize("strided", [False, True])
@@ -112,8 +112,8 @@ def test_what_the_norm_makes_of_a_row_counts_only_where_the_norm_is_used(value, 
     add, select = draw_index(9, 37), draw_index(20, 37)
     leaves = [t.requires_grad_() for t in (residual, update, weight)]
     new_residual, selected = ops.add_norm_select(residual, update, add, weight, None, select, 1e-6)
-    found = torch.autograd.grad(new_residual.sum(), leaves, retain_graph=True, allow_unused=True)
-    assert found[0].eq(1).all() and found[1].eq(1).all() and found[2] is None
+    gradients = torch.autograd.grad(new_residual.sum(), leaves, retain_graph=True, allow_unused=True)
+    assert gradients[0].eq(1).all() and gradients[1].eq(1).all() and gradients[2] is None
     # the other way round the stream's own gradient is zero
     alone = torch.autograd.grad(selected[0].sum(), leaves, retain_graph=True)
     both = torch.autograd.grad(selected[0].sum() + 0 * new_residual[0].sum(), leaves)
@@ -148,8 +148,8 @@ def test_gradients_are_the_same_whichever_are_asked_for(needed, dtype, isa, draw
         return torch.autograd.grad([o for o, _ in pairs], [leaves[i] for i in wanted], [c for _, c in pairs], allow_unused=True)
 
     every = run((0, 1, 2, 3))
-    for found, number in zip(run(needed), needed, strict=True):
-        torch.testing.assert_close(found, every[number], rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+    for gradient, number in zip(run(needed), needed, strict=True):
+        torch.testing.assert_close(gradient, every[number], rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
 
 
 def test_second_derivatives_are_refused(draw, draw_index):
@@ -179,8 +179,8 @@ def test_compiles_without_graph_break(rows, in_place, draw, draw_index):
     arguments = (ops.features(draw_index(3, 7), 7), None, None, draw_index(4, 7), 1e-6)
     new_residual, selected = ops.add_norm_select(residual, update, *arguments)
     op = ops.add_norm_select_ if in_place else ops.add_norm_select
-    found = torch.compile(op, fullgraph=True, backend="aot_eager")(residual, update, *arguments)
-    torch.testing.assert_close((residual, found) if in_place else found, (new_residual, selected))
+    result = torch.compile(op, fullgraph=True, backend="aot_eager")(residual, update, *arguments)
+    torch.testing.assert_close((residual, result) if in_place else result, (new_residual, selected))
 
 
 @pytest.mark.parametrize("rows", [1, 37, 301, 2000])
@@ -219,14 +219,14 @@ def test_rows_that_are_not_finite_are_the_references_and_stay_alone(center, dtyp
         out = ops.add_norm_select(*leaves[:2], add, *leaves[2:], select, 1e-6, center=center)
         return [*out, *torch.autograd.grad(out, leaves, [c[rows] for c in cotangents])]
 
-    found = run(slice(6))
+    results = run(slice(6))
     wanted = list(reference(x, update, add, weight, bias, select, 1e-6, center=center))
     forms = (add, None, None, weight, bias, select, None, None, 1e-6, 0.0, center)
     wanted += REFERENCES[torch.ops.pydisp.add_norm_select_backward.default](*cotangents, wanted[0], *forms, *[True] * 4)
     one_rounding = {torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(results, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=one_rounding, atol=1e-2, equal_nan=True)  # rstd is 1000 where a row is all one value
-    for a, alone in zip(found[:4], run(slice(1))[:4], strict=True):
+    for a, alone in zip(results[:4], run(slice(1))[:4], strict=True):
         assert a[0].isfinite().all() and torch.equal(a[:1], alone)
 
 

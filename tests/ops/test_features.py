@@ -17,11 +17,11 @@ def test_a_small_set_written_out():
 @pytest.mark.parametrize(("kept", "size"), [(0, 0), (0, 5), (1, 1), (8, 8), (5, 9), (40, 129), (129, 129)])
 def test_forms_agree(kept, size, draw_index):
     index = draw_index(kept, size)
-    found = ops.features(index, size)
-    bits = [d for d in range(size) if found.mask[d // 8] >> (d % 8) & 1]
-    assert bits == index.tolist() and found.mask.shape == (-(-size // 8),)
-    assert [d for d in range(size) if found.inverse[d] >= 0] == bits
-    assert found.inverse[index.long()].tolist() == list(range(kept))
+    forms = ops.features(index, size)
+    bits = [d for d in range(size) if forms.mask[d // 8] >> (d % 8) & 1]
+    assert bits == index.tolist() and forms.mask.shape == (-(-size // 8),)
+    assert [d for d in range(size) if forms.inverse[d] >= 0] == bits
+    assert forms.inverse[index.long()].tolist() == list(range(kept))
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_values_of_other_devices_are_looked_at_on_request(part, draw_index, monk
 
 @pytest.mark.parametrize("index", [[3, 1], [1, 1], [0, 40], [-1, 3]])
 def test_a_bare_index_is_checked_on_the_cpu(index, draw):
-    index, found = torch.tensor(index, dtype=torch.int32), "index (is not sorted or repeats a value|runs from .* to .*; indices of 40)"
-    with pytest.raises(ValueError, match=f"index_select: {found}"):
+    index, problem = torch.tensor(index, dtype=torch.int32), "index (is not sorted or repeats a value|runs from .* to .*; indices of 40)"
+    with pytest.raises(ValueError, match=f"index_select: {problem}"):
         ops.index_select(draw(2, 40), index)
     if ops.native.is_loaded():  # below the edge, where compiled code arrives
         with pytest.raises(RuntimeError, match="indices must be sorted, unique and between 0 and 39"):

@@ -24,8 +24,8 @@ def test_forward_and_gradients_are_those_of_torchs_index_add(shape, added, strid
         return [out, *torch.autograd.grad(out, leaves, cotangent)]
 
     expected = run(lambda residual, update: residual.index_add(-1, index, update))
-    for found, wanted in zip(run(lambda residual, update: ops.index_add(residual, update, given_index)), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0)  # one addition: no other order, so no other rounding
+    for result, wanted in zip(run(lambda residual, update: ops.index_add(residual, update, given_index)), expected, strict=True):
+        torch.testing.assert_close(result, wanted, rtol=0, atol=0)  # one addition: no other order, so no other rounding
     assert torch.equal(residual, before)
     changed = ops.index_add_(residual, update, given_index)
     assert changed is residual and torch.equal(residual, expected[0])
@@ -36,8 +36,8 @@ def test_gradients_are_the_same_whichever_is_asked_for(needed, dtype, isa, draw,
     index, cotangent = draw_index(30, 65), draw(40, 65, dtype=dtype)
     leaves = [draw(40, 65, dtype=dtype), draw(40, 30, dtype=dtype)]
     leaves[needed].requires_grad_()
-    (found,) = torch.autograd.grad(ops.index_add(*leaves, index), leaves[needed], cotangent)
-    assert torch.equal(found, cotangent.index_select(-1, index) if needed else cotangent)
+    (gradient,) = torch.autograd.grad(ops.index_add(*leaves, index), leaves[needed], cotangent)
+    assert torch.equal(gradient, cotangent.index_select(-1, index) if needed else cotangent)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -48,18 +48,18 @@ def test_any_shape(isa, rows, width, ratio, seed):
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         x, update = (torch.randn(rows, n, generator=generator).to(dtype) for n in (width, index.shape[0]))
         cotangent, leaves = torch.randn(rows, width, generator=generator).to(dtype), (x.requires_grad_(), update.requires_grad_())
-        found, wanted = ops.index_add(x, update, ops.features(index, width)), x.index_add(-1, index, update)
-        assert torch.equal(found, wanted)
-        for ours, exact in zip(*(torch.autograd.grad(out, leaves, cotangent) for out in (found, wanted)), strict=True):
+        result, wanted = ops.index_add(x, update, ops.features(index, width)), x.index_add(-1, index, update)
+        assert torch.equal(result, wanted)
+        for ours, exact in zip(*(torch.autograd.grad(out, leaves, cotangent) for out in (result, wanted)), strict=True):
             assert torch.equal(ours, exact)
 
 
 def test_dimensions_that_are_not_added_to_keep_their_bits(dtype, isa):
     residual = torch.tensor([-0.0, 0.0, float("inf"), float("nan")] * 10, dtype=dtype)
-    found = ops.index_add(residual, torch.ones(1, dtype=dtype), torch.tensor([5], dtype=torch.int32))
+    result = ops.index_add(residual, torch.ones(1, dtype=dtype), torch.tensor([5], dtype=torch.int32))
     others = torch.arange(40) != 5
     integer = torch.int32 if dtype == torch.float32 else torch.int16
-    assert torch.equal(found.view(integer)[others], residual.view(integer)[others]) and found[5] == 1
+    assert torch.equal(result.view(integer)[others], residual.view(integer)[others]) and result[5] == 1
 
 
 def test_gradcheck(draw, draw_index):
@@ -82,8 +82,8 @@ def test_opcheck(strided, draw, draw_index):
 def test_compiles_without_graph_break(rows, op, draw, draw_index):
     residual, update, kept = draw(rows, 7), draw(rows, 4), ops.features(draw_index(4, 7), 7)
     wanted = ops.index_add(residual, update, kept)
-    found = torch.compile(op, fullgraph=True, backend="aot_eager")(residual, update, kept)
-    assert torch.equal(found, wanted)
+    result = torch.compile(op, fullgraph=True, backend="aot_eager")(residual, update, kept)
+    assert torch.equal(result, wanted)
 
 
 def test_lengths_and_dtypes_that_differ_are_refused(draw, draw_index):

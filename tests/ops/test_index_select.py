@@ -22,9 +22,9 @@ def test_forward_and_gradient_are_those_of_torchs_index_select(shape, kept, stri
         out = op(leaf)
         return out, *torch.autograd.grad(out, leaf, cotangent)
 
-    for found, wanted in zip(run(lambda x: ops.index_select(x, given_index)), run(lambda x: x.index_select(-1, index)), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
-        assert found.is_contiguous()
+    for result, wanted in zip(run(lambda x: ops.index_select(x, given_index)), run(lambda x: x.index_select(-1, index)), strict=True):
+        torch.testing.assert_close(result, wanted, rtol=0, atol=0)
+        assert result.is_contiguous()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -36,9 +36,9 @@ def test_any_shape(isa, rows, width, ratio, seed):
     for values in (x, x.bfloat16(), x.half(), x.double()):
         cotangent = torch.randn(rows, index.shape[0], generator=generator).to(values.dtype)
         values.requires_grad_()
-        found, wanted = ops.index_select(values, ops.features(index, width)), values.index_select(-1, index)
-        assert torch.equal(found, wanted)
-        assert torch.equal(*(torch.autograd.grad(out, values, cotangent)[0] for out in (found, wanted)))
+        result, wanted = ops.index_select(values, ops.features(index, width)), values.index_select(-1, index)
+        assert torch.equal(result, wanted)
+        assert torch.equal(*(torch.autograd.grad(out, values, cotangent)[0] for out in (result, wanted)))
 
 
 def test_gradcheck(draw, draw_index):

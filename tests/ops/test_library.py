@@ -1,6 +1,5 @@
 """What all ops take from pydisp.ops.library: here the ways around torch's autograd layer, and around values that cannot be read."""
 
-import importlib.util
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pydisp import ops
-from pydisp.ops import cuda, library
+from pydisp.ops import library
 from pydisp.ops.library import FUSED_ROWS
 
 INDEX = torch.tensor([0, 3, 4], dtype=torch.int32)
@@ -64,21 +63,21 @@ def test_forward_mode_tangents_are_those_of_torch(name, way, draw):
     def run(function):
         if way == "dual_level":
             with forward_ad.dual_level():
-                found = function(*map(forward_ad.make_dual, primals, tangents))
-                pairs = [forward_ad.unpack_dual(t) for t in (found if isinstance(found, tuple) else (found,))]
+                duals = function(*map(forward_ad.make_dual, primals, tangents))
+                pairs = [forward_ad.unpack_dual(t) for t in (duals if isinstance(duals, tuple) else (duals,))]
                 return [t for pair in pairs for t in pair]
         return torch.func.jvp(function, primals, tangents)
 
     context = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}.get(way, torch.enable_grad)
     with context():
-        found = torch.compile(run, backend="eager")(op) if way == "compiled" else run(op)
-        torch.testing.assert_close(found, run(by_torch))
+        results = torch.compile(run, backend="eager")(op) if way == "compiled" else run(op)
+        torch.testing.assert_close(results, run(by_torch))
 
 
 def test_a_batch_of_vmap_passes_its_gradient_on(draw):
     x = draw(4, 3, 5, requires_grad=True)
-    found = torch.vmap(lambda rows: ops.index_select(rows, INDEX))(x)
-    found.sum().backward()
+    selected = torch.vmap(lambda rows: ops.index_select(rows, INDEX))(x)
+    selected.sum().backward()
     assert torch.equal(x.grad, torch.zeros(4, 3, 5, dtype=x.dtype).index_fill(-1, INDEX.long(), 1))
 
 
@@ -93,8 +92,8 @@ def test_transforms_of_torch_func_are_those_of_torch(name, way, draw):
 
     def run(function):
         def total(*tensors):
-            found = function(*tensors)
-            return sum(out.sin().sum() for out in (found if isinstance(found, tuple) else (found,)))
+            outputs = function(*tensors)
+            return sum(out.sin().sum() for out in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
         if way == "vmap":
             return torch.autograd.grad(torch.vmap(total)(*leaves).square().sum(), leaves)
@@ -144,7 +143,7 @@ def arguments():
 
 
 @pytest.mark.parametrize(
-    ("kind", "found"),
+    ("kind", "what"),
     [
         (lambda tensor: tensor.numpy(), "is of type ndarray, it must be a tensor"),
         (torch.Tensor.to_sparse, "has layout torch.sparse_coo, it must be dense"),
@@ -154,10 +153,10 @@ def arguments():
     ids=["numpy", "sparse", "nested", "jagged"],
 )
 @pytest.mark.parametrize(("op", "name"), [(op, name) for op, given in arguments().items() for name in given if name not in NUMBERS])
-def test_what_is_no_dense_tensor_is_refused_by_name(op, name, kind, found):
+def test_what_is_no_dense_tensor_is_refused_by_name(op, name, kind, what):
     given = arguments()[op]
     getattr(ops, op)(**given)
-    with pytest.raises(TypeError, match=f"^{op}: {name} {found}"):
+    with pytest.raises(TypeError, match=f"^{op}: {name} {what}"):
         getattr(ops, op)(**given | {name: kind(arguments()[op][name])})
 
 
@@ -187,8 +186,8 @@ def test_values_are_not_read_while_tracing(name, way, draw):
     wanted = function(x, INDEX)
     if way == "fake":
         with FakeTensorMode() as mode:
-            found = function(mode.from_tensor(x), mode.from_tensor(INDEX))
-        assert found.shape == wanted.shape and found.dtype == wanted.dtype
+            result = function(mode.from_tensor(x), mode.from_tensor(INDEX))
+        assert result.shape == wanted.shape and result.dtype == wanted.dtype
         return
     if way == "export":
 
@@ -229,8 +228,8 @@ def test_few_rows_are_left_to_the_compiler(name, draw):
     for rows, in_graph in ((1, set()), (FUSED_ROWS, set()), (FUSED_ROWS + 1, {op})):
         torch.compiler.reset()
         inputs = draw(rows, 5, dtype=torch.float32), draw(rows, len(INDEX), dtype=torch.float32), kept
-        found = torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
-        torch.testing.assert_close(found, JUNCTIONS[name](*inputs))
+        results = torch.compile(JUNCTIONS[name], backend=backend, fullgraph=True)(*inputs)
+        torch.testing.assert_close(results, JUNCTIONS[name](*inputs))
         assert called.pop() == in_graph
 
 
@@ -269,8 +268,8 @@ def test_rows_that_are_not_known_stay_open(name, way, draw):
 
 def test_attention_mass_follows_vmap(draw):
     q, k, groups = draw(3, 1, 2, 4, 5), draw(3, 1, 1, 4, 5), torch.tensor([[1, 2, 0, 3]])
-    found = torch.vmap(lambda q, k: ops.attention_mass(q, k, groups, 2).mass)(q, k)
-    torch.testing.assert_close(found, torch.stack([ops.attention_mass(*pair, groups, 2).mass for pair in zip(q, k, strict=True)]))
+    masses = torch.vmap(lambda q, k: ops.attention_mass(q, k, groups, 2).mass)(q, k)
+    torch.testing.assert_close(masses, torch.stack([ops.attention_mass(*pair, groups, 2).mass for pair in zip(q, k, strict=True)]))
 
 
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.vmap])
@@ -312,29 +311,3 @@ def test_values_on_a_gpu_are_read_on_request_alone(value, asked, monkeypatch):
         monkeypatch.setenv("PYDISP_CHECK", value)
     assert library.may_read_values(SimpleNamespace(is_cpu=False)) is asked
     assert library.may_read_values(SimpleNamespace(is_cpu=True))
-
-
-def test_triton_serves_only_where_it_is_asked_for(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.delenv("PYDISP_TRITON", raising=False)
-    assert not cuda.uses_triton()
-    monkeypatch.setenv("PYDISP_TRITON", "1")
-    assert cuda.uses_triton()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not cuda.uses_triton()
-
-
-@pytest.mark.parametrize("name", ["index_select", "index_add", "index_add_", "norm_select", "add_norm_select", "add_norm_select_"])
-def test_below_the_edge_a_bare_index_is_checked_before_a_triton_kernel_trusts_it(name):
-    op = name.rstrip("_")
-    values = {"x": torch.ones(2, 5), "residual": torch.ones(2, 5), "update": torch.ones(2, 3), "eps": 0.1}
-    values |= {"weight_offset": 0.0, "center": False, "mask": None, "weight": None, "bias": None}
-    schema = getattr(torch.ops.pydisp, name).default._schema.arguments
-    indices = [argument.name for argument in schema if argument.name.endswith("index")]
-    kernel = cuda.guarded(op, name, None)
-    for wrong in indices:
-        given = [
-            torch.tensor([-1, 2, 3] if a.name == wrong else [0, 2, 3]).int() if a.name in indices else values.get(a.name) for a in schema
-        ]
-        with pytest.raises(ValueError, match=f"{name}: {wrong} runs from -1 to 3"):
-            kernel(*given)

@@ -46,8 +46,8 @@ def compare(x, weight, bias, index, cotangent, weight_offset, center, assert_as_
         given = [t for t in leaves if t is not None]
         return [out, *torch.autograd.grad(out, given, cotangent.to(out.dtype))]
 
-    for found, own, gold in zip(run(ops.norm_select), run(reference), run(by_torch, torch.float64), strict=True):
-        assert_as_good(found, own, gold)
+    for result, own, gold in zip(run(ops.norm_select), run(reference), run(by_torch, torch.float64), strict=True):
+        assert_as_good(result, own, gold)
 
 
 @pytest.mark.parametrize("strided", [False, True])
@@ -99,8 +99,8 @@ def test_gradients_are_the_same_whichever_are_asked_for(needed, dtype, isa, draw
         return torch.autograd.grad(ops.norm_select(*leaves, index, 1e-3, center=True), [leaves[i] for i in wanted], cotangent)
 
     every = run((0, 1, 2))
-    for found, number in zip(run(needed), needed, strict=True):
-        torch.testing.assert_close(found, every[number], rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+    for gradient, number in zip(run(needed), needed, strict=True):
+        torch.testing.assert_close(gradient, every[number], rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
 
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -119,9 +119,9 @@ def test_every_pair_of_dtypes(center, x_dtype, weight_dtype, isa, draw, draw_ind
         return [out, *torch.autograd.grad(out, leaves, cotangent)]
 
     rounding = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
-    for found, wanted in zip(run(ops.norm_select), run(reference), strict=True):
-        tolerance = max(rounding[found.dtype], rounding[wide(x_dtype)])  # the arithmetic is x's, the result has its leaf's dtype
-        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+    for result, wanted in zip(run(ops.norm_select), run(reference), strict=True):
+        tolerance = max(rounding[result.dtype], rounding[wide(x_dtype)])  # the arithmetic is x's, the result has its leaf's dtype
+        torch.testing.assert_close(result, wanted, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("center", [False, True])
@@ -136,14 +136,14 @@ def test_rows_that_are_not_finite_are_the_references_and_stay_alone(center, dtyp
         out = ops.norm_select(*leaves, index, 1e-6, center=center)
         return [out, *torch.autograd.grad(out, leaves, cotangent[rows])]
 
-    found = run(slice(6))
+    results = run(slice(6))
     wanted = [reference(x, weight, bias, index, 1e-6, center=center)]
     arguments = (cotangent, x, weight, bias, index, None, None, 1e-6, 0.0, center, True, True, True)
     wanted += REFERENCES[torch.ops.pydisp.norm_select_backward.default](*arguments)
     one_rounding = {torch.float32: 4e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(results, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=one_rounding, atol=1e-2, equal_nan=True)  # rstd is 1000 where a row is all one value
-    for a, alone in zip(found[:2], run(slice(1))[:2], strict=True):
+    for a, alone in zip(results[:2], run(slice(1))[:2], strict=True):
         assert a[0].isfinite().all() and torch.equal(a[:1], alone)
 
 
@@ -166,9 +166,9 @@ def test_many_dimensions(rank, draw, draw_index):
         lambda x, update: ops.add_norm_select(x, update, index, None, None, index, 1e-6)[1],
     ):
         leaf, high = x.clone().requires_grad_(), x.clone().view(shape).requires_grad_()
-        wanted, found = op(leaf, update), op(high, update.view(*shape[:-1], 4))
-        assert found.shape == (*shape[:-1], wanted.shape[-1]) and torch.equal(found.view(wanted.shape), wanted)
-        wanted.square().sum().backward(), found.square().sum().backward()
+        wanted, result = op(leaf, update), op(high, update.view(*shape[:-1], 4))
+        assert result.shape == (*shape[:-1], wanted.shape[-1]) and torch.equal(result.view(wanted.shape), wanted)
+        wanted.square().sum().backward(), result.square().sum().backward()
         assert torch.equal(high.grad.view(2, 9), leaf.grad)
 
 
@@ -319,12 +319,12 @@ class TestNative:
     )
     def test_the_backward_refuses_vectors_that_are_not_the_norms(self, name, other, draw, draw_index):
         vectors = (other, None) if name == "weight" else (None, other)
-        found = f"{name} must be (a vector of 40 values|float16, bfloat16, float32 or float64)"
+        problem = f"{name} must be (a vector of 40 values|float16, bfloat16, float32 or float64)"
         x, grad, index = draw(3, 40, dtype=torch.float32), draw(3, 4, dtype=torch.float32), draw_index(4, 40)
-        with pytest.raises(RuntimeError, match=f"norm_select_backward: {found}"):
+        with pytest.raises(RuntimeError, match=f"norm_select_backward: {problem}"):
             torch.ops.pydisp.norm_select_backward(grad, x, *vectors, index, None, None, 1e-5, 0.0, False, False, True, True)
         junction = (index, None, None, *vectors, index, None, None, 1e-5, 0.0, False)
-        with pytest.raises(RuntimeError, match=f"add_norm_select_backward: {found}"):
+        with pytest.raises(RuntimeError, match=f"add_norm_select_backward: {problem}"):
             torch.ops.pydisp.add_norm_select_backward(x, grad, x, *junction, False, False, True, True)
 
     def test_gradients_of_vectors_do_not_depend_on_the_threads(self, dtype, isa, draw, draw_index):
@@ -357,11 +357,11 @@ class TestNative:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            found = ops.norm_select(x, weight, bias, index, 1e-6, weight_offset=1.0, center=center)
+            result = ops.norm_select(x, weight, bias, index, 1e-6, weight_offset=1.0, center=center)
         finally:
             torch.set_num_threads(before)
         one_rounding = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
-        torch.testing.assert_close(found, reference(x, weight, bias, index, 1e-6, 1.0, center), rtol=one_rounding, atol=one_rounding)
+        torch.testing.assert_close(result, reference(x, weight, bias, index, 1e-6, 1.0, center), rtol=one_rounding, atol=one_rounding)
 
     def test_every_half_survives_reading_and_rounding(self, isa):
         # With a gain of 1, eps huge and rstd exactly 2**-k, values pass through load and store alone.
@@ -371,8 +371,8 @@ class TestNative:
             gain = values.float()
             x = torch.ones(1, values.shape[0], dtype=dtype)
             index = torch.arange(values.shape[0], dtype=torch.int32)
-            found = ops.norm_select(x, values, None, index, 0.0)  # reading: 1 * gain, rounded back to the dtype
-            torch.testing.assert_close(found[0], gain.to(dtype), rtol=0, atol=0, equal_nan=True)
+            result = ops.norm_select(x, values, None, index, 0.0)  # reading: 1 * gain, rounded back to the dtype
+            torch.testing.assert_close(result[0], gain.to(dtype), rtol=0, atol=0, equal_nan=True)
 
     def test_rounding_is_torchs(self, isa, generator):
         # float32 gains around every half, subnormals, overflow and ties included
@@ -382,8 +382,8 @@ class TestNative:
         gain = gain[gain.isfinite()]
         index = torch.arange(gain.shape[0], dtype=torch.int32)
         for dtype in (torch.float16, torch.bfloat16):
-            found = ops.norm_select(torch.ones(1, gain.shape[0], dtype=dtype), gain, None, index, 0.0)
-            torch.testing.assert_close(found[0], gain.to(dtype), rtol=0, atol=0)
+            result = ops.norm_select(torch.ones(1, gain.shape[0], dtype=dtype), gain, None, index, 0.0)
+            torch.testing.assert_close(result[0], gain.to(dtype), rtol=0, atol=0)
 
 
 def test_missing_library_is_an_error_where_it_is_required():
@@ -412,6 +412,6 @@ def test_fallback_says_so_once():
 def test_triton_kernel_equals_the_reference_on_a_gpu(dtype, draw, draw_index, assert_as_good):
     for shape, kept in SHAPES:
         x, weight, bias, index = inputs(draw, draw_index, shape, kept, True, True, True, dtype=dtype)
-        found = ops.norm_select(*(t.cuda() for t in (x, weight, bias, index)), 1e-5, center=True).cpu()
+        result = ops.norm_select(*(t.cuda() for t in (x, weight, bias, index)), 1e-5, center=True).cpu()
         gold = by_torch(x.double(), weight.double(), bias.double(), index, 1e-5, center=True)
-        assert_as_good(found, reference(x, weight, bias, index, 1e-5, center=True), gold)
+        assert_as_good(result, reference(x, weight, bias, index, 1e-5, center=True), gold)

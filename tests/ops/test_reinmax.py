@@ -85,7 +85,7 @@ def test_wrong_shape_and_temperature_are_refused(draw):
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "found"),
+    ("change", "error", "problem"),
     [
         ({"logits": [1.0]}, TypeError, "logits is of type list"),
         ({"logits": torch.ones(3, dtype=torch.int64)}, TypeError, "logits are torch.int64"),
@@ -96,6 +96,6 @@ def test_wrong_shape_and_temperature_are_refused(draw):
     ],
     ids=str,
 )
-def test_bad_arguments_are_refused(change, error, found):
-    with pytest.raises(error, match=found):
+def test_bad_arguments_are_refused(change, error, problem):
+    with pytest.raises(error, match=problem):
         ops.reinmax(**{"logits": torch.ones(3), "draws": torch.ones(3), "temperature": 1.0} | change)
