@@ -114,14 +114,9 @@ class Run:
         """What the plan cost: both models evaluated on all three texts, `pruned` being in the dtype of the dense one."""
         context = self.settings.context_tokens
         losses = self.corpora.losses(self.model, pruned, context, self.say)
+        facts = {**run_facts(self.model), "texts": {**self.corpora.names, "sha256": self.corpora.sha256}}
         costs = {name: cost_of(model, context) for name, model in (("dense", self.model), ("pruned", pruned))}
-        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, self._facts())
-
-    def _facts(self) -> dict:
-        return {
-            **run_facts(self.model),
-            "texts": {**self.corpora.names, "sha256": self.corpora.sha256},
-        }
+        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, facts)
 
 
 def positions(config) -> int | None:
