@@ -10,7 +10,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -48,14 +47,10 @@ def pin(threads: int) -> None:
 
 def commit() -> str:
     """The commit of this checkout, with `+` where tracked files differ from it, or `unknown` outside git."""
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            ["git", "diff", "--quiet", "HEAD", "--", "pydisp", "kernels", "csrc", "bench", ":!bench/results"], cwd=ROOT, check=False
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("PYDISP_COMMIT", "unknown")
-    return found[:12] + "+" * bool(changed.returncode)
+    from pydisp.environment import CODE
+    from pydisp.environment import commit as commit_of
+
+    return commit_of([*CODE, "bench", ":!bench/results"], ROOT) or os.environ.get("PYDISP_COMMIT", "unknown")
 
 
 def device_name(device: str) -> str:

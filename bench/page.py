@@ -18,6 +18,8 @@ from cases import DENSE, LIMIT, RIVALS, SUITES
 from cases import cases as cases_of
 from machine import ROOT, file_stem
 
+from pydisp.report.drawing import BLUE, EMPTY, GREEN, ORANGE, PINK, SKY, SOFT, YELLOW, drawing, new_figure, svg_on_white
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -26,34 +28,19 @@ PICTURES = "pictures/kernels"
 LEVEL = 0.03  # a difference below this share is called level: it is within what two runs differ by
 _AXES = {"M": "tokens", "V": "words of the vocabulary", "T": "tokens of context"}
 _COLOURS = {
-    "pydisp": "#0072b2",
-    "pydisp in place": "#56b4e9",
-    "pydisp, compiled": "#56b4e9",
-    "pydisp from lse": "#56b4e9",
-    "eager": "#d55e00",
-    "eager in place": "#e69f00",
-    "eager from lse": "#e69f00",
-    "torch.compile": "#009e73",
+    "pydisp": BLUE,
+    "pydisp in place": SKY,
+    "pydisp, compiled": SKY,
+    "pydisp from lse": SKY,
+    "eager": ORANGE,
+    "eager in place": YELLOW,
+    "eager from lse": YELLOW,
+    "torch.compile": GREEN,
 }
-_MORE_COLOURS = ("#cc79a7", "#7f3c8d", "#8c564b", "#b5a300", "#e377c2")
-_GREY = "#6a727c"
+_MORE_COLOURS = (PINK, "#7f3c8d", "#8c564b", "#b5a300", "#e377c2")
 _MARKS = {name: "o" if name.startswith("pydisp") else "s" if name.startswith("eager") else "^" for name in _COLOURS}
 _MORE_MARKS = ("D", "v", "P", "X", "*")
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pydisp",
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout does not depend on the machine
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#d9dde2",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-}
+_WIDTH_INCHES = 8.6
 _SMALLEST_MIB = 0.1  # where a log scale ends
 
 
@@ -62,13 +49,13 @@ def write_page(results_folder: Path, docs: Path) -> Path:
 
     Raises: ValueError where there is no results file.
     """
-    found = results.read_all(results_folder)
-    if not found:
+    by_file = results.read_all(results_folder)
+    if not by_file:
         raise ValueError(f"there are no results in {results_folder}; run bench/ratios.py (or bench/gpu.py on a GPU) first.")
     pictures = docs / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
-    written, parts = set(), [_opening(found)]
-    for _, result in found:
+    written, parts = set(), [_opening(by_file)]
+    for _, result in by_file:
         drawn = _pictures(result)
         for name, (svg, _) in drawn.items():
             (pictures / name).write_text(svg, encoding="utf-8")
@@ -88,12 +75,12 @@ def rivals_ahead(record: dict) -> list[tuple[str, float]]:
     What changes its input in place is compared with ours in place, what is given a log-sum-exp with ours that is given it, what
     torch.compile made with ours compiled, where there is such a one.
     """
-    found = []
+    ahead = []
     for name, row in record["rows"].items():
         ours = _counterpart(name, record["rows"])
         if row["role"] in RIVALS and row["is_right"] and ours["is_right"] and row["median_ms"] < ours["median_ms"]:
-            found.append((name, ours["median_ms"] / row["median_ms"]))
-    return sorted(found, key=lambda pair: -pair[1])
+            ahead.append((name, ours["median_ms"] / row["median_ms"]))
+    return sorted(ahead, key=lambda pair: -pair[1])
 
 
 def _counterpart(name: str, rows: dict) -> dict:
@@ -104,8 +91,8 @@ def _counterpart(name: str, rows: dict) -> dict:
     return rows.get("pydisp", {"is_right": False})
 
 
-def _opening(found: list) -> str:
-    devices = ", ".join(result["machine"]["device"] for _, result in found)
+def _opening(by_file: list[tuple[Path, dict]]) -> str:
+    devices = ", ".join(result["machine"]["device"] for _, result in by_file)
     return f"""# Kernels, measured
 
 Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand. Measured so far: {devices}.
@@ -158,11 +145,11 @@ def _commits(cases: Iterable[dict]) -> str:
     by_commit: dict[str, list[str]] = {}
     for case in cases:
         by_commit.setdefault(case["commit"], []).append(case["id"])
-    found = []
+    told = []
     for commit, ids in sorted(by_commit.items()):
         named = f" with changes that are in no commit: {', '.join(f'`{case}`' for case in ids)}" if commit.endswith("+") else ""
-        found.append(f"{commit} ({len(ids)} case{'s' * (len(ids) > 1)}{named})")
-    return f"commit{'s' * (len(found) > 1)} {', '.join(found)}"
+        told.append(f"{commit} ({len(ids)} case{'s' * (len(ids) > 1)}{named})")
+    return f"commit{'s' * (len(told) > 1)} {', '.join(told)}"
 
 
 def _not_measured(result: dict) -> str:
@@ -176,22 +163,22 @@ def _not_measured(result: dict) -> str:
     return f"Not measured on this machine: {'; '.join(named)}." if named else ""
 
 
-def _whole_model(found: dict) -> str:
-    """What `pydisp speed` found: the three models, and the pruned one's times against the others' with the bounds of the goals."""
-    has_peaks = all("peak_mib" in model for model in found["models"].values())
+def _whole_model(comparison: dict) -> str:
+    """What `pydisp speed` printed: the three models, and the pruned one's times against the others' with the bounds of the goals."""
+    has_peaks = all("peak_mib" in model for model in comparison["models"].values())
     lines = [
-        f"`{found['command']}`: {found['kept_block']:.2%} of block parameters kept, medians of {found['rounds']} rounds; "
-        f"commit {found['commit']}, {found['date']}.",
+        f"`{comparison['command']}`: {comparison['kept_block']:.2%} of block parameters kept, medians of {comparison['rounds']} rounds; "
+        f"commit {comparison['commit']}, {comparison['date']}.",
         "",
         f"| model | prompt, tokens/s | decode, tokens/s | MiB read a token | 10⁹ products a prompt |{' peak MiB |' * has_peaks}",
         f"|---|---:|---:|---:|---:|{'---:|' * has_peaks}",
     ]
-    for name, model in found["models"].items():
+    for name, model in comparison["models"].items():
         cells = [model["prefill_tokens_per_second"], model["decode_tokens_per_second"], model["bytes_per_token"] / 2**20]
         cells += [model["products_per_prompt"] / 1e9, *([model["peak_mib"]] if has_peaks else [])]
         lines.append(f"| {name} | {' | '.join(f'{value:.2f}' if value < 100 else f'{value:,.0f}' for value in cells)} |")
     lines += ["", "| time of the pruned model ÷ that of | phase | measured | at most |", "|---|---|---:|---:|"]
-    for name, times in found["times"].items():
+    for name, times in comparison["times"].items():
         for phase, (count, word) in goals.COUNTED.items():
             is_same = name == "same shapes"
             most = goals.AS_DENSE if is_same else times[count] * goals.OF_THE_COUNT
@@ -238,41 +225,39 @@ def _escaped(text: str) -> str:
 
 def _pictures(result: dict) -> dict[str, tuple[str, str]]:
     """File name to SVG text and caption: for each op the ratios by shape, and a curve for each axis that two cases or more lie on."""
-    import matplotlib.style
-
     stem, device = file_stem(result["machine"]), result["machine"]["device"]
-    found = {}
+    drawn = {}
     by_op: dict[str, list[dict]] = {}
     for case in result["cases"].values():
         by_op.setdefault(case["op"], []).append(case)
-    with matplotlib.style.context(["default", _STYLE]):
+    with drawing(on_white=True):
         for op, cases in by_op.items():
             if any(row["ratio"] is not None for case in cases for row in case["rows"].values()):
                 caption = f"{op} on {device}: time as a multiple of ours, by shape; left of 1 is faster than ours"
-                found[f"{stem}-{op}-by-shape.svg"] = _svg(_shapes_figure(op, cases)), caption
+                drawn[f"{stem}-{op}-by-shape.svg"] = svg_on_white(_shapes_figure(op, cases)), caption
             for axis in sorted({axis for case in cases for axis in case["axes"]}):
                 points = sorted((case for case in cases if axis in case["axes"]), key=lambda case: (case["dtype"], case["sizes"][axis]))
                 if len({case["sizes"][axis] for case in points}) > 1:
                     words = _AXES[axis]
                     name = f"{stem}-{op}-by-{words.split()[-1]}.svg"
-                    found[name] = _svg(_curves_figure(op, axis, points)), f"{op} on {device}: time and extra memory against {words}"
-    return found
+                    drawn[name] = svg_on_white(_curves_figure(op, axis, points)), f"{op} on {device}: time and extra memory against {words}"
+    return drawn
 
 
 def _looks(names: Iterable[str], cases: list[dict]) -> dict[str, dict]:
     """Colour and mark of each candidate, the same in every picture for the common ones; limits and dense models are grey."""
     roles = {name: row["role"] for case in cases for name, row in case["rows"].items()}
-    found, spare = {}, iter(zip(_MORE_COLOURS, _MORE_MARKS, strict=True))
+    looks, spare = {}, iter(zip(_MORE_COLOURS, _MORE_MARKS, strict=True))
     greys = iter(("|", "x", "+", "_"))
     for name in names:
         if roles[name] in (LIMIT, DENSE):
-            found[name] = {"color": _GREY, "marker": next(greys, "1")}
+            looks[name] = {"color": SOFT, "marker": next(greys, "1")}
         elif name in _COLOURS:
-            found[name] = {"color": _COLOURS[name], "marker": _MARKS[name]}
+            looks[name] = {"color": _COLOURS[name], "marker": _MARKS[name]}
         else:
-            colour, mark = next(spare, (_GREY, "."))
-            found[name] = {"color": colour, "marker": mark}
-    return found
+            colour, mark = next(spare, (SOFT, "."))
+            looks[name] = {"color": colour, "marker": mark}
+    return looks
 
 
 def _names(cases: list[dict]) -> list[str]:
@@ -280,14 +265,13 @@ def _names(cases: list[dict]) -> list[str]:
 
 
 def _shapes_figure(op: str, cases: list[dict]) -> "Figure":
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     rows = len(cases)
-    figure = Figure(figsize=(8.6, 1.5 + 0.25 * rows), layout="constrained")
+    figure = new_figure(_WIDTH_INCHES, 1.5 + 0.25 * rows)
     axes = figure.subplots()
     looks = _looks(_names(cases), cases)
-    axes.axvspan(1e-6, 1, color="#f1f3f5", linewidth=0)
+    axes.axvspan(1e-6, 1, color=EMPTY, linewidth=0)
     axes.axvline(1, color=_COLOURS["pydisp"], linewidth=1)
     values = [1.0]
     for name, look in looks.items():
@@ -295,7 +279,7 @@ def _shapes_figure(op: str, cases: list[dict]) -> "Figure":
         points = [(ratio, place) for ratio, place in points if ratio is not None]
         values += [ratio for ratio, _ in points]
         if points:
-            size = 60 if look["color"] == _GREY else 30
+            size = 60 if look["color"] == SOFT else 30
             axes.scatter(*zip(*points, strict=True), label=name, s=size, color=look["color"], marker=look["marker"], zorder=3)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 1.25, max(values) * 1.25)
@@ -313,10 +297,8 @@ def _shapes_figure(op: str, cases: list[dict]) -> "Figure":
 
 
 def _curves_figure(op: str, axis: str, cases: list[dict]) -> "Figure":
-    from matplotlib.figure import Figure
-
     dtypes = list(dict.fromkeys(case["dtype"] for case in cases))
-    figure = Figure(figsize=(8.6, 0.9 + 2.7 * len(dtypes)), layout="constrained")
+    figure = new_figure(_WIDTH_INCHES, 0.9 + 2.7 * len(dtypes))
     grid = figure.subplots(len(dtypes), 2, squeeze=False)
     looks = _looks(_names(cases), cases)
     for (left, right), dtype in zip(grid, dtypes, strict=True):
@@ -347,7 +329,7 @@ def _draw_curves(axes: "Axes", axis: str, cases: list[dict], looks: dict[str, di
             is_ours = name.startswith("pydisp")
             axes.plot(
                 *zip(*points, strict=True), label=name, linewidth=2.2 if is_ours else 1.2, markersize=5,
-                linestyle="--" if look["color"] == _GREY else "-", zorder=3 if is_ours else 2, **look,
+                linestyle="--" if look["color"] == SOFT else "-", zorder=3 if is_ours else 2, **look,
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -359,15 +341,6 @@ def _draw_curves(axes: "Axes", axis: str, cases: list[dict], looks: dict[str, di
     axes.tick_params(axis="x", labelrotation=30 if len(ticks) > 4 else 0)
     axes.grid(axis="both")
     axes.tick_params(length=0, which="both")
-
-
-def _svg(figure: "Figure") -> str:
-    import io
-
-    text = io.StringIO()
-    figure.savefig(text, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", text.getvalue(), flags=re.S)
-    return "\n".join(line.rstrip() for line in svg[svg.index("<svg") :].splitlines()) + "\n"
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from machine import file_stem
 
+from pydisp.workspace import write_whole
+
 FORMAT = "pydisp-bench-1"
 OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ from case to case, so they stand with each
 
@@ -36,7 +38,7 @@ def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
     found["machine"] = machine
     known = found["cases"] | {record["id"]: record | run for record in records}
     found["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
-    _write(file, found | more)
+    write_whole(file, json.dumps(found | more, indent=1, ensure_ascii=False) + "\n")
     return file
 
 
@@ -73,9 +75,3 @@ def read_all(folder: Path) -> list[tuple[Path, dict]]:
 def _natural(case_id: str) -> list:
     """tokens16 before tokens128."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", case_id)]
-
-
-def _write(file: Path, found: dict) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, file)

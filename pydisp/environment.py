@@ -1,10 +1,68 @@
-"""What this installation will run: versions, devices, the CPU's instruction sets, and the implementation behind each op."""
+"""What this installation will run: versions, devices, the CPU's instruction sets, and the implementation behind each op.
+
+Report("Loss by frequency", facts={**run_facts(model), "seed": 0})    # what every report says of the run that it tells of
+"""
 
 import importlib.metadata
 import os
 import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "triton", "lm-eval", "peft", "datasets")
+
+
+CODE = ("pydisp", "kernels", "csrc")  # the parts of a checkout that decide what a run gives
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the figures of a run."""
+    import torch
+    import transformers
+
+    from pydisp import __version__
+
+    return {
+        "pydisp": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def run_facts(model: "nn.Module | None" = None) -> dict:
+    """What the facts of any report say of its run: versions, threads, the device and dtype of the model (if there is one), and the
+    `commit` where pydisp runs from a checkout. The same for two runs of one machine and one commit: no times, no paths.
+    """
+    import torch
+
+    known = {"versions": versions(), "threads": torch.get_num_threads()}
+    if model is not None:
+        known |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+    checked_out = commit()
+    return known | ({"commit": checked_out} if checked_out else {})
+
+
+def commit(paths: Sequence[str] = CODE, checkout: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit of the checkout that pydisp runs from, in twelve digits, with `+` where tracked files below `paths` differ from it.
+
+    None where there is no checkout (an installed pydisp, which may lie inside another project's) or no git.
+    """
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout)]
+    apart = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's name another repository
+    try:
+        head = subprocess.run([*command, "rev-parse", "HEAD"], env=apart, capture_output=True, text=True, check=True).stdout.strip()
+        differs = subprocess.run([*command, "diff", "--quiet", "HEAD", "--", *paths], env=apart, capture_output=True).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head[:12] + "+" * bool(differs)
 
 
 def environment() -> dict[str, dict]:
@@ -25,7 +83,12 @@ def environment() -> dict[str, dict]:
     if torch.backends.mps.is_available():
         devices["mps"] = "Metal"
     return {
-        "versions": {"pydisp": __version__, "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {
+            "pydisp": __version__,
+            "commit": commit(),
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
         "devices": devices,
         "cpu": {
             "threads": torch.get_num_threads(),
@@ -61,9 +124,9 @@ def _loss_products() -> str:
         return f"{wanted}: PYDISP_BF16_MM={wanted}"
     if wanted not in (None, "", "auto"):
         raise ValueError(f"PYDISP_BF16_MM is {wanted!r}; set it to native, upcast or auto.")
-    if "avx512_bf16" in _instruction_sets():
-        return "native: torch has AVX-512's bfloat16 instructions"
-    return "upcast: this CPU lacks AVX-512's bfloat16 instructions"
+    if native.instruction_set() == "avx512bf16":
+        return "native: AVX-512's bfloat16 instruction sums into float32"
+    return "upcast: the C++ ops run here without AVX-512's bfloat16 instruction"
 
 
 def _triton() -> str:

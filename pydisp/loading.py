@@ -1,13 +1,20 @@
-"""Models and tokenizers by name: a folder, a hub name, or `demo`; devices and dtypes by default or by name."""
+"""Models and tokenizers by name: a folder, a GGUF file, a hub name, or `demo`; devices and dtypes by default or by name."""
 
+import importlib.util
 import json
+import logging
 import os
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pydisp.generation_config import keep_generation_config_
+from pydisp.gguf import Head, is_gguf, local_file, read_head
+from pydisp.memory import free_bytes, stored_values
 from pydisp.spec import REFUSED
+
+logger = logging.getLogger("pydisp")
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
@@ -19,12 +26,14 @@ class LoadingError(ValueError):
 
 
 def resolved_name(name: str) -> str:
-    """What transformers is given for a name: the packaged folder for `demo`, else the name.
+    """What transformers is given for a name: the packaged folder for `demo`, else the name. (Of a GGUF file it wants more: `_source`.)
 
     Raises: LoadingError for a path without a model.
     """
     if name == DEMO:
         return str(DEMO_FOLDER)
+    if is_gguf(name):
+        return name
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -36,6 +45,8 @@ def resolved_name(name: str) -> str:
 
 def displayed_name(name: str) -> str:
     """The name without a machine's path."""
+    if is_gguf(name):
+        return Path(name).name
     return Path(name).resolve().name if Path(name).is_dir() or Path(name).is_absolute() else name
 
 
@@ -71,10 +82,12 @@ def choose_dtype(name: str | None, device: torch.device, stored: torch.dtype) ->
 def load_config(name: str, *, revision: str | None = None, trust_remote_code: bool = False):
     """The transformers config of a model.
 
-    Raises: LoadingError.
+    Raises: LoadingError, also for a GGUF file that is damaged; ImportError for one without the extra that reads it.
     """
     from transformers import AutoConfig
 
+    if is_gguf(name):
+        return _gguf_config(name, revision)
     folder = Path(resolved_name(name))
     if folder.is_dir():  # before AutoConfig asks for leave to run the model's own code
         try:
@@ -93,6 +106,8 @@ def load_pruned_config(folder: str | os.PathLike):
 
     Raises: LoadingError for any other.
     """
+    if is_gguf(str(folder)):
+        raise LoadingError(f"{displayed_name(str(folder))} is a model that is not pruned; give a folder that `pydisp prune` wrote.")
     if not Path(folder).is_dir():
         raise LoadingError(f"there is no folder {folder}; give a folder that `pydisp prune` wrote.")
     config = load_config(str(folder))
@@ -111,24 +126,122 @@ def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code:
     """
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer, "tokenizer", name, revision=revision, trust_remote_code=trust_remote_code)
+    head = _gguf_head(name, revision)[1] if is_gguf(name) else None
+    try:
+        tokenizer = _load(AutoTokenizer, "tokenizer", name, revision=revision, trust_remote_code=trust_remote_code)
+    except LoadingError:
+        if not is_gguf(name) and _is_sentencepiece(name, revision):
+            raise LoadingError(_sentencepiece_words(name)) from None
+        raise
+    for kind, number in head.special_tokens.items() if head else ():  # transformers 5.17 takes the first for the end
+        setattr(tokenizer, kind, tokenizer.convert_ids_to_tokens(number))
+    return tokenizer
+
+
+def _is_sentencepiece(name: str, revision: str | None) -> bool:
+    """Whether a model's tokenizer.model is one of SentencePiece; where transformers cannot read it, it asks for tiktoken."""
+    from transformers.utils import cached_file
+
+    options = dict(revision=revision, local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    try:
+        file = cached_file(resolved_name(name), "tokenizer.model", **options)
+    except (OSError, ValueError):
+        return False
+    if file is None:
+        return False
+    with open(file, "rb") as opened:  # tiktoken's files of that name are lines of base64, SentencePiece's a protocol buffer
+        return opened.read(1) == b"\n"
+
+
+def _sentencepiece_words(name: str) -> str:
+    missing = [package for package, module in (("sentencepiece",) * 2, ("protobuf", "google.protobuf")) if not _is_installed(module)]
+    if not missing:
+        return f"the tokenizer.model of {name} cannot be read with sentencepiece; is it damaged or cut off?"
+    return f"the tokenizer of {name} is a SentencePiece file, which needs {' and '.join(missing)}; pip install {' '.join(missing)}."
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False
 
 
 def load_model(
     name: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None, trust_remote_code: bool = False
 ) -> nn.Module:
-    """A causal language model on a device, in a dtype, in evaluation mode.
+    """A causal language model on a device, in a dtype, in evaluation mode; one of a GGUF file unpacked.
 
     Raises: LoadingError if it cannot be had, or if the memory for it is not there (a folder's size is known before it is read).
     """
     from transformers import AutoModelForCausalLM
 
-    _check_memory(name, device, dtype)
-    model = _load(AutoModelForCausalLM, "model", name, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype)
+    _check_memory(name, device, dtype, revision)
+    if is_gguf(name):
+        model = _gguf_model(name, dtype, revision)
+    else:
+        model = _load(AutoModelForCausalLM, "model", name, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype)
+    keep_generation_config_(model)
     try:
         return model.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise LoadingError(_no_memory(name, device, str(error).splitlines()[0])) from None
+
+
+def _gguf_head(name: str, revision: str | None) -> tuple[Path, Head]:
+    try:
+        path = local_file(name, revision)
+        return path, read_head(path)
+    except (OSError, ValueError) as error:  # huggingface_hub's errors are OSErrors
+        raise LoadingError(_first_sentence(error)) from None
+
+
+def _gguf_config(name: str, revision: str | None):
+    from transformers import AutoConfig, __version__
+
+    path, head = _gguf_head(name, revision)
+    try:
+        config = _load(AutoConfig, "configuration", name, revision=revision)
+    except LoadingError as error:
+        if "not supported" not in str(error):
+            raise
+        raise LoadingError(
+            f"{path.name} holds a model of the architecture {head.architecture!r}, which transformers {__version__} does not read from "
+            "GGUF; give the model's own folder or hub name."
+        ) from None
+    if head.leaves_out:
+        logger.warning(
+            "%s: transformers leaves out %s, the factors of rotary positions, so that long contexts score worse than in llama.cpp; "
+            "the model's own folder or hub name has them.",
+            path.name,
+            head.leaves_out[0],
+        )
+    config.dtype = head.dtype
+    _name_config_(config, path)
+    return config
+
+
+def _name_config_(config, path: Path) -> None:
+    """Change a config's name from the folder to the file, and leave out the title that transformers takes from it."""
+    config._name_or_path = str(path)
+    vars(config).pop("_model_name_or_path", None)
+
+
+def _gguf_model(name: str, dtype: torch.dtype, revision: str | None) -> nn.Module:
+    """Raises: LoadingError where the file lacks a weight, which transformers would draw at random."""
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    path = _gguf_head(name, revision)[0]
+    unpack = GgufConfig(gguf_file=path.name, dequantize=True)
+    model, info = _load(
+        AutoModelForCausalLM, "model", name, revision=revision, dtype=dtype, quantization_config=unpack, output_loading_info=True
+    )
+    if info["missing_keys"]:
+        raise LoadingError(
+            f"{path.name} lacks {sorted(info['missing_keys'])[0]} ({len(info['missing_keys'])} weights in all); copy or convert the file again."
+        )
+    _name_config_(model.config, path)
+    return model
 
 
 def stored_dtype(config) -> torch.dtype:
@@ -138,11 +251,18 @@ def stored_dtype(config) -> torch.dtype:
     return dtype or torch.float32
 
 
-def _load(auto_class, what: str, name: str, **kwargs):
-    if kwargs.get("revision") is None:
-        kwargs.pop("revision", None)
+def _source(name: str, revision: str | None) -> tuple[str, dict]:
+    """What transformers' from_pretrained is to be given to find a model."""
+    if is_gguf(name):
+        path = local_file(name, revision)
+        return str(path.parent), {"gguf_file": path.name}
+    return resolved_name(name), {} if revision is None else {"revision": revision}
+
+
+def _load(auto_class, what: str, name: str, *, revision: str | None = None, **kwargs):
     try:
-        return auto_class.from_pretrained(resolved_name(name), **kwargs)
+        place, place_options = _source(name, revision)
+        return auto_class.from_pretrained(place, **place_options, **kwargs)
     except LoadingError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -164,52 +284,17 @@ def _first_sentence(error: Exception) -> str:
     return lines[0].rstrip(":") if lines else type(error).__name__
 
 
-def _no_memory(name: str, device: torch.device, found: str) -> str:
-    return f"there is no memory for {name} on {device} ({found}); choose another --device, or --dtype bfloat16, or a smaller model."
+def _no_memory(name: str, device: torch.device, why: str) -> str:
+    return f"there is no memory for {name} on {device} ({why}); choose another --device, or --dtype bfloat16, or a smaller model."
 
 
-def _check_memory(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse a model folder whose weights would not fit, before reading them."""
-    folder = Path(resolved_name(name))
+def _check_memory(name: str, device: torch.device, dtype: torch.dtype, revision: str | None) -> None:
+    """Refuse a model folder or a GGUF file whose weights would not fit, before reading them."""
     free = free_bytes(device)
-    if not folder.is_dir() or free is None:
-        return
-    needed = sum(_stored_values(path) for path in folder.glob("*.safetensors")) * dtype.itemsize
-    if needed > free:
+    if is_gguf(name):
+        values = _gguf_head(name, revision)[1].values
+    else:
+        values = sum(stored_values(path) for path in Path(resolved_name(name)).glob("*.safetensors"))
+    needed = values * dtype.itemsize
+    if free is not None and needed > free:
         raise LoadingError(_no_memory(name, device, f"{needed / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB free"))
-
-
-def _stored_values(path: Path) -> int:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(length, 100_000_000)))
-        except ValueError:
-            return 0  # damaged: loading says so
-    count = 0
-    for name, entry in header.items() if isinstance(header, dict) else ():
-        if name != "__metadata__" and isinstance(entry, dict) and isinstance(entry.get("shape"), list):
-            size = 1
-            for n in entry["shape"]:
-                size *= n
-            count += size
-    return count
-
-
-def free_bytes(device: torch.device) -> float | None:
-    """Memory that a new tensor could have on a device, within the limit of a container; None where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "cpu" and os.path.exists("/proc/meminfo"):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return min(int(line.split()[1]) * 1024, _free_in_container())
-    return None
-
-
-def _free_in_container() -> float:
-    """What the memory limit of a container (cgroup v2) leaves; infinite without one."""
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
-        return float("inf")
-    return int(limit.read_text()) - int(used.read_text())

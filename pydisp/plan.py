@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydisp.indices import IndexSet
+from pydisp.workspace import write_whole
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "pydisp"
@@ -98,11 +99,8 @@ class PruningPlan:
         """Write a safetensors file: int32 indices, and one metadata key with sorted JSON (several would be in random order)."""
         from safetensors.torch import save
 
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
         # not save_file: safetensors 0.8 makes files that only their owner reads
-        partial.write_bytes(save(self._tensors(), metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)}))
-        partial.replace(path)
+        write_whole(path, save(self._tensors(), metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "PruningPlan":

@@ -63,14 +63,14 @@ def documents(kind: str, part: str | None = None) -> list[Document]:
         raise ValueError(f"unknown kind of Python documentation {kind!r}; known: {', '.join(KINDS)}.")
     if part is not None and part not in PARTS:
         raise ValueError(f"unknown part {part!r} of the Python documentation; known: {', '.join(PARTS)}.")
-    found = _docstrings() if kind == "docstrings" else _topics()
-    return [d for d in found if part is None or part_of(d.name) == part]
+    everything = _docstrings() if kind == "docstrings" else _topics()
+    return [d for d in everything if part is None or part_of(d.name) == part]
 
 
 @cache
 def _docstrings() -> tuple[Document, ...]:
     root = Path(sysconfig.get_paths()["stdlib"])
-    found, seen = [], set()
+    read, seen = [], set()
     with _no_garbage_collection(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a module's own invalid escapes are not our reader's business
         for path in _modules(root):
@@ -84,16 +84,16 @@ def _docstrings() -> tuple[Document, ...]:
                     seen.add(text)
                     texts.append(text)
             if texts:
-                found.append(Document(path.relative_to(root).as_posix(), "\n\n".join(texts)))
-    return tuple(found)
+                read.append(Document(path.relative_to(root).as_posix(), "\n\n".join(texts)))
+    return tuple(read)
 
 
 def _modules(root: Path) -> list[Path]:
-    found = []
+    paths = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [s for s in subfolders if s not in _SKIPPED_FOLDERS]  # os.walk descends into what is left
-        found += [Path(folder, name) for name in names if name.endswith(".py")]
-    return sorted(found)
+        paths += [Path(folder, name) for name in names if name.endswith(".py")]
+    return sorted(paths)
 
 
 def _docstrings_of(module: ast.Module) -> Iterator[str]:
@@ -124,11 +124,11 @@ def _no_garbage_collection() -> Iterator[None]:
 def _topics() -> tuple[Document, ...]:
     from pydoc_data.topics import topics
 
-    found, seen = [], set()
+    read, seen = [], set()
     for name in sorted(topics):
         # Topics quote each other; a paragraph stays with the first one that has it, so that no part holds another's text.
         paragraphs = [p for p in topics[name].split("\n\n") if p not in seen]
         seen.update(paragraphs)
         if paragraphs:
-            found.append(Document(name, "\n\n".join(paragraphs)))
-    return tuple(found)
+            read.append(Document(name, "\n\n".join(paragraphs)))
+    return tuple(read)

@@ -2,7 +2,7 @@
 
 `import pydisp` must stay light, so nothing of transformers is imported here: when transformers' own auto module is imported
 (before or after pydisp), a stand-in config is registered for every family, and the first checkpoint makes the real classes.
-In the same way peft learns which modules LoRA adapts by default.
+In the same way peft learns which modules LoRA adapts by default, and torch's FLOP counter what an op multiplies.
 """
 
 import importlib.abc
@@ -48,7 +48,13 @@ def _copy_lora_targets(constants) -> None:
             table.update({f"pydisp_{family}": table[family] for family in FAMILY_NAMES if family in table})
 
 
-_AFTER_IMPORT = {AUTO_MODULE: _register, "peft.utils.constants": _copy_lora_targets}
+def _count_flops(_counter) -> None:
+    """torch's FLOP counter learns what the ops multiply; if they are not loaded yet, they tell it when they are."""
+    if "pydisp.ops.flops" in sys.modules:
+        sys.modules["pydisp.ops.flops"].register_flops()
+
+
+_AFTER_IMPORT = {AUTO_MODULE: _register, "peft.utils.constants": _copy_lora_targets, "torch.utils.flop_counter": _count_flops}
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

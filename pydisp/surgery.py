@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pydisp.evaluate import evaluating
+from pydisp.evaluation import evaluating
 from pydisp.gates import Gates
 from pydisp.indices import IndexSet
 from pydisp.modeling import classes_of, middle_size, pruned_config
 from pydisp.modeling.layers import INDEX_NAMES
+from pydisp.modeling.linear import serve_linears_
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
 
@@ -141,6 +142,7 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
             parent, _, leaf = name.rpartition(".")
             pruned.get_submodule(parent)._buffers[leaf] = buffer.clone()
     pruned.tie_weights()
+    serve_linears_(pruned)  # the weights have come to their device
     if model.can_generate():
         pruned.generation_config = copy.deepcopy(model.generation_config)
     for parameter in pruned.parameters():

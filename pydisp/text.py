@@ -32,6 +32,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydisp.distribution import install_command
 from pydisp.pythondoc import documents, python_version
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def read_text(sources: Sequence[str]) -> Text:
     Raises: FileNotFoundError for a path that does not exist; ValueError for a source without text, a file that is no UTF-8 text,
         a JSONL line without the field (it names the line), a file that is named twice; ImportError for `hub:` without its library.
     """
-    found = _read_sources(sources)
-    return Text(_joined_name([s.name for s in found]), tuple(d for s in found for d in s.documents))
+    read = _read_sources(sources)
+    return Text(_joined_name([s.name for s in read]), tuple(d for s in read for d in s.documents))
 
 
 def calibration_and_heldout(sources: Sequence[str] | None = None) -> tuple[Text, Text]:
@@ -188,15 +189,15 @@ def _read_sources(sources: Sequence[str]) -> list[_Source]:
         raise TypeError(f"sources is {sources!r}; it must be a list of strings: files, folders, 'pythondoc' or 'hub:NAME'.")
     if not sources:
         raise ValueError("no source of text was given; name a file, a folder, 'pythondoc' or 'hub:NAME'.")
-    found, seen = [], set()
+    read, seen = [], set()
     for name in sources:
         source = _read_source(name)
         for key in source.keys:
             if key in seen:
                 raise ValueError(f"{key} is read twice by the sources {', '.join(sources)}; name each text once.")
             seen.add(key)
-        found.append(source)
-    return found
+        read.append(source)
+    return read
 
 
 def _read_source(source: str) -> _Source:
@@ -252,11 +253,11 @@ def _folder(folder: Path) -> _Source:
 
 def _file_documents(path: Path, field: str, may_be_empty: bool = False) -> tuple[str, ...]:
     text = _decoded(path)
-    found = _records(path, text, field) if _is_jsonl(path) else [text]
-    found = tuple(d for d in found if d.strip())
-    if not found and not may_be_empty:
+    parts = _records(path, text, field) if _is_jsonl(path) else [text]
+    parts = tuple(d for d in parts if d.strip())
+    if not parts and not may_be_empty:
         raise ValueError(f"{path} is empty; give a file with text in it.")
-    return found
+    return parts
 
 
 def _decoded(path: Path) -> str:
@@ -275,12 +276,12 @@ def _decoded(path: Path) -> str:
 
 
 def _records(path: Path, text: str, field: str) -> list[str]:
-    found = []
+    texts = []
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold U+2028
         if not line.strip():
             continue
-        found.append(_record_text(line, field, f"{path}, line {number}"))
-    return found
+        texts.append(_record_text(line, field, f"{path}, line {number}"))
+    return texts
 
 
 def _record_text(line: str, field: str, place: str) -> str:
@@ -318,8 +319,8 @@ def _pythondoc_name(source: str) -> str:
 def _pythondoc(source: str) -> _Source:
     if source not in _PYTHONDOC_PARTS:
         raise ValueError(f"unknown source {source!r}; known: {', '.join(_PYTHONDOC_PARTS)}.")
-    found = [(kind, d) for kind, part in _PYTHONDOC_PARTS[source] for d in documents(kind, part)]
-    return _Source(_pythondoc_name(source), tuple(d.text for _, d in found), tuple(f"pythondoc {kind} {d.name}" for kind, d in found))
+    named = [(kind, d) for kind, part in _PYTHONDOC_PARTS[source] for d in documents(kind, part)]
+    return _Source(_pythondoc_name(source), tuple(d.text for _, d in named), tuple(f"pythondoc {kind} {d.name}" for kind, d in named))
 
 
 def _hub(source: str) -> _Source:
@@ -330,12 +331,12 @@ def _hub(source: str) -> _Source:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise ImportError(f"{source} needs the library datasets; install it with: pip install 'pydisp[data]'") from error
+        raise ImportError(f"{source} needs the library datasets; install it with: {install_command('data')}") from error
     data = load_dataset(name, config or None, split=split)
     if field not in data.column_names:
         raise ValueError(f"{source}: no column '{field}'; it has {', '.join(data.column_names)}. Name one as the last part.")
-    found = tuple(d for d in data[field] if isinstance(d, str) and d.strip())
-    return _Source(f"{name.rpartition('/')[2]} {split}", found, (f"hub:{name}:{config}:{split}:{field}",))
+    texts = tuple(d for d in data[field] if isinstance(d, str) and d.strip())
+    return _Source(f"{name.rpartition('/')[2]} {split}", texts, (f"hub:{name}:{config}:{split}:{field}",))
 
 
 def _cut(joined: str) -> tuple[str, str]:
@@ -350,10 +351,10 @@ def _cut(joined: str) -> tuple[str, str]:
 
 def _without(heldout: Text, calibration: Text) -> Text:
     known = set(calibration.documents)
-    found = tuple(d for d in heldout.documents if d not in known)
-    if not found:
+    left = tuple(d for d in heldout.documents if d not in known)
+    if not left:
         raise ValueError(f"{heldout.name}: all held-out documents are calibration documents too; give text that does not repeat itself.")
-    return Text(heldout.name, found)
+    return Text(heldout.name, left)
 
 
 def _together(texts: Sequence[Text]) -> Text:

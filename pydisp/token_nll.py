@@ -1,19 +1,129 @@
-"""The loss of every token of a supported model without its logits in memory: base model, then `linear_cross_entropy`."""
+"""The loss of every token: from the last hidden states, without logits in memory, wherever that is the model's loss; else from its logits.
 
+    nll = token_nll(model, input_ids)                       # a family of `pydisp.spec.FAMILIES`, dense, gated or pruned
+    nll = scorer(model, input_ids)(model, input_ids)        # any causal language model
+
+The logits of a window are a float for each token and word: 2 GiB for 2,048 tokens and 262,144 words. `linear_cross_entropy` makes a few
+rows of them at a time from hidden states and the output matrix. A model may do more to its logits than these two and a softcap say
+(Cohere and Granite scale them, an adapter changes the matrix), so one that is not known gives some logits first, to compare.
+"""
+
+import logging
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from pydisp.ops import linear_cross_entropy
+from pydisp.spec import FAMILIES
+
+logger = logging.getLogger("pydisp")
+
+Scorer = Callable[[nn.Module, Tensor], Tensor]
+_PROBED_TOKENS = 64  # enough: what changes logits changes those of every token
+_ROWS_PER_CHUNK = 1024
 
 
 def token_nll(model: nn.Module, input_ids: Tensor) -> Tensor:
-    """(B, T - 1) float32 nats: each token after the first, given those before it; differentiable.
+    """(B, T - 1) float32 nats (float64 for a float64 model): each token after the first, given those before it; differentiable.
 
     Args:
-        model: a causal language model of `pydisp.spec.FAMILIES`, dense, gated or pruned (other families may scale their logits).
+        model: a causal language model of `pydisp.spec.FAMILIES`, dense, gated or pruned; for others see `scorer`.
         input_ids: (B, T) int64.
     """
-    hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
+    hidden, weight, bias, softcap = _before_the_head(model, input_ids)
+    nll = linear_cross_entropy(hidden[:, :-1].flatten(0, 1), weight, input_ids[:, 1:].flatten().to(weight.device), bias, softcap=softcap)
+    return nll.view(len(input_ids), -1)
+
+
+def token_nll_by_logits(model: nn.Module, input_ids: Tensor) -> Tensor:
+    """As `token_nll`, from the logits that the model itself returns; no gradients.
+
+    Raises: TypeError for a model that returns none.
+    """
+    with torch.no_grad():
+        logits = _logits(model, input_ids)[:, :-1].flatten(0, 1)
+        targets = input_ids[:, 1:].flatten().to(logits.device)
+        chunks = zip(logits.split(_ROWS_PER_CHUNK), targets.split(_ROWS_PER_CHUNK), strict=True)
+        return torch.cat([_cross_entropy(rows, words) for rows, words in chunks]).view(len(input_ids), -1)
+
+
+def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
+    """`token_nll` where it gives the model's own loss, else `token_nll_by_logits`, which is said.
+
+    Args:
+        model: any causal language model, in evaluation mode.
+        input_ids: (B, T) int64, of which a model that is not known scores the first 64 tokens both ways.
+    Raises: TypeError for a model that returns no logits.
+    """
+    if _is_known(model):
+        return token_nll
+    few = input_ids[:1, :_PROBED_TOKENS]
+    with torch.no_grad():
+        logits = _logits(model, few)
+        try:
+            hidden, weight, bias, softcap = _before_the_head(model, few)
+            difference = _difference(nn.functional.linear(hidden, weight, bias), logits, softcap)
+        except Exception as error:  # whatever a model that is not known does
+            difference = f"they cannot be had: {' '.join(str(error).split()) or type(error).__name__}"
+    if difference is None:
+        return token_nll
+    logger.warning(
+        "%s is scored from its own logits, which takes memory for them: the products of hidden states and output matrix are others (%s).",
+        type(model).__name__,
+        difference,
+    )
+    return token_nll_by_logits
+
+
+def _before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
+    """Last hidden states (B, T, D), output matrix (V, D), its bias and the softcap, the first three on one device."""
     head = model.get_output_embeddings()
-    softcap = getattr(model.config, "final_logit_softcapping", None)
-    nll = linear_cross_entropy(hidden.flatten(0, 1), head.weight, input_ids[:, 1:].flatten(), getattr(head, "bias", None), softcap=softcap)
-    return nll.view(hidden.shape[:2])
+    hidden = model.base_model(input_ids=input_ids, use_cache=False)[0].to(head.weight.device)
+    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return hidden, head.weight, getattr(head, "bias", None), softcap
+
+
+def _is_known(model: nn.Module) -> bool:
+    """Whether the classes are those of a family in the table and nothing has taken the place of a part, as adapters and hooks do."""
+    model_type = str(getattr(model.config, "model_type", ""))
+    head = model.get_output_embeddings()
+    return (
+        (model_type in FAMILIES or model_type.startswith("pydisp_"))
+        and type(model).__module__.startswith(("transformers.models.", "pydisp."))
+        and type(head) is nn.Linear
+        and not _computes_otherwise(model)
+        and not _computes_otherwise(head)
+    )
+
+
+def _computes_otherwise(module: nn.Module) -> bool:
+    """Whether a hook or a `forward` of its own may change what it returns; pydisp's faster linears (pydisp/modeling/linear.py) do not."""
+    own = vars(module).get("forward")
+    return bool(module._forward_hooks) or own is not None and not type(own).__module__.startswith("pydisp.")
+
+
+def _logits(model: nn.Module, input_ids: Tensor) -> Tensor:
+    output = model(input_ids=input_ids, use_cache=False)
+    logits = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[:2] != input_ids.shape:
+        raise TypeError(f"{type(model).__name__} gives no logits for every token; load the model with AutoModelForCausalLM.")
+    return logits
+
+
+def _difference(products: Tensor, logits: Tensor, softcap: float | None) -> str | None:
+    """How the capped products are others than the logits, in words; None where they are the same but for rounding."""
+    if softcap is not None:
+        products = softcap * torch.tanh(products / softcap)
+    if products.shape != logits.shape:
+        return f"they are of shape {tuple(products.shape)}, the logits of shape {tuple(logits.shape)}"
+    difference, largest = (
+        values.nan_to_num().abs().max().item() for values in (products.to(logits) - logits, logits.masked_fill(logits.isinf(), 0))
+    )
+    tolerance = max(1e-4, 4 * torch.finfo(logits.dtype).eps)  # float32: orders of a sum; half precision: roundings around a softcap
+    return None if difference <= tolerance * largest else f"by up to {difference:.3g} where logits go to {largest:.3g}"
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    return nn.functional.cross_entropy(exact, targets, reduction="none")

@@ -44,3 +44,16 @@ def generator(request) -> torch.Generator:
     """A generator of its own for each test; PYDISP_TEST_SEED (shown with a failure) draws the same inputs again."""
     print(f"PYDISP_TEST_SEED={SEED}")
     return torch.Generator().manual_seed(SEED + zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def tiny_shape(monkeypatch) -> str:
+    """The name of a shape of pydisp.shapes that is built in no time."""
+    from pydisp import shapes
+
+    values = dict(
+        vocab_size=61, hidden_size=96, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=64, tie_word_embeddings=True,
+    )  # fmt: skip
+    monkeypatch.setitem(shapes.SHAPES, "tiny", ("llama", values))
+    return "tiny"

@@ -259,7 +259,7 @@ def test_goals_are_judged_by_their_bounds_and_by_the_cpu():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Pictures take a second each to write."""
-    monkeypatch.setattr(page, "_svg", lambda figure: "<svg/>")
+    monkeypatch.setattr(page, "svg_on_white", lambda figure: "<svg/>")
 
 
 def whole(prefill: tuple[float, float], decode: tuple[float, float]) -> dict:

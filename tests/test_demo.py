@@ -7,7 +7,7 @@ import torch
 from families import tiny_model
 
 from pydisp.demo.train import Muon, lr_share, orthogonalised, train_tokenizer, windows
-from pydisp.evaluate import evaluate_text
+from pydisp.evaluation import evaluate_text
 from pydisp.loading import DEMO_FOLDER, load_config, load_model, load_tokenizer
 from pydisp.pythondoc import documents, python_version
 from pydisp.spec import family_of

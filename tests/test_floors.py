@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"kernels"},
+    {"kernels", "workspace", "progress"},
     {"ops"},
     {
         "indices",
@@ -19,12 +19,16 @@ FLOORS = [
         "plan",
         "gates",
         "report",
-        "evaluate",
+        "evaluation",
         "token_nll",
         "text",
         "pythondoc",
         "demo",
+        "distribution",
+        "generation_config",
+        "gguf",
         "loading",
+        "memory",
         "environment",
         "cost",
         "shapes",
@@ -33,6 +37,7 @@ FLOORS = [
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},
     {"integrations"},
+    {"commands"},
     {"cli", "__main__"},
 ]
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

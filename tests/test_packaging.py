@@ -2,10 +2,12 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "constraints.txt", "Makefile", "pydisp", "kernels", "csrc"]
+SOURCES = ["setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CONTRIBUTING.md", "LOG.md", "constraints.txt", "Makefile"]
+SOURCES += ["pydisp", "kernels", "csrc", "docs"]
+DATA = [f"data/one.{suffix}" for suffix in ("yaml", "json", "jsonl", "csv", "sqlite", "txt")]
+DATA += ["data/deeper/still/two.csv", "tasks/three.yaml", "tasks/deeper/four.yaml", "tasks/deeper/functions.py", "tasks/five.jsonl"]
 
 
 @pytest.fixture
@@ -54,6 +59,13 @@ def wheel_of(checkout: Path) -> tuple[str, set[str]]:
     return wheel.name, set(zipfile.ZipFile(wheel).namelist())
 
 
+def files_of_sdist(checkout: Path) -> set[str]:
+    """The files in the only sdist, below its top folder."""
+    (archive,) = (checkout / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        return {name.partition("/")[2] for name in opened.getnames()}
+
+
 def fake_torch(folder: Path) -> Path:
     header = folder / "torch" / "include" / "torch" / "csrc" / "stable" / "library.h"
     header.parent.mkdir(parents=True)
@@ -62,9 +74,9 @@ def fake_torch(folder: Path) -> Path:
 
 
 def test_torch_is_found_in_site_packages(setup_file, monkeypatch, tmp_path):
-    found = fake_torch(tmp_path)
+    torch_folder = fake_torch(tmp_path)
     monkeypatch.setattr(setup_file.sysconfig, "get_path", lambda name: {"platlib": str(tmp_path)}.get(name))
-    assert setup_file.torch_dir() == found
+    assert setup_file.torch_dir() == torch_folder
 
 
 def test_the_variable_goes_first(setup_file, monkeypatch, tmp_path):
@@ -123,15 +135,37 @@ def test_wheel_with_torch_is_native(checkout):
     name, files = wheel_of(checkout)
     assert "-py3-none-linux_" in name and "pydisp/_native.so" in files
     wheel = next((checkout / "dist").glob("*.whl"))
-    assert b"Root-Is-Purelib: false" in zipfile.ZipFile(wheel).read("pydisp-0.1.0.dist-info/WHEEL")
+    assert b"Root-Is-Purelib: false" in zipfile.ZipFile(wheel).read("pydisp_llm-0.1.0.dist-info/WHEEL")
 
 
 def test_sdist_holds_what_a_build_needs(checkout):
     (checkout / "pydisp" / "_native.so").touch()
     run = build(checkout, "sdist", PYDISP_REQUIRE_NATIVE="1", CXX="/bin/false")  # an sdist compiles nothing
     assert run.returncode == 0, run.stderr
-    (archive,) = (checkout / "dist").glob("*.tar.gz")
-    with tarfile.open(archive) as opened:
-        files = {name.partition("/")[2] for name in opened.getnames()}
+    files = files_of_sdist(checkout)
     assert {"csrc/junction.cpp", "csrc/junction.h", "kernels/norm_select.py", "setup.py", "LICENSE", "pydisp/py.typed"} <= files
+    assert {"docs/kernels.md", "README.md", "CONTRIBUTING.md", "LOG.md"} <= files
+    assert {f"pydisp/demo/model/{path.name}" for path in (ROOT / "pydisp" / "demo" / "model").glob("*")} <= files
     assert not [name for name in files if name.endswith((".so", ".pyc"))]
+
+
+def test_data_and_tasks_of_every_package_are_in_wheel_and_sdist(checkout):
+    """The files that the tasks of a method are made of; `pydisp` itself may have such folders too."""
+    wanted = {f"pydisp/{package}{name}" for package in ("", "demo/") for name in DATA}
+    for name in [*wanted, "pydisp/demo/data/notes.swp", "pydisp/demo/other/six.yaml"]:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("a: 1\n")
+    for kind in ("bdist_wheel", "sdist"):
+        assert build(checkout, kind, CXX="/bin/false").returncode == 0
+    wheel, sdist = wheel_of(checkout)[1], files_of_sdist(checkout)
+    assert wanted <= wheel and wanted <= sdist
+    assert not {"pydisp/demo/data/notes.swp", "pydisp/demo/other/six.yaml"} & (wheel | sdist)
+
+
+def test_every_extra_is_in_all_and_the_new_ones_are_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(extras["all"][0].partition("[")[2].rstrip("]").split(",")) == set(extras) - {"all"}
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    named = {re.split(r"[>\[;]", line)[0] for extra in ("gguf", "holobench", "train") for line in extras[extra]}
+    assert named == {"gguf", "accelerate", "duckdb", "pyarrow"} <= pinned

@@ -9,7 +9,7 @@ from families import MODELS, random_plan, tiny_model
 
 from pydisp.gates import Gates
 from pydisp.spec import ModelSpec
-from pydisp.surgery import gated, mask_dense_, prune_model, to_dense
+from pydisp.surgery import gated, mask_dense_, prune_model, stock_config, to_dense
 
 # Measured: 1e-14 and below. gemma2's softcapped attention takes its softmax in float32 on both sides; the two inputs differ by
 # 1e-16, so a few probabilities round the other way.
@@ -137,3 +137,9 @@ def test_plan_of_another_model_is_refused():
 def test_a_stock_model_has_no_dense_export():
     with pytest.raises(ValueError, match="not a pruned model"):
         to_dense(tiny_model("llama"))
+
+
+def test_the_stock_config_is_the_dense_one():
+    dense = tiny_model("gemma2")
+    pruned = prune_model(dense, random_plan(ModelSpec.from_model(dense), no_attention=(0,)))
+    assert stock_config(pruned.config).layer_types == dense.config.layer_types != pruned.config.layer_types

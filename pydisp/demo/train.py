@@ -113,7 +113,7 @@ def mean_nll(model: nn.Module, batch: Tensor) -> Tensor:
 
 def heldout_figures(folder: Path, texts: dict[str, str]) -> dict[str, list[dict]]:
     """Loss on each text at each context, of the model as saved (bfloat16 weights), computed in float32."""
-    from pydisp.evaluate import evaluate_text
+    from pydisp.evaluation import evaluate_text
     from pydisp.loading import load_model, load_tokenizer
     from pydisp.text import Text, tokenize
 

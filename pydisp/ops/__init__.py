@@ -8,6 +8,7 @@ from pydisp.ops.add_norm_select import add_norm_select, add_norm_select_
 from pydisp.ops.attention_mass import attention_key_mass, attention_mass
 from pydisp.ops.cuda import triton_mode
 from pydisp.ops.features import Features, features
+from pydisp.ops.flops import register_flops
 from pydisp.ops.index_add import index_add, index_add_
 from pydisp.ops.index_select import index_select
 from pydisp.ops.library import has_kernel
@@ -39,6 +40,7 @@ OPS = (
 )  # fmt: skip
 
 native.load()
+register_flops()
 
 
 def implementations() -> dict[str, dict[str, str]]:

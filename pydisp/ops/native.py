@@ -1,8 +1,8 @@
 """Loads the C++ ops (csrc/, built by setup.py into pydisp/_native.so) and says once which implementation serves on the CPU.
 
 `PYDISP_REQUIRE_NATIVE=1` turns a missing or broken library into an ImportError instead of a fall-back to plain torch.
-`PYDISP_CPU_ISA=generic|avx2|avx512` chooses among the instruction sets that were compiled and that the processor has; unset, avx2 or
-generic serves (avx512 only where it is asked for: no test of ours has run on such a processor yet).
+`PYDISP_CPU_ISA=generic|avx2|avx512|avx512bf16` chooses among the instruction sets that were compiled and that the processor has; unset, the
+newest of them serves.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ def load() -> str | None:
     if why is None:
         logger.info("pydisp: the CPU ops run in C++ (%s).", LIBRARY_FILE.name)
     elif is_set("PYDISP_REQUIRE_NATIVE"):
-        raise ImportError(f"PYDISP_REQUIRE_NATIVE is set, but {why}; reinstall pydisp where torch and a C++20 compiler are, or unset it.")
+        raise ImportError(f"PYDISP_REQUIRE_NATIVE is set, but {why}; install again where torch and a C++20 compiler are, or unset it.")
     else:
         logger.warning("pydisp: the CPU ops run in plain torch, because %s.", why)
     return why
@@ -66,10 +66,10 @@ def _library() -> ctypes.CDLL:
 
 @cache
 def _compiled() -> list[tuple[int, str]]:
-    found = []
-    while (name := _library().pydisp_isa_name(len(found))) is not None:
-        found.append((len(found), name.decode()))
-    return found
+    compiled = []
+    while (name := _library().pydisp_isa_name(len(compiled))) is not None:
+        compiled.append((len(compiled), name.decode()))
+    return compiled
 
 
 def _why_not_loaded(file: Path) -> str | None:

@@ -22,6 +22,7 @@ from pydisp.ops.library import define, no_second_derivative, product, wide
 # Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
 # number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
 BLOCK_TOKENS = 64
+_WIDENED_VALUES = 1 << 20  # of 16-bit words made float32 at a time: 4 MiB
 
 
 class TokenStatistics(NamedTuple):
@@ -42,7 +43,8 @@ def reference(
     """What token_statistics means, in plain torch.
 
     z = softcap * tanh(scale * (hidden @ words.T + bias) / softcap), without softcap scale * (...); the words are the first vocab_size
-    rows of weight, then those of appended. The matrix product runs in hidden's dtype, all that follows in float32 (float64 for float64).
+    rows of weight, then those of appended. All of it is float32 (float64 for float64), on CPUs the sums of the matrix product too; elsewhere
+    torch rounds those to hidden's dtype here.
 
     Args:
         hidden: (N, D) floating; any strides.
@@ -137,10 +139,13 @@ def _blocks(hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 def _logits(block, weight, appended, bias, softcap, scale, vocab_size) -> Tensor:
     """(R, vocab_size + E) in the wide dtype, a fresh tensor."""
-    logits = product(block, weight[:vocab_size].t())
-    if appended is not None:
-        logits = torch.cat([logits, product(block, appended.t())], 1)
-    logits = logits.to(wide(block.dtype))
+    parts = [weight[:vocab_size]] if appended is None else [weight[:vocab_size], appended]
+    if block.device.type == "cpu" and block.dtype != wide(block.dtype):
+        # torch's product of 16-bit numbers would round its sums to 16 bits: a few words at a time are made float32
+        count = max(1, _WIDENED_VALUES // max(1, block.shape[1]))
+        block, parts = block.to(wide(block.dtype)), [words for part in parts for words in part.split(count)]
+    products = [product(block, words.to(block.dtype).t()) for words in parts]
+    logits = (products[0] if len(products) == 1 else torch.cat(products, 1)).to(wide(block.dtype))
     if bias is not None:
         logits += bias[: logits.shape[1]]
     if softcap is None:

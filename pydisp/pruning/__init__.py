@@ -2,9 +2,10 @@
 
     pruned, report = pydisp.prune(model, tokenizer, text=["notes.txt"], keep_ratio=0.5)
 
-`settings` what a run is asked for · `hypernetwork`, `search` the learned masks · `baselines` the others · `conversion` from scores
-to a plan at the exact budget · `planning` all methods behind one call · `journey` from names to a folder · `outcome`, `pictures`
-what is told of it · `workspace` the folder while it is being made.
+`settings`, `request`, `corpora` what a run is asked for and learns from · `hypernetwork`, `search` the learned masks · `baselines` the
+others · `conversion` from scores to a plan at the exact budget · `planning` all methods behind one call · `estimate` what a search will
+take · `run` one run, in memory or not · `journey` from a model or its name to a smaller one · `outcome`, `pictures` what is told of it ·
+`folder` what is written.
 """
 
 from pydisp.pruning.journey import FolderRequest, prune, prune_to_folder

@@ -1,20 +1,53 @@
-"""What can be done with a folder that `pydisp prune` wrote, besides loading it: describe it, and export the dense model."""
+"""The folder that `pydisp prune` makes: write it, describe it, and export the dense model from it."""
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
 from pydisp.modeling import check_widths
 from pydisp.modeling.layers import INDEX_NAMES
-from pydisp.plan import SETS
-from pydisp.pruning.workspace import save_model
+from pydisp.plan import SETS, PruningPlan
+from pydisp.pruning.outcome import Outcome
+from pydisp.speed import record
 from pydisp.surgery import to_dense
+from pydisp.workspace import Workspace, write_whole
 
+PLAN_FILE, SETTINGS_FILE, SPEED_FILE = "plan.safetensors", "pydisp.yaml", "speed.json"
 EXPORT_FILE = "pydisp_export.json"
+
+
+def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
+    """`save_pretrained` of both; the weights can be read by whom the other files can (safetensors 0.8 lets their owner alone)."""
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod((folder / "config.json").stat().st_mode)
+
+
+def write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path) -> None:
+    """Everything that loads: model, tokenizer and plan. Changes the model's dtype to `stored`, the checkpoint's."""
+    pruned = pruned.to(stored)
+    pruned.config.dtype = stored
+    save_model(pruned, tokenizer, folder)
+    plan.save(folder / PLAN_FILE)
+
+
+def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
+    """Everything that is read: settings, model card, figures of speed and the report."""
+    import yaml
+
+    settings = {"model": outcome.model_name, **outcome.settings.as_dict()}
+    if outcome.settings.method != "plan":  # a plan says everything itself
+        (folder / SETTINGS_FILE).write_text(
+            "# The settings of this run; usable with `pydisp prune --config`.\n" + yaml.safe_dump(settings, sort_keys=True)
+        )
+    (folder / "README.md").write_text(outcome.card())
+    (folder / SPEED_FILE).write_text(json.dumps(speed, indent=2, sort_keys=True) + "\n")
+    outcome.report().write(folder, measured=[record.section(speed)])
 
 
 def describe(folder: str | os.PathLike) -> dict:
@@ -51,26 +84,15 @@ def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite
 
     Raises: ValueError, FileExistsError with one sentence; `out` appears whole or not at all.
     """
-    folder, out = Path(folder), Path(out)
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; choose another --out, or replace an earlier export with --overwrite.")
-    if out.exists() and not (out / EXPORT_FILE).is_file():
-        raise FileExistsError(f"{out} exists and is not an earlier export, so --overwrite leaves it alone; choose another --out.")
-    config = load_pruned_config(folder)
-    cpu = torch.device("cpu")
-    dense = to_dense(load_model(str(folder), device=cpu, dtype=choose_dtype(None, torch.device("meta"), stored_dtype(config))))
-    tokenizer = load_tokenizer(str(folder))
-    partial, old = (out.with_name(f"{out.name}.{state}") for state in ("exporting", "replaced"))
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        save_model(dense, tokenizer, partial)
+    workspace = Workspace(out, marker=EXPORT_FILE, journey="export")
+    with workspace.claimed(overwrite=overwrite):
+        config = load_pruned_config(folder)
+        dtype = choose_dtype(None, torch.device("meta"), stored_dtype(config))
+        dense = to_dense(load_model(str(folder), device=torch.device("cpu"), dtype=dtype))
+        tokenizer = load_tokenizer(str(folder))
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"]}
-        (partial / EXPORT_FILE).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        workspace.begin(origin)
+        save_model(dense, tokenizer, workspace.output)
+        write_whole(workspace.output / EXPORT_FILE, json.dumps(origin, indent=1, sort_keys=True) + "\n")
+        workspace.finish()
     return {"out": str(out), "model_type": dense.config.model_type, "params": sum(p.numel() for p in dense.parameters())}

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from pydisp.gates import Gates, LayerGates
 from pydisp.ops import reinmax
-from pydisp.spec import ModelSpec
+from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec
 
 INPUT_SIZE, HIDDEN_SIZE = 32, 64
 LOW_RANK = 16
-SMALL_MODEL_PARAMETERS = 50_000_000
 KEPT_BIAS = 3.0  # c in the paper: at the start a gate is open with probability 0.95
 TEMPERATURE = 1.0
 

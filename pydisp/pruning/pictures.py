@@ -2,18 +2,15 @@
 
     svg = widths([{"attention_input": 96, ..., "mlp_output": 180}, ...], {"attention_input": 192, ..., "mlp_output": 192})
 
-Plain data in, text out; matplotlib is imported when something is drawn, and none of its global state is left changed. The same data gives
-the same bytes for one matplotlib. The ground is clear and the ink follows the reader's light or dark mode; colours are told apart by
-colour-blind readers too (Okabe and Ito's blue and vermilion, and lightness).
+Plain data in, text out; how they look is `pydisp.report.drawing`'s.
 """
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pydisp.report.drawing import BLUE, EMPTY, INK, ORANGE, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,42 +27,7 @@ _MASK_LABELS = {
 }
 _READS = ("attention_input", "mlp_input")
 
-_BLUE, _ORANGE = "#0072b2", "#d55e00"
 _REMOVED = (0.5, 0.54, 0.6, 0.25)  # a grey that shows on both modes' grounds
-# Drawn in these, then turned into CSS variables with a value for each mode; nothing else may be drawn in them.
-_INK, _SOFT, _LINE, _EMPTY = "#24292e", "#6a727c", "#d9dde2", "#f1f3f5"
-_MODES = {
-    _INK: ("ink", "#e4e8ee"),
-    _SOFT: ("soft", "#9aa5b4"),
-    _LINE: ("line", "#343b46"),
-    _EMPTY: ("empty", "#242a33"),
-    _BLUE: ("blue", "#3f9fe0"),
-    _ORANGE: ("orange", "#f0833a"),
-}
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pydisp",
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout does not depend on the machine
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _SOFT,
-    "axes.edgecolor": _LINE,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlepad": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _SOFT,
-    "ytick.labelcolor": _SOFT,
-    "legend.frameon": False,
-}
-_WIDTH_INCHES = 7.6
 _MOST_ROWS_A_PANEL = 40
 _MOST_POINTS = 400
 _MOST_PIXELS = 20_000  # of each of the four rasters: random masks of 4096 features and 40 layers stay under 200 kB (test_pictures.py)
@@ -80,8 +42,8 @@ def widths(plan_widths: Sequence[Mapping[str, int | None]], full_widths: Mapping
         full_widths: from each name in MASKS to its full width.
     """
     shares = np.array([[np.nan if layer[m] is None else layer[m] / full_widths[m] for m in MASKS] for layer in plan_widths])
-    with _drawing():
-        return _svg(_widths_figure(shares))
+    with drawing():
+        return svg(_widths_figure(shares))
 
 
 def search_curve(history: Sequence[Mapping[str, float]], target: float | None = None) -> str:
@@ -94,8 +56,8 @@ def search_curve(history: Sequence[Mapping[str, float]], target: float | None = 
     if not history:
         raise ValueError("the history of the search is empty; a curve needs one step or more.")
     steps, losses, kept = (np.array([row[name] for row in history], dtype=float) for name in ("step", "loss", "kept"))
-    with _drawing():
-        return _svg(_search_figure(steps, losses, kept, target))
+    with drawing():
+        return svg(_search_figure(steps, losses, kept, target))
 
 
 def kept_features(plan_masks: Sequence[Mapping[str, np.ndarray | None]]) -> str:
@@ -114,8 +76,8 @@ def kept_features(plan_masks: Sequence[Mapping[str, np.ndarray | None]]) -> str:
     none = np.zeros(size, dtype=bool)
     kept = np.array([[none if layer[m] is None else layer[m] for m in STREAM_MASKS] for layer in plan_masks], dtype=bool)  # (L, 4, D)
     removed = np.array([[layer[m] is None for m in STREAM_MASKS] for layer in plan_masks])  # (L, 4)
-    with _drawing():
-        return _svg(_features_figure(kept, removed))
+    with drawing():
+        return svg(_features_figure(kept, removed))
 
 
 def perplexities(rows: Sequence[tuple[str, float, float]]) -> str:
@@ -126,44 +88,15 @@ def perplexities(rows: Sequence[tuple[str, float, float]]) -> str:
     """
     if not rows:
         raise ValueError("there is no perplexity to draw; give a row a text.")
-    with _drawing():
-        return _svg(_perplexities_figure(rows))
-
-
-@contextmanager
-def _drawing():
-    import matplotlib.style
-
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
-
-
-def _figure(width_inches: float, height_inches: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_inches, height_inches), layout="constrained")
-
-
-def _svg(figure: "Figure") -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
-    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", svg)
-    for colour, (name, _) in _MODES.items():
-        svg = svg.replace(colour, f"var(--pydisp-{name})")
-    light = "; ".join(f"--pydisp-{name}: {colour}" for colour, (name, _) in _MODES.items())
-    dark = "; ".join(f"--pydisp-{name}: {colour}" for name, colour in _MODES.values())
-    style = f"<style>svg {{ {light} }} @media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}</style>"
-    return re.sub(r"(<svg[^>]*>)", rf"\1\n {style}", svg, count=1)
+    with drawing():
+        return svg(_perplexities_figure(rows))
 
 
 def _widths_figure(shares: np.ndarray) -> "Figure":
     layers = len(shares)
     panels = -(-layers // _MOST_ROWS_A_PANEL)
     rows = -(-layers // panels)
-    figure = _figure(max(_WIDTH_INCHES, 3.9 * panels), 1.05 + 0.23 * (rows + 1.4))
+    figure = new_figure(max(WIDTH_INCHES, 3.9 * panels), 1.05 + 0.23 * (rows + 1.4))
     for panel, axes in enumerate(figure.subplots(1, panels, squeeze=False)[0]):
         first = panel * rows
         _draw_shares(axes, shares[first : first + rows], first, rows)
@@ -171,7 +104,7 @@ def _widths_figure(shares: np.ndarray) -> "Figure":
             axes.set_ylabel("layer")
     mean = np.nanmean(np.where(np.isnan(shares), 0, shares), axis=0)
     _draw_mean(figure.axes[0], mean, rows)
-    figure.supxlabel("share of the full width kept, %; removed blocks count as 0 in the mean", fontsize=8.5, color=_SOFT)
+    figure.supxlabel("share of the full width kept, %; removed blocks count as 0 in the mean", fontsize=8.5, color=SOFT)
     return figure
 
 
@@ -187,7 +120,7 @@ def _draw_shares(axes: "Axes", shares: np.ndarray, first: int, rows: int) -> Non
     axes.set_xlim(-0.5, len(MASKS) - 0.5)
     axes.set_ylim(rows + 0.9, -0.5)
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(MASKS)), [_MASK_LABELS[m] for m in MASKS], color=_INK)
+    axes.set_xticks(range(len(MASKS)), [_MASK_LABELS[m] for m in MASKS], color=INK)
     axes.set_yticks(range(len(shares)), [str(first + row) for row in range(len(shares))])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -203,9 +136,9 @@ def _draw_mean(axes: "Axes", mean: np.ndarray, rows: int) -> None:
 def _draw_removed(axes: "Axes", columns: range, row: int) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((columns[0] - 0.5, row - 0.46), len(columns) - 0.03, 0.92, facecolor=_EMPTY, linewidth=0))
+    axes.add_patch(Rectangle((columns[0] - 0.5, row - 0.46), len(columns) - 0.03, 0.92, facecolor=EMPTY, linewidth=0))
     middle = (columns[0] + columns[-1]) / 2
-    axes.text(middle, row, "removed", ha="center", va="center", color=_SOFT, fontsize=8, style="italic")
+    axes.text(middle, row, "removed", ha="center", va="center", color=SOFT, fontsize=8, style="italic")
 
 
 def _draw_share(axes: "Axes", column: int, row: float, share: float, weight: str = "normal") -> None:
@@ -230,12 +163,12 @@ def _text_on(share: float) -> str:
 def _search_figure(steps: np.ndarray, losses: np.ndarray, kept: np.ndarray, target: float | None) -> "Figure":
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = _figure(_WIDTH_INCHES, 4.4)
+    figure = new_figure(WIDTH_INCHES, 4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 1])
-    _draw_curve(upper, steps, losses, _BLUE)
+    _draw_curve(upper, steps, losses, BLUE)
     upper.set_title("Loss on calibration text under sampled masks")
     upper.set_ylabel("nats per token")
-    _draw_curve(lower, steps, kept, _ORANGE)
+    _draw_curve(lower, steps, kept, ORANGE)
     lower.set_title("Parameters kept")
     lower.set_ylabel("share, %")
     lower.set_xlabel("step")
@@ -244,18 +177,16 @@ def _search_figure(steps: np.ndarray, losses: np.ndarray, kept: np.ndarray, targ
     if len(steps) == 1:
         lower.set_xlim(steps[0] - 1, steps[0] + 1)
     if target is not None:
-        lower.axhline(target, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        lower.axhline(target, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         low, high = min(kept.min(), target), max(kept.max(), target)
         margin = 0.18 * max(high - low, 0.02)
         lower.set_ylim(low - margin, high + margin)
         lower.annotate(
             f"target {100 * target:.3g} %", (1, target), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", color=_SOFT, fontsize=8,
+            ha="right", va="bottom", color=SOFT, fontsize=8,
         )  # fmt: skip
     for axes in (upper, lower):
-        axes.grid(axis="y")
-        axes.tick_params(length=0)
-        axes.spines["left"].set_visible(False)
+        quiet(axes)
     return figure
 
 
@@ -291,16 +222,16 @@ def _features_figure(kept: np.ndarray, removed: np.ndarray) -> "Figure":
     reads = kept[:, [m in _READS for m in STREAM_MASKS]].sum(axis=(0, 1))
     order = np.lexsort((np.arange(size), -kept.sum(axis=(0, 1)), -reads))
     image_inches = float(np.clip(0.2 * layers, 0.9, 5.5))
-    figure = _figure(_WIDTH_INCHES, image_inches + 1.75)
+    figure = new_figure(WIDTH_INCHES, image_inches + 1.75)
     upper, lower = figure.subplots(2, 4, sharex=True, sharey="row", height_ratios=[image_inches, 0.8])
     for i, name in enumerate(("attention reads", "attention writes", "MLP reads", "MLP writes")):
-        colour = _BLUE if STREAM_MASKS[i] in _READS else _ORANGE
+        colour = BLUE if STREAM_MASKS[i] in _READS else ORANGE
         _draw_raster(upper[i], kept[:, i, order], removed[:, i], colour)
         upper[i].set_title(name)
         _draw_counts(lower[i], kept[:, i, order].sum(axis=0), layers, colour)
     upper[0].set_ylabel("layer")
     lower[0].set_ylabel("layers that\nkeep it")
-    figure.supxlabel(f"{size:,} features of the residual stream, from the most to the least read", fontsize=8.5, color=_SOFT)
+    figure.supxlabel(f"{size:,} features of the residual stream, from the most to the least read", fontsize=8.5, color=SOFT)
     if removed.any():
         figure.legend(handles=[Patch(color=_REMOVED, label="block removed")], loc="outside upper right", fontsize=8, handlelength=1.2)
     return figure
@@ -343,30 +274,26 @@ def _draw_counts(axes: "Axes", counts: np.ndarray, layers: int, colour: str) -> 
     axes.set_ylim(0, layers)
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    axes.grid(axis="y")
-    axes.tick_params(length=0)
-    axes.spines["left"].set_visible(False)
+    quiet(axes)
 
 
 def _perplexities_figure(rows: Sequence[tuple[str, float, float]]) -> "Figure":
-    figure = _figure(_WIDTH_INCHES, 0.95 + 0.62 * len(rows))
+    figure = new_figure(WIDTH_INCHES, 0.95 + 0.62 * len(rows))
     axes = figure.subplots()
     highest = max(value for row in rows for value in row[1:])
     for position, (_, dense, pruned) in enumerate(rows):
-        for offset, value, colour, name in ((-0.19, dense, _SOFT, "dense"), (0.19, pruned, _BLUE, "pruned")):
+        for offset, value, colour, name in ((-0.19, dense, SOFT, "dense"), (0.19, pruned, BLUE, "pruned")):
             axes.barh(position + offset, value, height=0.34, color=colour, label=name if position == 0 else None)
             ratio = f"  ({_digits(value / dense)} × dense)" if name == "pruned" else ""
             axes.annotate(
                 f"{_digits(value)}{ratio}", (value, position + offset), (5, 0), textcoords="offset points", va="center", fontsize=8.5
             )
-    axes.set_yticks(range(len(rows)), [label for label, *_ in rows], color=_INK)
+    axes.set_yticks(range(len(rows)), [label for label, *_ in rows], color=INK)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 1.28 * highest)
     axes.set_xlabel("perplexity per token (lower is better)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1.2)
-    axes.grid(axis="x")
-    axes.tick_params(length=0)
-    axes.spines["bottom"].set_visible(False)
+    quiet(axes, "x")
     return figure
 
 

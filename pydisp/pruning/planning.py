@@ -1,6 +1,5 @@
 """make_plan: every method behind one interface, from a model and calibration windows to a plan at the exact budget."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pydisp.gates import Gates, LayerGates
 from pydisp.plan import PruningPlan
 from pydisp.pruning import baselines
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import METHODS, SEARCHED, PruneSettings
 from pydisp.spec import ModelSpec
-from pydisp.surgery import gated
-from pydisp.token_nll import token_nll
 
 ACTIVATION_WINDOWS = 64  # for wanda and layerdrop, drawn at random
 
@@ -68,39 +64,3 @@ def make_plan(
         plan = method(model, spec, seen, budget, round_to)
     progress.seconds = time.perf_counter() - start
     return Planned(plan, progress)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a search will take, from one forward and backward of one window."""
-
-    seconds: float
-    peak_mib: float
-
-
-def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Estimate:
-    """Time one window through the gated model, once to warm up and once to measure; scale to the whole search.
-
-    Memory is reckoned, not measured: weights, hypernetwork with its optimizer, and the activations that a backward keeps.
-    """
-    search = Search(model, spec, windows, settings)
-    gates_bytes = sum(p.numel() for p in search.network.parameters()) * 4 * 4  # value, gradient, two moments
-    with gated(model, spec) as use_gates:
-        for _ in range(2):
-            start = time.perf_counter()
-            ones = (LayerGates(*(torch.ones_like(x).requires_grad_() for x in layer)) for layer in search.network())
-            use_gates(Gates(tuple(ones), spec))
-            token_nll(model, windows[:1].to(model.device)).mean().backward()
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            seconds = time.perf_counter() - start
-    s = settings
-    total_windows = s.steps * s.batch_size * s.accumulate
-    element = next(model.parameters()).element_size()
-    heads = getattr(model.config, "num_attention_heads", 1)
-    per_token = len(spec.costs) * (12 * spec.hidden_size + 6 * spec.middle_size + 2 * heads)
-    activations = s.batch_size * s.context_tokens * per_token * element
-    # the logits are not there at once: products kept for the backward (76 MiB on CPUs), a workspace of at most 256 MiB on GPUs
-    logits = min(s.batch_size * s.context_tokens * model.config.vocab_size * 4, 256 * 2**20)
-    weights = spec.parameters_total * element
-    return Estimate(seconds * total_windows, math.ceil((weights + gates_bytes + activations + logits) / 2**20))

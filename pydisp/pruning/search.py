@@ -49,6 +49,11 @@ class SearchProgress:
     def step(self) -> int:
         return len(self.history)
 
+    def recent(self, steps: int = 20) -> dict[str, float]:
+        """Means of loss and kept share over the last steps: a single draw says little."""
+        last = self.history[-steps:]
+        return {name: sum(h[name] for h in last) / len(last) for name in ("loss", "kept")}
+
 
 class Search:
     """One search. `run` goes on from wherever it stands; `state_dict` and `load_state_dict` carry it between processes."""

@@ -2,8 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 
-from pydisp.pruning.hypernetwork import SMALL_MODEL_PARAMETERS
-from pydisp.spec import ModelSpec
+from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec
 
 METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
 SEARCHED = ("disp", "constrained")

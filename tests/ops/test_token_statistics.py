@@ -79,12 +79,11 @@ def test_statistics_are_those_of_the_whole_logits(
         tokens, width, vocabulary, added, dtype=dtype, has_bias=has_bias, softcap=softcap, scale=scale, padding=padding, strided=strided
     )
     gold = by_definition(*widened(given))
-    # the plain form rounds its logits to dtype, as by_definition does, but not the same ones
-    for run, rounded_to in ((OP, None), (reference, dtype)):
+    for run in (OP, reference):
         found = TokenStatistics(*run(*given, True, True, True, True))
         for name in ("lse", "target_logit", "mean_logit", "entropy"):
             terms = gold.lse.abs().amax().item() if tokens and name == "entropy" else 1.0  # it is a difference of logits
-            assert_as_good(getattr(found, name), getattr(by_definition(*given), name), getattr(gold, name), rounded_to, terms)
+            assert_as_good(getattr(found, name), getattr(by_definition(*given), name), getattr(gold, name), terms=terms)
         if tokens and dtype == torch.float32:  # the products of 16-bit types round, so words change places
             least = 0.9 if softcap is None else 0.7  # a softcap makes ties of the largest
             assert (found.argmax == gold.argmax).double().mean() > least and (found.rank == gold.rank).double().mean() > least
@@ -313,6 +312,75 @@ def test_a_native_product_is_as_good_as_an_upcast_one(problem, isa, products, as
     plain = backward_reference(ones, -ones, ones[:0], own.lse, *given, True, True, True, True)
     for grad, same_dtype, truth in zip(found, plain, exact, strict=True):
         assert_as_good(grad, same_dtype, truth)
+
+
+FLOAT = 2.0**-24  # what rounding to float32 changes at most, of the value
+
+
+@pytest.mark.parametrize("width", [2, 63, 512, 1030])
+@pytest.mark.parametrize(("softcap", "scale"), [(None, 1.0), (None, 0.125), (20.0, 0.5)])
+def test_logits_of_bfloat16_are_float32(width, softcap, scale, problem, isa, products):
+    """On every processor: by its bfloat16 instruction, by multiply-adds that stand for it, or with the words made float32.
+
+    Products of two bfloat16 numbers are exact in float32, so the sum of D of them, in any order, is off by D float32 roundings of the sum of
+    their sizes at most. Bias, scale and softcap add some roundings of the logit, exp and log as many of the result, and the sum over a block
+    of words, of 1024 at most, one a word. Logits rounded to bfloat16 are off 65,536 times as much.
+    """
+    hidden, weight, appended, bias, targets, *rest = problem(
+        9, width, 1100, 30, dtype=torch.bfloat16, has_bias=True, softcap=softcap, scale=scale
+    )
+    given = hidden, weight, appended, bias, targets, *rest
+    words = torch.cat([weight, appended]).double()
+    sizes = hidden.double().abs() @ words.abs().t() + bias.double().abs()
+    exact = by_definition(*widened(given))
+    of_logits = ((width + 8) * FLOAT * sizes * scale).amax(1)
+    for run in (OP, reference):
+        ours = TokenStatistics(*run(*given, False, False, False, False, 1130 * 9 * 4))
+        off = (ours.kept.double().t() - hidden.double() @ words.t()).abs()
+        assert (off <= width * FLOAT * sizes).all()
+        assert ((ours.target_logit.double() - exact.target_logit).abs() <= of_logits)[targets >= 0].all()
+        assert ((ours.lse.double() - exact.lse).abs() <= of_logits + (1024 + 8) * FLOAT + 2 * FLOAT * exact.lse.abs()).all()
+
+
+@pytest.mark.skipif(not native.is_loaded(), reason="the C++ ops are not built")
+def test_the_same_bits_wherever_pairs_are_summed(problem, monkeypatch):
+    """The instruction, and the multiply-adds that stand for it in the other sets."""
+    monkeypatch.setenv("PYDISP_BF16_MM", "native")
+    given = problem(40, 301, 700, dtype=torch.bfloat16, has_bias=True)
+    before, kept = native.instruction_set(), []
+    for name in native.instruction_sets():
+        native.use_instruction_set(name)
+        kept.append(OP(*given, False, False, False, False, 700 * 40 * 4)[6])
+    native.use_instruction_set(before)
+    assert all(torch.equal(kept[0], other) for other in kept)
+
+
+@pytest.mark.skipif(not native.is_loaded(), reason="the C++ ops are not built")
+@pytest.mark.parametrize("tokens", [1, 77, 1300])
+def test_gradients_of_bfloat16_are_rounded_once(tokens, problem, draw, isa, products):
+    """Summed in float32 over all words and all tokens. By pairs the gradient to a logit is rounded to bfloat16 first, by one part in 256 at most.
+
+    The bound is of a sum of terms that are each off by that, plus float32 sums, plus the rounding of the result to bfloat16.
+    """
+    given = problem(tokens, 64, 1500, 40, dtype=torch.bfloat16, has_bias=True)
+    hidden, weight, appended, bias, targets, *rest = given
+    lse = by_definition(*widened(given)).lse
+    cotangents = [draw(tokens) for _ in range(3)]
+    ours = BACKWARD(*(c.float() for c in cotangents), lse.float(), *given, True, True, True, True)
+    exact = backward_reference(*cotangents, lse, *widened(given), True, True, True, True)
+    words = torch.cat([weight, appended]).double()
+    grad = torch.exp(hidden.double() @ words.t() + bias.double() - lse[:, None]) * cotangents[0][:, None] + cotangents[2][:, None] / len(
+        words
+    )
+    at_target = torch.zeros_like(grad).scatter_(1, targets.clamp_min(0)[:, None], (cotangents[1] * (targets >= 0))[:, None])
+    grad = grad.abs() + at_target.abs()
+    narrow, wide = 2.0**-8 if products == "native" else 0.0, 2e-5
+    sizes = grad @ words.abs(), grad.t() @ hidden.double().abs()
+    for mine, truth, size in (
+        (ours[0], exact[0], sizes[0]), (ours[1], exact[1], sizes[1][:1500]), (ours[2], exact[2], sizes[1][1500:]),
+    ):  # fmt: skip
+        off = (mine.double() - truth).abs()
+        assert (off <= (narrow + wide) * size + 2.0**-8 * truth.abs()).all()
 
 
 def test_ties_go_to_the_first_word_and_are_not_above(problem, isa):

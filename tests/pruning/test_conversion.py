@@ -35,9 +35,9 @@ def test_the_budget_is_met_from_below_and_used_up(spec, generator, keep, round_t
 
 
 def test_the_best_features_are_kept(spec, generator):
-    found = scores(spec, generator)
-    plan = convert(untied(found), spec, spec.block_budget(0.5, "block"), 1)
-    for layer, layer_scores in zip(plan.layers, found, strict=True):
+    drawn = scores(spec, generator)
+    plan = convert(untied(drawn), spec, spec.block_budget(0.5, "block"), 1)
+    for layer, layer_scores in zip(plan.layers, drawn, strict=True):
         for kept, score in zip(layer.sets().values(), layer_scores, strict=True):
             if kept is not None and not kept.is_full:
                 assert score[kept.mask()].min() > score[~kept.mask()].max()
@@ -45,10 +45,10 @@ def test_the_best_features_are_kept(spec, generator):
 
 def test_a_block_whose_masks_say_so_is_removed_whole(generator):
     spec = ModelSpec.from_model(tiny_model("llama"))
-    found = scores(spec, generator, 0.1)
-    found[1][0] -= 100
-    found[2][3] -= 100
-    plan = convert(untied(found), spec, spec.block_budget(0.5, "block"), 8)
+    drawn = scores(spec, generator, 0.1)
+    drawn[1][0] -= 100
+    drawn[2][3] -= 100
+    plan = convert(untied(drawn), spec, spec.block_budget(0.5, "block"), 8)
     assert plan.layers[1].attention is None and plan.layers[1].mlp is not None
     assert plan.layers[2].mlp is None and plan.layers[2].attention is not None
 
@@ -73,9 +73,9 @@ def test_ranked_scores_keep_the_same_share_of_every_mask(generator):
 
 def test_nan_scores_and_wrong_rounding_are_refused(generator):
     spec = ModelSpec.from_model(tiny_model("llama"))
-    found = scores(spec, generator)
+    drawn = scores(spec, generator)
     with pytest.raises(ValueError, match="multiples of 0"):
-        convert(untied(found), spec, 1000, 0)
-    found[1][3][2] = float("nan")
+        convert(untied(drawn), spec, 1000, 0)
+    drawn[1][3][2] = float("nan")
     with pytest.raises(ValueError, match="mlp_middle in layer 1 hold NaN"):
-        convert(untied(found), spec, 1000, 8)
+        convert(untied(drawn), spec, 1000, 8)

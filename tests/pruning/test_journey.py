@@ -1,6 +1,9 @@
 """The Python API: six lines from a model to a smaller one."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,17 +11,16 @@ from tiny_text import TEXT, tiny_llama, tiny_tokenizer, write_model, write_text
 from transformers import AutoModelForCausalLM
 
 import pydisp
-from pydisp.pruning import journey
-from pydisp.pruning.journey import _duration
-from pydisp.pruning.workspace import Workspace
+from pydisp.pruning import FolderRequest, PruneSettings, corpora, prune_to_folder
 from pydisp.text import Text
+from pydisp.workspace import Workspace
 
 SETTINGS = dict(ratio_of="block", steps=6, batch_size=2, context_tokens=32, round_to=4)
 
 
 @pytest.fixture(autouse=True)
 def short_other_text(monkeypatch):
-    monkeypatch.setattr(journey, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
+    monkeypatch.setattr(corpora, "other_text", lambda: Text("other", (TEXT[:2000].upper(),)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -55,16 +57,30 @@ def test_unknown_attributes_of_the_package_are_named():
         pydisp.prun  # noqa: B018
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(4.4, "4 s"), (61, "1 min 01 s"), (7261, "2 h 01 min")])
-def test_durations(seconds, words):
-    assert _duration(seconds) == words
+def test_a_second_run_is_refused_before_anything_is_loaded(tmp_path):
+    request = FolderRequest("no-such-model", tmp_path / "out", PruneSettings(keep_ratio=0.5), overwrite=True)
+    with Workspace(tmp_path / "out", marker="plan.safetensors", journey="prune").claimed() as first:
+        first.begin({})
+        first.save_state({"step": 3})
+        with pytest.raises(FileExistsError, match="another run is making"):
+            prune_to_folder(request)
+        assert first.load_state() == {"step": 3}
 
 
-def test_a_damaged_state_is_refused(tmp_path):
-    workspace = Workspace(tmp_path / "out")
-    workspace.begin({}, resume=False)
-    workspace.save_state({"step": 1})
-    assert workspace.load_state() == {"step": 1}
-    (workspace.folder / "search.pt").write_bytes(b"cut off")
-    with pytest.raises(ValueError, match="is damaged .*start anew without --resume"):
-        workspace.load_state()
+def test_a_kill_right_after_the_first_step_loses_that_step_alone(tmp_path):
+    """The state of a search is saved after its first step, then every 20 seconds."""
+    model, text, out = write_model(tmp_path / "dense"), write_text(tmp_path / "notes.txt"), tmp_path / "out"
+    code = (
+        "import os, signal, sys\nfrom pydisp import cli\nfrom pydisp.pruning import search\nstep = search.Search._step\n"
+        "def stop(self, use):\n    if self.progress.step == 2: os.kill(os.getpid(), signal.SIGKILL)\n    step(self, use)\n"
+        "search.Search._step = stop\ncli.main()"
+    )
+    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, "--no-speed"]
+    args += ["--steps", "6", "--batch-size", "2", "--context", "32", "--round-to", "4"]
+    assert subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True).returncode == -signal.SIGKILL
+    said = []
+    settings = PruneSettings(keep_ratio=0.6, **SETTINGS)
+    request = FolderRequest(str(model), out, settings, text=(str(text),), resume=True, measures_speed=False)
+    resumed = prune_to_folder(request, say=said.append)
+    assert "resuming after step 1 of 6" in said and resumed["steps"] == 6
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("out")] == ["out"]

@@ -15,16 +15,16 @@ FULL = {m: MIDDLE if m == "mlp_middle" else HIDDEN for m in MASKS}
 
 def masks(layers, size=HIDDEN):
     generator = np.random.default_rng(0)
-    found = [{m: generator.random(size) < generator.uniform(0.1, 0.9) for m in STREAM_MASKS} for _ in range(layers)]
+    layers_kept = [{m: generator.random(size) < generator.uniform(0.1, 0.9) for m in STREAM_MASKS} for _ in range(layers)]
     if layers > 3:
-        found[1].update(attention_input=None, attention_output=None)
-        found[2].update(mlp_input=None, mlp_output=None)
-    return found
+        layers_kept[1].update(attention_input=None, attention_output=None)
+        layers_kept[2].update(mlp_input=None, mlp_output=None)
+    return layers_kept
 
 
 def plan_widths(layers):
-    found = [{m: None if v is None else int(v.sum()) for m, v in layer.items()} for layer in masks(layers)]
-    return [{**layer, "mlp_middle": None if layer["mlp_input"] is None else 32} for layer in found]
+    layer_widths = [{m: None if v is None else int(v.sum()) for m, v in layer.items()} for layer in masks(layers)]
+    return [{**layer, "mlp_middle": None if layer["mlp_input"] is None else 32} for layer in layer_widths]
 
 
 def history(steps):
@@ -56,11 +56,11 @@ def test_drawing_is_svg_that_stands_alone_and_repeats_byte_for_byte(name):
 def test_widths_are_written_in_the_cells_and_removed_blocks_say_so():
     layer = dict.fromkeys(MASKS, 16)
     svg = widths([layer, {**layer, "attention_input": None, "attention_output": None}], FULL)
-    found = texts(svg)
-    assert found.count("removed") == 1
-    assert found.count("25") == 4 + 2 + 2  # 16 of 64: the first layer, the second, the mean
-    assert found.count("12") == 1 + 1 + 3  # 16 of 128; in the mean also attention, whose removed block counts as 0
-    assert "mean" in found and "attention" in found
+    written = texts(svg)
+    assert written.count("removed") == 1
+    assert written.count("25") == 4 + 2 + 2  # 16 of 64: the first layer, the second, the mean
+    assert written.count("12") == 1 + 1 + 3  # 16 of 128; in the mean also attention, whose removed block counts as 0
+    assert "mean" in written and "attention" in written
 
 
 def test_every_layer_of_a_deep_model_has_its_row():
@@ -68,9 +68,9 @@ def test_every_layer_of_a_deep_model_has_its_row():
 
 
 def test_perplexities_are_written_beside_the_bars():
-    found = texts(perplexities([("calibration", 20, 25), ("other", 10, 1846.2)]))
-    assert {"calibration", "other", "20.00", "10.00"} <= set(found)
-    assert any("25.00" in t and "1.25 × dense" in t for t in found) and any("1,846" in t and "184.6 × dense" in t for t in found)
+    written = texts(perplexities([("calibration", 20, 25), ("other", 10, 1846.2)]))
+    assert {"calibration", "other", "20.00", "10.00"} <= set(written)
+    assert any("25.00" in t and "1.25 × dense" in t for t in written) and any("1,846" in t and "184.6 × dense" in t for t in written)
 
 
 def test_target_is_named():

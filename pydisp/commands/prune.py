@@ -1,0 +1,122 @@
+"""`pydisp prune`: a model by name to a pruned folder with its report."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
+from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
+
+
+def prune(
+    ctx: typer.Context,
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Folder to make; it appears whole or not at all.")],
+    keep_ratio: Annotated[float | None, typer.Option(help="Share of the parameters to keep, such as 0.5.")] = None,
+    ratio_of: Annotated[
+        str | None, typer.Option(help="'total' (all parameters) or 'block' (decoder layers).", show_default="total")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES, show_default="the documentation of this Python")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="disp, magnitude, wanda, random, constrained or layerdrop.", show_default="disp")
+    ] = None,
+    plan: Annotated[str | None, typer.Option(help="Use this plan.safetensors instead of making one.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the search.", show_default="600 below 50 M parameters, else 10000")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows of text a forward.", show_default="4 below 50 M parameters, else 1")
+    ] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Forwards a step.", show_default="1")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything random.", show_default="0")] = None,
+    round_to: Annotated[
+        int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 64")
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    config: Annotated[Path | None, typer.Option(help="YAML with these settings; options given here win.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
+    speed: Annotated[bool, typer.Option(help="Also measure speed and peak memory at the end, for about a minute.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Prune MODEL to a share of its parameters and report what it cost."""
+    given = {
+        "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "batch_size": batch_size,
+        "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    if plan and (clash := given.keys() - {"context_tokens"}):
+        raise WrongUsage(
+            f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: with a plan nothing is searched; leave one out."
+        )
+    if plan and config:
+        raise WrongUsage("--plan and --config exclude each other: a plan says what is kept; leave one out.")
+    settings = {} if plan else {**(_read_config(config) if config else {}), **given}
+    if settings.get("method") == "plan":
+        raise WrongUsage("the method 'plan' needs a plan; give it with --plan FILE.")
+    if not plan and "keep_ratio" not in settings:
+        raise WrongUsage("no --keep-ratio was given; name the share of the parameters to keep, such as --keep-ratio 0.5, or a --plan.")
+
+    from pydisp.pruning import FolderRequest, PruneSettings, prune_to_folder
+
+    checked = PruneSettings(**settings) if settings else None  # before torch loads anything
+    quiet_libraries()
+    request = FolderRequest(
+        model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
+        revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
+        context_tokens=context, measures_speed=speed,
+    )  # fmt: skip
+    result = prune_to_folder(request, say=progress(ctx))
+    if as_json:
+        print_json(result)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept")
+    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense"):
+        table.add_column(column, justify="left" if "perplexity" in column else "right")
+    for name, key in (("held-out text", "perplexity"), ("other text", "perplexity_other"), ("calibration text", "perplexity_calibration")):
+        dense, pruned = result[key]["dense"], result[key]["pruned"]
+        table.add_row(name, f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}")
+    console = Console()
+    console.print(table)
+    if "absent" not in result["speed"]:  # told already
+        from pydisp.speed import record
+
+        console.print(f"speed: {record.sentence(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
+    console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _read_config(path: Path) -> dict:
+    """Settings from YAML, strictly: every key of PruneSettings, every value of its type; `model` (which `prune` writes) is passed over."""
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no configuration at {path}; give a YAML file such as the pydisp.yaml of a pruned folder.")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML ({str(error).splitlines()[0]}); write lines such as 'keep_ratio: 0.5'.") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} holds no settings; write lines such as 'keep_ratio: 0.5'.")
+    settings.pop("model", None)
+    from pydantic import TypeAdapter, ValidationError
+
+    from pydisp.pruning import PruneSettings
+
+    try:
+        # As JSON, because pydantic's strict mode makes a dataclass from nothing else.
+        TypeAdapter(PruneSettings).validate_json(json.dumps({"keep_ratio": 0.5, **settings}, default=str))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        if first["type"] == "unexpected_keyword_argument":
+            known = ", ".join(sorted(PruneSettings.__dataclass_fields__))
+            raise ValueError(f"{path} has the unknown setting {key!r}; known: {known}.") from None
+        raise ValueError(f"{path}: {key} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from None
+    return {key: value for key, value in settings.items() if value is not None}

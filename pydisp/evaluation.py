@@ -1,0 +1,278 @@
+"""How well a causal language model predicts a text: nats per token over windows that do not overlap.
+
+    result = pydisp.evaluate(model, tokenizer, text=["notes.txt"])     # or pydisp.evaluate("demo", text=["pythondoc:heldout"])
+    print(result.perplexity, result.bits_per_byte)
+    result.report.write("out")
+
+`text.py` says how a text becomes windows. Perplexity depends on the tokenizer, on the length of the context and on the
+beginning-of-text rule, so a figure is stated with its `context_tokens`; bits per byte can be compared between tokenizers.
+
+`token_nll.py` says how a window is scored: without its logits in memory, where the model allows it.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.environment import run_facts
+from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.progress import Bar, silence
+from pydisp.report import Metric, Report
+from pydisp.spec import SMALL_MODEL_PARAMETERS
+from pydisp.text import Text, Tokens, read_text, tokenize
+from pydisp.token_nll import scorer, token_nll
+
+logger = logging.getLogger("pydisp")
+
+_TOKENS_PER_FORWARD = 4096  # when no batch size is given; what a forward keeps grows with it
+_MOST_LOGITS = 2**26  # of one forward, where logits are used: 256 MiB in float32
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True)
+class TextLoss:
+    """What a model loses on a text.
+
+    Args:
+        nats_per_token: mean negative log-likelihood of a target.
+        standard_error: of nats_per_token, from the spread between windows; None for a single window.
+        tokens: targets scored, context_tokens - 1 in each window.
+        context_tokens: length of a window.
+        bits_per_byte: nats_per_token x (tokens of the whole text without the beginning-of-text token / its bytes) / ln 2.
+    """
+
+    nats_per_token: float
+    standard_error: float | None
+    tokens: int
+    context_tokens: int
+    bits_per_byte: float
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats_per_token); infinite where that is no float64."""
+        return math.exp(self.nats_per_token) if self.nats_per_token < 709 else math.inf
+
+
+@dataclass(frozen=True)
+class Evaluation(TextLoss):
+    """A `TextLoss` with the names of the model and the text, and facts: what was run on what, in which versions."""
+
+    model: str
+    text: str
+    facts: dict
+
+    def as_dict(self) -> dict:
+        """Plain values, what `pydisp eval --json` prints; a perplexity that is no float64 is None."""
+        loss = {name: value for name, value in asdict(self).items() if name not in ("model", "text", "facts")}
+        return {"model": self.model, "text": self.text, **loss, "perplexity": self.perplexity if math.isfinite(self.perplexity) else None}
+
+    @property
+    def report(self) -> Report:
+        """The figures for people and programs; `report.write(folder)` makes report.json, report.md and report.html."""
+        shared = dict(n=self.tokens, higher_is_better=False)
+        metrics = [Metric("loss", self.nats_per_token, "nats per token", self.standard_error, **shared)]
+        if math.isfinite(self.perplexity):
+            metrics.append(Metric("perplexity", self.perplexity, f"at a context of {self.context_tokens} tokens", **shared))
+        metrics.append(Metric("bits per byte", self.bits_per_byte, **shared))
+        return Report(
+            title=f"{self.model} on {self.text}",
+            summary=[f"{self.in_words()}."],
+            metrics=metrics,
+            facts={"result": self.as_dict(), **self.facts},
+        )
+
+    def in_words(self) -> str:
+        """The figures in one line."""
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
+        return (
+            f"{self.model} on {self.text}: {self.nats_per_token:.4f}{error} nats per token, perplexity {self.perplexity:.3f}, "
+            f"{self.bits_per_byte:.4f} bits per byte ({self.tokens:,} tokens, context {self.context_tokens})"
+        )
+
+
+def evaluate(
+    model: nn.Module | str | os.PathLike,
+    tokenizer=None,
+    *,
+    text: Sequence[str] | str,
+    context_tokens: int | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = logger.info,
+) -> Evaluation:
+    """Score a causal language model, dense or pruned, in memory or by name, on a text.
+
+    Args:
+        model: a transformers model, which runs where it is and is left as it was; or a folder, a hub name or "demo", which is loaded.
+        tokenizer: the model's; needed for a model in memory.
+        text: files, folders, JSONL, `pythondoc` or `hub:NAME`, see `pydisp.text`.
+        context_tokens: tokens a window; without it `usual_context_tokens`.
+        batch_size: windows a forward, see `evaluate_text`.
+        device, dtype, revision, trust_remote_code: for a model by name; without a dtype, half precision is computed in float32 on a CPU.
+        say: gets lines on the progress, see `evaluate_text`.
+    Raises: ValueError, TypeError, FileNotFoundError (LoadingError among them) with one sentence, before the model is loaded where that
+        can be known; as `evaluate_text`.
+    """
+    _check_sizes(context_tokens, batch_size)
+    corpus = read_text([text] if isinstance(text, str) else text)
+    if isinstance(model, str | os.PathLike):
+        name = displayed_name(str(model))
+        model, tokens = _load(str(model), tokenizer, corpus, context_tokens, device, dtype, revision, trust_remote_code)
+    else:
+        given = {"device": device, "dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code or None}
+        _check_in_memory(model, tokenizer, [name for name, value in given.items() if value is not None])
+        name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
+        tokens = tokenize(corpus, tokenizer)
+        check_token_ids(tokens, _vocabulary(model), tokenizer)
+    context_tokens = usual_context_tokens(model) if context_tokens is None else context_tokens
+    loss = evaluate_text(model, tokens, context_tokens, batch_size=batch_size, say=say)
+    facts = {
+        "text": {"name": corpus.name, "sha256": corpus.sha256, "bytes": corpus.bytes, "tokens": len(tokens)},
+        **run_facts(model),
+    }
+    return Evaluation(**asdict(loss), model=name, text=corpus.name, facts=facts)
+
+
+def usual_context_tokens(model: nn.Module) -> int:
+    """The window where none is asked for: 256 tokens below 50 M parameters, else 2,048, and no more than the model has positions."""
+    usual = 256 if sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS else 2048
+    return min(usual, _positions(model.config) or usual)
+
+
+def evaluate_text(
+    model: nn.Module,
+    tokens: Tokens,
+    context_tokens: int,
+    *,
+    batch_size: int | None = None,
+    say: Callable[[str], None] = silence,
+) -> TextLoss:
+    """Score all windows; the model is in eval mode meanwhile and afterwards as it was.
+
+    Args:
+        model: any transformers causal language model; it runs where it is, in its own dtype. The loss is taken in float32 (float64
+            for a float64 model) and summed in float64.
+        tokens: the text under the model's own tokenizer.
+        context_tokens: tokens a window, at most the positions of the model.
+        batch_size: windows a forward; without it, as many as give 4,096 tokens. It changes the result by rounding only.
+        say: gets a line on the progress every ten seconds or so; on a terminal a bar shows it instead.
+    Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
+        vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
+    """
+    _check_sizes(context_tokens, batch_size)
+    windows = tokens.windows(context_tokens)
+    _check_context(context_tokens, model.config)
+    check_token_ids(tokens, _vocabulary(model))
+    device = model.get_input_embeddings().weight.device
+    means = torch.empty(len(windows), dtype=torch.float64)
+    bar = Bar(len(windows), say, title="evaluate", unit="window", every_seconds=_SECONDS_BETWEEN_LINES)
+    with torch.no_grad(), evaluating(model), bar as show:
+        score = scorer(model, windows[:1].to(device))
+        batch_size = batch_size or _windows_per_forward(model, context_tokens, has_logits=score is not token_nll)
+        for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            means[start : start + len(batch)] = score(model, batch.to(device)).double().mean(1).cpu()
+            _check_finite(means[: start + len(batch)], tokens.name, len(windows))
+            show(start + len(batch))
+    mean = means.mean().item()
+    return TextLoss(
+        nats_per_token=mean,
+        standard_error=means.std().item() / math.sqrt(len(means)) if len(means) > 1 else None,
+        tokens=len(means) * (context_tokens - 1),
+        context_tokens=context_tokens,
+        bits_per_byte=mean * tokens.tokens_per_byte / math.log(2),
+    )
+
+
+def check_token_ids(tokens: Tokens, vocabulary: int, tokenizer=None) -> None:
+    """Refuse a text with a token for which the model has no embedding, before it is run on it; a tokenizer names the token.
+
+    Raises: ValueError.
+    """
+    largest = int(tokens.ids.max())
+    if largest >= vocabulary:
+        name = "" if tokenizer is None else f" ({tokenizer.convert_ids_to_tokens(largest)!r})"
+        raise ValueError(
+            f"{tokens.name}: token id {largest}{name} is outside the model's vocabulary of {vocabulary}; tokenize with the model's own "
+            "tokenizer, or give tokens that were added to it a row each with model.resize_token_embeddings(len(tokenizer))."
+        )
+
+
+def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision, trust_remote_code) -> tuple[nn.Module, Tokens]:
+    """The model of this name and the text's tokens; what its config alone tells to be wrong is refused before its weights are read."""
+    chosen = choose_device(device)
+    source = dict(revision=revision, trust_remote_code=trust_remote_code)
+    config = load_config(name, **source)
+    if context_tokens is not None:
+        _check_context(context_tokens, config)
+    tokenizer = tokenizer or load_tokenizer(name, **source)
+    tokens = tokenize(corpus, tokenizer)
+    if context_tokens is not None:
+        tokens.windows(context_tokens)  # refuses a text that is too short
+    check_token_ids(tokens, getattr(config.get_text_config(), "vocab_size", None) or math.inf, tokenizer)
+    return load_model(name, device=chosen, dtype=choose_dtype(dtype, chosen, stored_dtype(config)), **source), tokens
+
+
+def _check_in_memory(model, tokenizer, given: Sequence[str]) -> None:
+    if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
+        raise TypeError(f"model is a {type(model).__name__}; give a transformers causal language model, a folder, a hub name, or 'demo'.")
+    if tokenizer is None:
+        raise ValueError("a model in memory was given without its tokenizer; give both.")
+    if given:
+        raise ValueError(f"{given[0]} goes with the name of a model, this one is in memory and runs where it is; leave it out.")
+
+
+def _positions(config) -> int | None:
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _vocabulary(model: nn.Module) -> int:
+    return model.get_input_embeddings().weight.shape[0]
+
+
+def _check_sizes(context_tokens: int | None, batch_size: int | None) -> None:
+    if context_tokens is not None and context_tokens < 2:
+        raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, for the first token of a window is no target.")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+
+
+def _check_context(context_tokens: int, config) -> None:
+    positions = _positions(config)
+    if positions is not None and context_tokens > positions:
+        raise ValueError(f"a context of {context_tokens} tokens was asked for, the model has {positions} positions; ask for fewer.")
+
+
+def _windows_per_forward(model: nn.Module, context_tokens: int, *, has_logits: bool) -> int:
+    tokens = min(_TOKENS_PER_FORWARD, _MOST_LOGITS // _vocabulary(model)) if has_logits else _TOKENS_PER_FORWARD
+    return max(1, tokens // context_tokens)
+
+
+def _check_finite(means: Tensor, name: str, count: int) -> None:
+    if not means.isfinite().all():
+        window = int((~means.isfinite()).nonzero()[0])
+        raise ValueError(
+            f"{name}: the loss of window {window + 1} of {count} is {means[window].item()}; "
+            "check the weights, or run in float32 if the model runs in half precision."
+        )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; every module gets its own mode back, whatever happens."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,30 @@
+"""A model's generation_config.json stays as it was published, whatever the version of transformers that saves it."""
+
+from functools import cache
+from pathlib import Path
+
+from torch import nn
+
+
+def keep_generation_config_(model: nn.Module) -> None:
+    """Change how `model` saves its generation_config.json: as it was published, also where transformers finds fault with it.
+
+    transformers 5.17 to 5.22 refuse to save a temperature without do_sample (Llama-2-chat and Vicuna have one), when a search is done;
+    later ones save what they loaded, as here.
+    """
+    config = getattr(model, "generation_config", None)
+    if config is None:
+        return
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        config.__class__ = _as_published(type(config))
+
+
+@cache
+def _as_published(stock: type) -> type:
+    def save_pretrained(self, save_directory, config_file_name=None, **_kwargs):
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        self.to_json_file(Path(save_directory, config_file_name or "generation_config.json"), use_diff=True)
+
+    return type(stock.__name__, (stock,), {"save_pretrained": save_pretrained})

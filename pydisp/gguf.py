@@ -1,0 +1,107 @@
+"""GGUF files: weights, config and tokenizer of a model in one file, as llama.cpp runs them.
+
+transformers unpacks them into plain weights, and takes what it meets: a file that is cut off fails after minutes, a part of a model
+that was split gets random weights. So the head of a file is read first, by the library gguf. A file is named by its path, or by
+OWNER/REPOSITORY/FILE.gguf on the hub.
+
+    >>> read_head("models/SmolLM2-135M-Instruct.Q4_1.gguf")  # doctest: +SKIP
+    Head(architecture='llama', dtype=torch.bfloat16, values=134515008, special_tokens={'bos_token': 1, ...}, leaves_out=())
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from pydisp.distribution import install_command
+
+SUFFIX = ".gguf"
+_PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+# Factors of the rotary positions of long contexts (Llama 3.1 and later, Phi-3): transformers' loader passes them over.
+_LEFT_OUT = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a file says of itself.
+
+    Args:
+        architecture: llama.cpp's name for the family.
+        dtype: of the weights if they are plain; bfloat16 if any are packed in blocks (of at most 8 bits, from bfloat16 mostly).
+        values: weights in all tensors.
+        special_tokens: ids by transformers' names.
+        leaves_out: names of tensors that transformers does not read.
+    """
+
+    architecture: str
+    dtype: torch.dtype
+    values: int
+    special_tokens: dict[str, int]
+    leaves_out: tuple[str, ...]
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a model's name is that of a GGUF file, here or on the hub."""
+    return name.lower().endswith(SUFFIX) and not Path(name).is_dir()
+
+
+def local_file(name: str, revision: str | None = None) -> Path:
+    """The file itself; one of the hub (OWNER/REPOSITORY/FILE.gguf) is downloaded into the hub's cache.
+
+    Raises: FileNotFoundError; what huggingface_hub raises.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if name.startswith((".", "/", "~")) or name.count("/") < 2 or path.exists():
+        raise FileNotFoundError(f"there is no file {name}; give the path of a GGUF file, or OWNER/REPOSITORY/FILE{SUFFIX} of the hub.")
+    from huggingface_hub import hf_hub_download
+
+    owner, repository, file = name.split("/", 2)
+    return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision))
+
+
+def read_head(path: str | Path) -> Head:
+    """Read everything but the weights, and check that they are there (2 s for a vocabulary of 49,152).
+
+    Raises: ImportError naming the extra; ValueError for a file that is cut off, a part of a split model, or no GGUF file.
+    """
+    missing = [library for library in ("gguf", "accelerate") if importlib.util.find_spec(library) is None]
+    if missing:
+        raise ImportError(f"{Path(path).name} needs the library {missing[0]}; install it with: {install_command('gguf')}")
+    path = Path(path).resolve()
+    return _read_head(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)  # config, memory and weights each ask
+def _read_head(path: Path, _changed_at: int) -> Head:
+    from gguf import GGUFReader
+
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ValueError(f"{path.name} is no GGUF file (it does not begin with GGUF); give one, or the folder of a model.")
+    try:
+        reader = GGUFReader(path)
+        fields = {name: field.contents() for name, field in reader.fields.items() if "tokenizer.ggml.tokens" not in name}
+    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:  # what the damage makes the reader trip over
+        raise ValueError(f"{path.name} is damaged or cut off ({str(error).splitlines()[0]}); copy or download it again.") from None
+    if fields.get("split.count", 1) > 1:
+        raise ValueError(f"{path.name} is one of {fields['split.count']} parts of a model; merge them with `llama-gguf-split --merge`.")
+    if not isinstance(fields.get("general.architecture"), str) or not reader.tensors:
+        raise ValueError(f"{path.name} names no architecture or holds no weights; give the GGUF file of a language model.")
+    types = {tensor.tensor_type.name for tensor in reader.tensors}
+    plain = [dtype for name, dtype in _PLAIN.items() if name in types]  # norms are float32 beside weights of half the size
+    return Head(
+        architecture=fields["general.architecture"],
+        dtype=plain[-1] if types <= _PLAIN.keys() else torch.bfloat16,
+        values=sum(int(tensor.n_elements) for tensor in reader.tensors),
+        special_tokens={
+            ours: int(fields[f"tokenizer.ggml.{theirs}_token_id"])
+            for ours, theirs in _SPECIAL_TOKENS.items()
+            if f"tokenizer.ggml.{theirs}_token_id" in fields
+        },
+        leaves_out=tuple(tensor.name for tensor in reader.tensors if tensor.name in _LEFT_OUT),
+    )

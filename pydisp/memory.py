@@ -1,0 +1,44 @@
+"""Memory: what a device has left, and what a file of weights would take."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+
+def free_bytes(device: torch.device) -> float | None:
+    """Memory that a new tensor could have on a device, within the limit of a container; None where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cpu" and os.path.exists("/proc/meminfo"):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return min(int(line.split()[1]) * 1024, _free_in_container())
+    return None
+
+
+def _free_in_container() -> float:
+    """What the memory limit of a container (cgroup v2) leaves; infinite without one."""
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
+        return float("inf")
+    return int(limit.read_text()) - int(used.read_text())
+
+
+def stored_values(path: Path) -> int:
+    """The number of weights in a safetensors file, from its head; 0 for a damaged one, which loading tells."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, 100_000_000)))
+        except ValueError:
+            return 0
+    count = 0
+    for name, entry in header.items() if isinstance(header, dict) else ():
+        if name != "__metadata__" and isinstance(entry, dict) and isinstance(entry.get("shape"), list):
+            size = 1
+            for n in entry["shape"]:
+                size *= n
+            count += size
+    return count

@@ -1,0 +1,50 @@
+"""Corpora: the three texts of a run as tokens: one to learn from, one held out of it, and one of another kind."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from pydisp.evaluation import evaluate_text
+from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses
+from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """The tokens of the three texts of a run, and a digest of what the masks are learned on."""
+
+    calibration: Tokens
+    heldout: Tokens
+    other: Tokens
+    sha256: str
+
+    @classmethod
+    def read(cls, sources: Sequence[str] | None, tokenizer) -> "Corpora":
+        """Raises: what `calibration_and_heldout` does."""
+        calibration, heldout = calibration_and_heldout(sources)
+        # Whoever calibrates on the help topics has no other text in them.
+        other = read_text(["pythondoc:heldout"]) if any(s == "pythondoc:topics" for s in sources or ()) else other_text()
+        return cls(*(tokenize(t, tokenizer) for t in (calibration, heldout, other)), calibration.sha256)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each text is, such as `Python 3.11.7 docstrings (heldout)`."""
+        return {"calibration": self.calibration.name, "heldout": self.heldout.name, "other": self.other.name}
+
+    def check(self, context_tokens: int) -> None:
+        """Raise ValueError, naming the text, where one is shorter than a window: before the search, not after it."""
+        for tokens in (self.calibration, self.heldout, self.other):
+            tokens.windows(context_tokens)
+
+    def losses(self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None]) -> dict[str, Losses]:
+        """Both models on all three texts; of the calibration text as many windows as the held-out text has."""
+        count = len(self.heldout.windows(context_tokens)) * context_tokens
+        ids = self.calibration.ids[:count]
+        # Bytes in proportion: where the windows end in the text is not known, and its own rate of tokens would be no nearer.
+        part = replace(self.calibration, ids=ids, text_bytes=round(self.calibration.text_bytes * len(ids) / len(self.calibration)))
+        losses = {}
+        for kind, tokens in ((HELDOUT, self.heldout), (OTHER, self.other), (CALIBRATION, part)):
+            say(f"evaluating on {kind} text: {tokens.name}, {len(tokens):,} tokens")
+            losses[kind] = Losses(tokens.name, *(evaluate_text(m, tokens, context_tokens) for m in (dense, pruned)))
+        return losses

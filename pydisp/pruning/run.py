@@ -1,0 +1,129 @@
+"""Run: one pruning run once its model and texts are there; what `prune` in memory and `prune_to_folder` have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pydisp.cost import cost_of
+from pydisp.environment import run_facts
+from pydisp.plan import PruningPlan
+from pydisp.progress import Bar, duration_words
+from pydisp.pruning.corpora import Corpora
+from pydisp.pruning.estimate import estimate_search
+from pydisp.pruning.outcome import Outcome
+from pydisp.pruning.planning import Planned, make_plan
+from pydisp.pruning.search import Search, SearchProgress
+from pydisp.pruning.settings import SEARCHED, PruneSettings
+from pydisp.report.words import counted
+from pydisp.spec import ModelSpec
+
+
+def settings_for_plan(plan: PruningPlan, spec: ModelSpec, context_tokens: int | None = None, **others) -> PruneSettings:
+    """The settings that stand for a plan that was given.
+
+    Raises: ValueError if the plan is of another model.
+    """
+    spec.refuse_other(plan)
+    return PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", context_tokens=context_tokens, **others)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides the result, checked.
+
+    Attributes:
+        name: the model's, without a machine's path.
+        model: dense, on the device and in the dtype to work in; left as it is.
+        settings: resolved (no None).
+        plan: one that was given; None to make one.
+        say: gets the lines of the run.
+    """
+
+    name: str
+    model: nn.Module
+    spec: ModelSpec
+    settings: PruneSettings
+    corpora: Corpora
+    plan: PruningPlan | None
+    say: Callable[[str], None]
+
+    @classmethod
+    def checked(cls, name, model, spec, settings: PruneSettings, corpora, plan, say) -> "Run":
+        """A run with its settings resolved.
+
+        Raises: ValueError for settings that the model or the texts have no room for.
+        """
+        settings = settings.resolved(spec, positions(model.config))
+        corpora.check(settings.context_tokens)
+        return cls(name, model, spec, settings, corpora, plan, say)
+
+    @property
+    def windows(self) -> torch.Tensor:
+        """(N, T) int64, the calibration text."""
+        return self.corpora.calibration.windows(self.settings.context_tokens)
+
+    @property
+    def is_search(self) -> bool:
+        return self.settings.method in SEARCHED
+
+    @property
+    def identity(self) -> dict:
+        """Plain values that decide the result: a search goes on only where they are the same."""
+        model = self.model
+        return {
+            **self.settings.as_dict(), "model": self.spec.digest, "text": self.corpora.sha256, "dtype": str(model.dtype),
+            "device": model.device.type, "threads": torch.get_num_threads(),
+        }  # fmt: skip
+
+    def announce(self) -> None:
+        """Every default and an estimate, before anything long starts."""
+        spec, model, settings = self.spec, self.model, self.settings
+        self.say(
+            f"{self.name}: {spec.family.model_type}, {spec.parameters_total:,} parameters, {spec.parameters_block:,} of them in "
+            f"{len(spec.costs)} layers; on {model.device} in {str(model.dtype).removeprefix('torch.')}, "
+            f"{counted(torch.get_num_threads(), 'thread')}"
+        )
+        calibration, heldout = self.corpora.calibration, self.corpora.heldout
+        self.say(f"text: {calibration.name}, {len(self.windows):,} windows of {settings.context_tokens} tokens; held out: {heldout.name}")
+        self.say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.in_use().items()))
+        if self.is_search:
+            expected = estimate_search(model, spec, self.windows, settings)
+            self.say(
+                f"estimate: about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), "
+                f"about {expected.peak_mib:,.0f} MiB of memory; the evaluation after it is not counted"
+            )
+
+    def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
+        """The plan given, or one made by the settings' method; `after_step` and `state` are a search's, which shows a bar."""
+        if self.plan:
+            return Planned(self.plan, SearchProgress())
+        if not self.is_search:
+            return make_plan(self.model, self.spec, self.windows, self.settings)
+        done = len(state["progress"]["history"]) if state else 0
+        with Bar(self.settings.steps, self.say, done) as bar:
+
+            def show(search: Search) -> None:
+                bar(search.progress.step, **search.progress.recent())
+                after_step(search)
+
+            return make_plan(self.model, self.spec, self.windows, self.settings, after_step=show, state=state)
+
+    def outcome(self, planned: Planned, pruned: nn.Module, command: str) -> Outcome:
+        """What the plan cost: both models evaluated on all three texts, `pruned` being in the dtype of the dense one."""
+        context = self.settings.context_tokens
+        losses = self.corpora.losses(self.model, pruned, context, self.say)
+        costs = {name: cost_of(model, context) for name, model in (("dense", self.model), ("pruned", pruned))}
+        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, self._facts())
+
+    def _facts(self) -> dict:
+        return {
+            **run_facts(self.model),
+            "texts": {**self.corpora.names, "sha256": self.corpora.sha256},
+        }
+
+
+def positions(config) -> int | None:
+    """The longest context of a model, if its config names one."""
+    return getattr(config, "max_position_embeddings", None)

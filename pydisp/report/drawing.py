@@ -1,0 +1,114 @@
+"""Drawing: how every picture of pydisp looks; its colours, its letters, and the way from a figure of matplotlib to the text of an SVG file.
+
+    with drawing():
+        figure = new_figure(WIDTH_INCHES, 3)
+        axes = figure.subplots()
+        axes.plot(steps, losses, color=BLUE)
+        quiet(axes)
+        picture = Picture("Search", "Loss over the steps.", svg(figure))
+
+Draw in the colours named here only: `svg` turns each into a CSS variable with a value for light and one for dark, so that the ink follows
+the reader's mode; a colour of your own stays as it is in both. matplotlib is imported when something is drawn, and none of its global
+state is left changed. The same data gives the same bytes for one matplotlib.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's: colour-blind readers tell them apart too. Take SERIES in its order; give lines marks or dashes besides.
+BLUE, ORANGE, GREEN, SKY, YELLOW, PINK = SERIES = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7")
+INK, SOFT, LINE, EMPTY = "#24292e", "#6a727c", "#d9dde2", "#f1f3f5"  # words and axes, lesser words, grids, the ground of what is absent
+WIDTH_INCHES = 7.6  # of a picture that fills the column of the page
+
+_MODES = {
+    INK: ("ink", "#e4e8ee"),
+    SOFT: ("soft", "#9aa5b4"),
+    LINE: ("line", "#343b46"),
+    EMPTY: ("empty", "#242a33"),
+    BLUE: ("blue", "#3f9fe0"),
+    ORANGE: ("orange", "#f0833a"),
+    GREEN: ("green", "#2fc79b"),
+    SKY: ("sky", "#8ccdf2"),
+    YELLOW: ("yellow", "#f0b840"),
+    PINK: ("pink", "#de9dc2"),
+}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pydisp",
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout does not depend on the machine
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+}
+_INK_STYLE = {
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": LINE,
+    "axes.titlepad": 9,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+}
+
+
+@contextmanager
+def drawing(*, on_white: bool = False) -> Iterator[None]:
+    """matplotlib's settings while a picture is drawn and turned into SVG; `on_white`: black ink, for `svg_on_white`."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _STYLE if on_white else {**_STYLE, **_INK_STYLE}]):
+        yield
+
+
+def new_figure(width_inches: float, height_inches: float) -> "Figure":
+    """An empty figure whose parts make room for each other."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_inches, height_inches), layout="constrained")
+
+
+def quiet(axes: "Axes", grid: str = "y") -> None:
+    """Grid lines across `grid` ("x", "y" or "both") instead of ticks and of the spine that they would stand on."""
+    axes.grid(axis=grid)
+    axes.tick_params(length=0)
+    axes.spines[{"x": ["bottom"], "y": ["left"], "both": ["bottom", "left"]}[grid]].set_visible(False)
+
+
+def svg(figure: "Figure") -> str:
+    """The figure as SVG text for a `Picture`: a clear ground, the reader's own sans-serif letters, light and dark ink."""
+    text = _saved(figure, transparent=True)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", text)
+    for colour, (name, _) in _MODES.items():
+        text = text.replace(colour, f"var(--pydisp-{name})")
+    used = {colour: mode for colour, mode in _MODES.items() if f"var(--pydisp-{mode[0]})" in text}
+    light = "; ".join(f"--pydisp-{name}: {colour}" for colour, (name, _) in used.items())
+    dark = "; ".join(f"--pydisp-{name}: {colour}" for name, colour in used.values())
+    style = f"<style>svg {{ {light} }} @media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}</style>"
+    return re.sub(r"(<svg[^>]*>)", rf"\1\n {style}", text, count=1)
+
+
+def svg_on_white(figure: "Figure") -> str:
+    """The figure as the text of an SVG file with a white ground of its own, for pages that follow no mode (Markdown in a repository)."""
+    return "\n".join(line.rstrip() for line in _saved(figure, facecolor="white").splitlines()) + "\n"
+
+
+def _saved(figure: "Figure", **ground) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, **ground)
+    whole = text.getvalue()
+    return re.sub(r"<metadata>.*?</metadata>\s*", "", whole[whole.index("<svg") :], flags=re.S)

@@ -1,0 +1,84 @@
+"""Speed: what pruning brought in time and memory, against the unpruned model and against a dense model of the same smaller shapes.
+
+Three models take turns in every round: `unpruned` (the stock shapes), `pruned`, and `same shapes` (`pydisp.modeling.plain`: the pruned
+model's linears between plain slices, so that what the junctions cost shows). A time depends on shapes, not on values: without another
+model to compare with, the unpruned one is the pruned one's stock shapes with zeros in the gaps.
+
+    comparison = compare(Source(shape="llama-3.2-1b", keep_ratio=0.5), Workload(prompt_tokens=256), say=print)
+    comparison["times"]["same shapes"]["decode"]    # the pruned model's time for a token over that of the same shapes
+
+`models` where the three come from · `timing` their turns · `memory` the peaks, each in a process of its own (`__main__`) · `record` what
+they come to, for programs, in a sentence and as a section of a page
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from pydisp.loading import displayed_name
+from pydisp.modeling.plain import plain_model
+from pydisp.report.words import counted
+from pydisp.speed.memory import ask_for_huge_pages, peaks_of
+from pydisp.speed.models import NAMES, PRUNED, SAME, UNPRUNED, Source, build, check_memory
+from pydisp.speed.record import comparison_of
+from pydisp.speed.timing import Workload, check_positions, time_models
+
+__all__ = ["NAMES", "PRUNED", "SAME", "UNPRUNED", "Source", "Workload", "ask_for_huge_pages", "compare", "quick"]
+
+
+def quick(
+    dense: nn.Module,
+    pruned: nn.Module,
+    source: Source,
+    workload: Workload,
+    *,
+    title: str,
+    against: str,
+    at_most_seconds: float = 60.0,
+    say: Callable[[str], None] = lambda _line: None,
+) -> dict:
+    """`compare` for two models in memory, in about a minute.
+
+    Args:
+        source: the folder of `pruned`, for the processes that measure peaks.
+        title, against: what the result calls the two models.
+        at_most_seconds: a third of it for rounds, of which one is run however long it takes, the rest for the peaks. Where one is not
+            done by then, or fails, it and the next are left out, and "peak_absent" says why.
+    """
+    started = time.monotonic()
+    models = {UNPRUNED: dense, PRUNED: pruned, SAME: plain_model(pruned, dense.config)}
+    say(f"measuring speed and memory: at most about {at_most_seconds:.0f} s, more where a single round takes longer")
+    times = time_models(models, workload, at_most_seconds=at_most_seconds / 3, say=say)
+    peaks, absent = {}, {}
+    try:
+        check_memory(source)
+        for name, peak in peaks_of(source, workload, say, at_most_seconds - (time.monotonic() - started)):
+            peaks[name] = peak
+    except (OSError, ValueError) as error:
+        absent = {"peak_absent": " ".join(str(error).split())}
+    return {**comparison_of(title, against, models, times, workload, peaks), **absent}
+
+
+def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = lambda _line: None) -> dict:
+    """Measure the three models of a source; what `pydisp speed --json` prints.
+
+    Args:
+        memory: also measure the peaks, each in a fresh process.
+        say: gets the lines of the progress.
+    Raises: ValueError (LoadingError among them) before anything is measured; ChildProcessError if a process of its own fails.
+    """
+    check_memory(source)
+    check_positions(source, workload)
+    peaks = dict(peaks_of(source, workload, say)) if memory else {}
+    say(f"building {source.title}")
+    models = build(source)
+    pruned = models[PRUNED]
+    say(
+        f"{pruned.config.model_type} on {pruned.device} in {str(pruned.dtype).removeprefix('torch.')}, {counted(torch.get_num_threads(), 'thread')}: "
+        f"prompts of {workload.prompt_tokens} tokens, then {workload.decode_tokens} one by one"
+    )
+    times = time_models(models, workload, say=say)
+    against = displayed_name(source.against) if source.against else "its stock shapes"
+    return comparison_of(source.title, against, models, times, workload, peaks)

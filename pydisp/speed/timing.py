@@ -1,0 +1,137 @@
+"""Timing: models take turns at a prompt and at the tokens after it."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import permutations
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.loading import load_config
+from pydisp.shapes import config_of
+from pydisp.speed.models import Source
+
+TURN_TOKENS = 4  # decoded by one model before the next one has its turn
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One prompt of random tokens, then `decode_tokens` tokens one by one; `rounds` times each model, in turns.
+
+    Raises: ValueError where a number is below 1.
+    """
+
+    prompt_tokens: int = 256
+    decode_tokens: int = 16
+    rounds: int = 7
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1.")
+
+
+def check_positions(source: Source, workload: Workload) -> None:
+    """Refuse, before anything is built, a workload of more tokens than the models of a source have positions for.
+
+    Raises: ValueError (LoadingError for a folder or model that cannot be had).
+    """
+    folders = [folder for folder in (source.folder, source.against) if folder is not None]
+    for config in [config_of(source.shape)] if source.shape else map(load_config, folders):
+        _check_positions(config, workload)
+
+
+def _check_positions(config, workload: Workload) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and workload.prompt_tokens + workload.decode_tokens > positions:
+        raise ValueError(
+            f"{workload.prompt_tokens} and {workload.decode_tokens} tokens are more than the {positions} positions of the model; "
+            "choose a smaller --prompt-tokens."
+        )
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+@torch.inference_mode()
+def _prefill(model: nn.Module, prompt: Tensor) -> tuple[float, object]:
+    """Seconds for the prompt, and the cache that it leaves."""
+    _synchronize(model.device)
+    start = time.perf_counter()
+    output = model(prompt, use_cache=True, logits_to_keep=1)
+    _synchronize(model.device)
+    return time.perf_counter() - start, output.past_key_values
+
+
+@torch.inference_mode()
+def _decode(model: nn.Module, prompt: Tensor, cache, positions: range) -> float:
+    """Seconds for one of the tokens decoded one by one after what the cache holds; they join it."""
+    _synchronize(model.device)
+    start = time.perf_counter()
+    for position in positions:
+        # given tokens, not the likeliest: the three models then do the same work
+        model(prompt[:, position % prompt.shape[1]][:, None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    _synchronize(model.device)
+    return (time.perf_counter() - start) / len(positions)
+
+
+def run_once(model: nn.Module, workload: Workload) -> None:
+    """The prompt of a workload and its tokens, untimed."""
+    prompt = _prompt(model, workload.prompt_tokens)
+    _decode(model, prompt, _prefill(model, prompt)[1], range(workload.decode_tokens))
+
+
+def _prompt(model: nn.Module, tokens: int) -> Tensor:
+    ids = torch.randint(model.config.vocab_size, (1, tokens), generator=torch.Generator().manual_seed(0))
+    return ids.to(model.device)
+
+
+def _orders(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Every order of the names once, shuffled, then all again: none stands behind another more often than the others do."""
+    every, shuffled = list(permutations(names)), random.Random(0)
+    while True:
+        yield from shuffled.sample(every, len(every))
+
+
+def time_models(
+    models: dict[str, nn.Module],
+    workload: Workload,
+    *,
+    at_most_seconds: float = float("inf"),
+    say: Callable[[str], None] = lambda _line: None,
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each turn by model and phase ("prefill": a prompt, "decode": a token).
+
+    A round asks every model for the prompt, in turns, then for TURN_TOKENS tokens each, in turns, until all are decoded: what is compared
+    lies close together in time. The orders change (as in every run): what ran before is in the caches, and in one order, or one that only
+    moves on, a model would always run behind the same one. The first calls of each model warm up and are not counted. Rounds
+    stop early once `at_most_seconds` are over, after one at least.
+    Raises: ValueError where the tokens are more than the model has positions for.
+    """
+    for model in models.values():
+        _check_positions(model.config, workload)
+    orders = {"prefill": _orders(models), "decode": _orders(models)}
+    prompts = {name: _prompt(model, workload.prompt_tokens) for name, model in models.items()}
+    times = {name: {"prefill": [], "decode": []} for name in models}
+    start = time.monotonic()
+    for name in models:
+        run_once(models[name], replace(workload, decode_tokens=min(2, workload.decode_tokens)))
+    for number in range(workload.rounds):
+        caches = {}
+        for name in next(orders["prefill"]):
+            seconds, caches[name] = _prefill(models[name], prompts[name])
+            times[name]["prefill"].append(seconds)
+        for first in range(0, workload.decode_tokens, TURN_TOKENS):
+            positions = range(first, min(first + TURN_TOKENS, workload.decode_tokens))
+            for name in next(orders["decode"]):
+                times[name]["decode"].append(_decode(models[name], prompts[name], caches[name], positions))
+        used = time.monotonic() - start
+        left = used / (number + 2) * (workload.rounds - number - 1)  # warming up took about a round
+        if number + 1 < workload.rounds and used + used / (number + 2) > at_most_seconds:
+            break
+        say(f"round {number + 1} of {workload.rounds}: {used:.0f} s, about {left:.0f} s left")
+    return times

@@ -1,0 +1,271 @@
+"""Files and folders that appear whole or not at all, whenever a run is stopped or killed; for any journey.
+
+    write_whole("report.json", text)
+
+    workspace = Workspace("DIR", marker="plan.safetensors", journey="prune")
+    with workspace.claimed(overwrite=False):
+        workspace.begin({"seed": 0})
+        (workspace.output / "plan.safetensors").write_bytes(plan)
+        workspace.finish()                                   # DIR is there
+
+The folder `DIR.partial` holds everything until then: the output while it is written, and the last state of a search, which only
+`--resume` reads. A lock in it lets one run in at a time; the system takes the lock from a run that is killed. Kills are provided for at
+every step, a power cut is not.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_LOCK, _SETTINGS, _STATE = "pydisp.lock", "settings.json", "search.pt"
+_OUTPUT, _REPLACED, _TRASH = "output", "replaced", "trash"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+logger = logging.getLogger("pydisp")
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """A path beside `path` to write to: renamed to `path` where the block ends, removed where it fails.
+
+    A kill leaves `path` as it was, and perhaps a hidden file `.NAME.PROCESS.partial` beside it.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # a name of its own: two processes may write one file
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write a file, text as UTF-8 with the line ends it has; it appears whole or stays as it was, with a new file's usual mode."""
+    with whole_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+class Workspace:
+    """A folder in the making.
+
+    Args:
+        out: the folder a run is to make, DIR.
+        marker: a file that every finished output has; `--overwrite` replaces no folder without it.
+        journey: what makes such folders, for messages: "prune", "export".
+    """
+
+    def __init__(self, out: str | os.PathLike, *, marker: str, journey: str):
+        self.out = Path(out)
+        self.marker, self.journey = marker, journey
+        self.folder = self.out.with_name(self.out.name + ".partial")
+        self.output = self.folder / _OUTPUT
+        self.has_begun = False
+        self._overwrites = self._is_finished = False
+        self._lock: int | None = None
+        self._parents_made: list[Path] = []
+
+    @contextlib.contextmanager
+    def claimed(self, *, overwrite: bool = False, resume: bool = False) -> Iterator["Workspace"]:
+        """Check that the folder may be made, and keep other runs out of it until the block ends.
+
+        Where the block fails or ends without `finish`, the state of a search stays, if there is one, and nothing else; where it does so
+        before `begin`, what an older run left stays as it is.
+        Raises: FileExistsError for an output that exists or that another run is making, FileNotFoundError for a resume without a
+            start; nothing is then left behind.
+        """
+        self._overwrites = overwrite
+        self._check_names()
+        self._parents_made = [p for p in self.folder.parents if not p.exists()]
+        self._lock = self._locked()
+        try:
+            self._restore()
+            self._check_output()
+            if resume and not self.has_state:
+                raise FileNotFoundError(f"there is nothing to resume in {self.folder}; run the command without --resume.")
+            yield self
+        finally:
+            self._leave()
+
+    def begin(self, identity: dict, *, resume: bool = False) -> None:
+        """Replace what another run left; or check that the run to resume was the same.
+
+        Args:
+            identity: plain values that decide the result (settings, digests of model and text).
+        Raises: ValueError naming the value that differs.
+        """
+        if resume:
+            self._refuse_other(identity)
+        self.has_begun = True
+        if resume:
+            self._discard(_OUTPUT)
+            return
+        self._clear()
+        write_whole(self.folder / _SETTINGS, json.dumps(identity, indent=1, sort_keys=True))
+
+    def save_state(self, state: dict) -> None:
+        """Write a search's state (tensors and plain values); a stop in between leaves the last one whole."""
+        import torch
+
+        with whole_file(self.folder / _STATE) as partial:
+            try:
+                torch.save(state, partial)
+            except RuntimeError as error:  # torch's writer does not say why the file system refused
+                raise OSError(errno.ENOSPC, f"cannot write {_STATE}: {str(error).splitlines()[0]}") from None
+
+    def load_state(self) -> dict:
+        """The last state.
+
+        Raises: ValueError if the file is damaged.
+        """
+        import torch
+
+        try:
+            return torch.load(self.folder / _STATE, weights_only=True)
+        except Exception as error:  # torch raises whatever the damage makes it trip over
+            raise ValueError(f"{self.folder / _STATE} is damaged ({type(error).__name__}); start anew without --resume.") from None
+
+    @property
+    def has_state(self) -> bool:
+        return (self.folder / _STATE).is_file()
+
+    def finish(self) -> None:
+        """Rename the output to DIR, replacing what --overwrite allows, and remove the workspace.
+
+        Raises: FileExistsError if a folder that may not be replaced has appeared as DIR meanwhile.
+        """
+        self._check_output()
+        self._discard(_REPLACED)
+        replaced = self.folder / _REPLACED
+        try:
+            if self.out.exists():
+                self.out.rename(replaced)
+            self.output.rename(self.out)
+        except BaseException:
+            if replaced.exists() and not self.out.exists():
+                replaced.rename(self.out)
+            raise
+        self._is_finished = True
+
+    def _check_names(self) -> None:
+        """Refuse what cannot be a new folder, and a `.partial` of somebody else; writes nothing."""
+        if self.out.name in ("", ".", ".."):
+            raise FileExistsError(f"the output folder {self.out} is no name for a new folder; choose one with --out.")
+        if self.out.parent.exists() and not self.out.parent.is_dir():
+            raise FileExistsError(f"{self.out.parent} is a file, so {self.out.name} cannot be made in it; choose another --out.")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileExistsError(f"{self.folder} is a file, and the run needs a folder of that name; remove it or choose another --out.")
+        try:
+            names = set(os.listdir(self.folder))
+        except FileNotFoundError:
+            return
+        if names and not names & {_LOCK, _SETTINGS, _STATE}:
+            raise FileExistsError(f"{self.folder} exists and was not made by a run; move it away or choose another --out.")
+
+    def _check_output(self) -> None:
+        if not self.out.exists():
+            return
+        if not self._overwrites:
+            raise FileExistsError(f"{self.out} exists; choose another --out, or replace it with --overwrite.")
+        if not (self.out / self.marker).is_file():
+            raise FileExistsError(
+                f"{self.out} exists and is not the output of an earlier {self.journey}, so --overwrite leaves it alone; choose another --out."
+            )
+
+    def _locked(self) -> int | None:
+        """The open lock file; None where the platform or the file system has no locks, which is said."""
+        path = self.folder / _LOCK
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # a run that ends has just removed the folder
+                continue
+            try:
+                has_locks = _lock_file(lock)
+            except BlockingIOError:
+                os.close(lock)
+                raise FileExistsError(
+                    f"another run is making {self.out} at this moment; wait for its end, or choose another --out."
+                ) from None
+            if not has_locks:
+                os.close(lock)
+                logger.warning(f"{self.folder} is where files cannot be locked: see to it that no second run has the same --out.")
+                return None
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), path.stat()):
+                    return lock
+            os.close(lock)  # of a run that has ended and removed it
+
+    def _restore(self) -> None:
+        """Bring DIR back where a run was killed between its last two renames: only then do both folders lie in the workspace."""
+        replaced = self.folder / _REPLACED
+        if replaced.is_dir() and self.output.is_dir() and not self.out.exists():
+            replaced.rename(self.out)
+
+    def _refuse_other(self, identity: dict) -> None:
+        path = self.folder / _SETTINGS
+        try:
+            was = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise ValueError(f"{path} is missing or damaged; start anew without --resume.") from None
+        for key in sorted(was.keys() | identity.keys()):
+            if was.get(key) != identity.get(key):
+                raise ValueError(
+                    f"the run in {self.folder} had {key} {was.get(key)!r}, this command has {identity.get(key)!r}; "
+                    "repeat its command with --resume, or start anew without."
+                )
+
+    def _discard(self, name: str) -> None:
+        """Remove a folder of the workspace; renamed first, so that no half of it ever has its name."""
+        trash = self.folder / _TRASH
+        shutil.rmtree(trash, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / name).rename(trash)
+            shutil.rmtree(trash, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Remove all that runs write here but the lock, which says whose folder it is."""
+        self._discard(_OUTPUT)
+        self._discard(_REPLACED)
+        for name in (_STATE, _SETTINGS):
+            for path in (*self.folder.glob(f".{name}.*.partial"), self.folder / name):
+                path.unlink(missing_ok=True)
+
+    def _leave(self) -> None:
+        """Remove what nobody needs any more, and let others in."""
+        with contextlib.suppress(OSError):  # what cannot be removed must not hide the error that ended the run
+            if self.has_begun:
+                self._discard(_OUTPUT)
+                if self._is_finished or not self.has_state:
+                    self._clear()
+            (self.folder / _LOCK).unlink(missing_ok=True)
+            for folder in (self.folder, *self._parents_made):
+                folder.rmdir()  # stops at the first that holds something
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _lock_file(file: int) -> bool:
+    """Lock an open file for this process until it is closed or the process ends; False where there are no locks.
+
+    Raises: BlockingIOError where another has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True

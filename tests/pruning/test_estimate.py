@@ -1,0 +1,84 @@
+"""The estimate: a trial that is short, times that scale as the work does, and a model and a search that it leaves alone."""
+
+import pytest
+import torch
+from tiny_text import TEXT, tiny_llama, tiny_tokenizer
+
+from pydisp.pruning import estimate
+from pydisp.pruning.search import Search
+from pydisp.pruning.settings import PruneSettings
+from pydisp.spec import ModelSpec
+from pydisp.text import Text, tokenize
+
+
+def settings(**changes):
+    values = dict(keep_ratio=0.5, ratio_of="block", steps=6, batch_size=2, context_tokens=128, learning_rate=0.05, round_to=4)
+    return PruneSettings(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return tokenize(Text("text", (TEXT,)), tiny_tokenizer()).windows(128)
+
+
+class Clock:
+    """Time that passes in a forward alone, by its number of tokens: 10 ms each, and 5 ms a step of the search's own work."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.tried = 100.0, []
+        monkeypatch.setattr(estimate, "_now", lambda _model: self.now)
+        token_nll, draw_gates = estimate.token_nll, estimate.draw_gates
+
+        def forward(model, ids):
+            self.tried.append(ids.shape[1])
+            self.now += 0.01 * ids.shape[1] if len(self.tried) > 1 else 1000.0  # the first one warms up
+            return token_nll(model, ids)
+
+        def draw(*args):
+            self.now += 0.005
+            return draw_gates(*args)
+
+        monkeypatch.setattr(estimate, "token_nll", forward)
+        monkeypatch.setattr(estimate, "draw_gates", draw)
+
+
+def test_the_trial_grows_until_it_is_long_enough(windows, monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 0.6)
+    model = tiny_llama()
+    spec = ModelSpec.from_model(model)
+    whole = estimate._products(model, 128)
+    expected = estimate.estimate_search(model, spec, windows, settings(accumulate=3))
+    assert clock.tried == [32, 64] and expected.trial_tokens == 64
+    window = 0.64 * whole / estimate._products(model, 64)
+    assert window > 1.28  # attention grows with the square
+    assert expected.seconds == pytest.approx(6 * (2 * 3 * window + 0.005))
+
+
+def test_a_fast_model_is_tried_on_a_whole_window(windows, monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 100.0)
+    model = tiny_llama()
+    expected = estimate.estimate_search(model, ModelSpec.from_model(model), windows, settings())
+    assert clock.tried == [32, 64, 128] and expected.trial_tokens == 128
+    assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
+    clock.tried.clear()
+    short = estimate.estimate_search(model, ModelSpec.from_model(model), windows[:, :20], settings(context_tokens=20))
+    assert clock.tried == [20, 20] and short.trial_tokens == 20
+
+
+def test_products_of_a_window_written_out():
+    model = tiny_llama()  # hidden 32, middle 48, 3 layers, 4 heads of 8, 2 key heads, 257 tokens
+    linears = 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 48
+    assert estimate._products(model, 10) == 10 * 3 * linears + 10 * 257 * 32 + 10 * 11 * 3 * 32
+
+
+def test_model_and_search_are_left_alone(windows):
+    model = tiny_llama()
+    spec = ModelSpec.from_model(model)
+    plan = Search(model, spec, windows, settings()).run()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    estimate.estimate_search(model, spec, windows, settings())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert Search(model, spec, windows, settings()).run() == plan

@@ -1,0 +1,194 @@
+"""GGUF files: the model that comes out is the one that went in, and what would end badly is refused before long work."""
+
+import json
+import sys
+
+import gguf as library
+import pytest
+import torch
+from tiny_gguf import TEMPLATE, gguf_llama, tensors_of, write_gguf
+from tiny_text import write_text
+
+from pydisp import cli, gguf
+from pydisp.loading import (
+    LoadingError,
+    displayed_name,
+    load_config,
+    load_model,
+    load_pruned_config,
+    load_tokenizer,
+    resolved_name,
+    stored_dtype,
+)
+
+CPU = torch.device("cpu")
+IDS = torch.randint(1, 261, (2, 12), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@torch.no_grad()
+def logits(model):
+    return model(input_ids=IDS).logits
+
+
+@torch.no_grad()
+def rounded(model, kind):
+    """The model with its matrices as a type of GGUF holds them."""
+    wanted = library.GGMLQuantizationType[kind]
+    for weight in model.parameters():
+        if weight.dim() == 2:
+            packed = library.quants.quantize(weight.numpy(), wanted)
+            weight.copy_(torch.from_numpy(library.quants.dequantize(packed, wanted).copy()))
+    return model
+
+
+def test_the_model_is_the_one_that_was_written(file):
+    model = load_model(str(file), device=CPU, dtype=torch.float32)
+    torch.testing.assert_close(logits(model), logits(gguf_llama()), rtol=1e-5, atol=1e-6)
+    config = load_config(str(file))
+    assert (config.model_type, config.num_key_value_heads, config.max_position_embeddings) == ("llama", 2, 128)
+    for values in (config, model.config):
+        assert values._name_or_path.endswith("tiny.gguf") and getattr(values, "quantization_config", None) is None
+        assert not hasattr(values, "_model_name_or_path")
+
+
+def test_the_tokenizer_is_the_one_that_was_written(file):
+    tokenizer = load_tokenizer(str(file))
+    text = "the dog, then ø"
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids)[:4] == ["the", "Ġ", "d", "og"] and tokenizer.decode(ids) == text
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (0, 0, 0)
+    assert tokenizer.chat_template == TEMPLATE
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("F16", torch.float16), ("BF16", torch.bfloat16), ("F32", torch.float32), ("Q8_0", torch.bfloat16)]
+)
+def test_the_dtype_is_that_of_the_file_and_bfloat16_where_weights_are_packed(tmp_path, kind, dtype):
+    file = str(write_gguf(tmp_path / "model.gguf", kind=kind))
+    assert stored_dtype(load_config(file)) == dtype
+    model = load_model(file, device=CPU, dtype=torch.float32)
+    torch.testing.assert_close(logits(model), logits(rounded(gguf_llama(), kind)), rtol=1e-5, atol=1e-5)
+    assert type(model.lm_head) is torch.nn.Linear and model.lm_head.weight.dtype == torch.float32  # unpacked
+    assert load_model(file, device=CPU, dtype=torch.bfloat16).lm_head.weight.dtype == torch.bfloat16
+
+
+def test_names(file, monkeypatch, tmp_path):
+    assert displayed_name(str(file)) == "tiny.gguf" == displayed_name("folder/tiny.gguf") and resolved_name(str(file)) == str(file)
+    (tmp_path / "folder.gguf").mkdir()
+    assert not gguf.is_gguf(str(tmp_path / "folder.gguf")) and gguf.is_gguf("A.GGUF") and not gguf.is_gguf("gguf")
+    for name in ("missing.gguf", "./a/b/missing.gguf", str(tmp_path / "missing.gguf")):
+        with pytest.raises(
+            LoadingError, match=r"there is no file .*missing.gguf; give the path of a GGUF file, or OWNER/REPOSITORY/FILE.gguf"
+        ):
+            load_config(name)
+    calls = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name, revision: calls.append((repo, name, revision)) or str(file))
+    assert load_config("owner/models/parts/tiny.gguf", revision="v1").hidden_size == 32
+    assert set(calls) == {("owner/models", "parts/tiny.gguf", "v1")}
+
+
+def refused(file) -> str:
+    with pytest.raises(LoadingError) as error:
+        load_config(str(file))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.01, 0.2, 0.5, 0.999])
+def test_a_file_that_is_cut_off_is_refused(file, tmp_path, share):
+    data = file.read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(data[: max(4, int(len(data) * share))])
+    words = refused(tmp_path / "cut.gguf")
+    assert words.startswith("cut.gguf is damaged or cut off (") and words.endswith("copy or download it again.")
+
+
+def test_other_files_are_refused(file, tmp_path):
+    (tmp_path / "text.gguf").write_text("no model")
+    assert refused(tmp_path / "text.gguf").startswith("text.gguf is no GGUF file")
+    unknown = write_gguf(tmp_path / "unknown.gguf", architecture="mamba9")
+    assert "holds a model of the architecture 'mamba9', which transformers" in refused(unknown)
+    with pytest.raises(LoadingError, match="tiny.gguf is a model that is not pruned; give a folder that `pydisp prune` wrote"):
+        load_pruned_config(file)
+
+
+def test_a_part_of_a_model_is_refused(tmp_path):
+    original = library.GGUFWriter.add_vocab_size
+
+    def add_split(writer, size):
+        original(writer, size)
+        writer.add_uint16("split.count", 3)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library.GGUFWriter, "add_vocab_size", add_split)
+        file = write_gguf(tmp_path / "model-00001-of-00003.gguf")
+    assert "is one of 3 parts of a model; merge them with `llama-gguf-split --merge`" in refused(file)
+
+
+def test_a_missing_weight_is_refused_not_drawn_at_random(tmp_path):
+    file = write_gguf(tmp_path / "model.gguf", without="blk.1.ffn_up.weight")
+    with pytest.raises(LoadingError, match=r"model.gguf lacks model.layers.1.mlp.up_proj.weight \(1 weights in all\)"):
+        load_model(str(file), device=CPU, dtype=torch.float32)
+
+
+def test_rotary_factors_that_are_passed_over_are_told(tmp_path, caplog):
+    file = write_gguf(tmp_path / "model.gguf", **{"rope_freqs.weight": torch.ones(4)})
+    load_config(str(file))
+    assert "transformers leaves out rope_freqs.weight" in caplog.text
+
+
+def test_too_little_memory_is_told_before_the_weights_are_read(file, monkeypatch):
+    monkeypatch.setattr("pydisp.loading.free_bytes", lambda device: 1000)
+    with pytest.raises(LoadingError, match=r"there is no memory for .*tiny.gguf on cpu \(0.0 GiB of weights"):
+        load_model(str(file), device=CPU, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("library", ["gguf", "accelerate"])
+def test_a_missing_library_names_the_extra(file, monkeypatch, library):
+    find = gguf.importlib.util.find_spec
+    monkeypatch.setattr(gguf.importlib.util, "find_spec", lambda name: None if name == library else find(name))
+    with pytest.raises(ImportError, match=rf"tiny.gguf needs the library {library}; install it with: pip install 'pydisp-llm\[gguf\]'"):
+        load_config(str(file))
+
+
+def run(monkeypatch, *args) -> int:
+    monkeypatch.setattr(sys, "argv", ["pydisp", *map(str, args)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+def test_prune_eval_and_speed(file, tmp_path, monkeypatch, capsys):
+    text, out = write_text(tmp_path / "text.txt"), tmp_path / "pruned"
+    options = ["--keep-ratio", "0.7", "--steps", "3", "--context", "64", "--text", text, "--json"]
+    assert run(monkeypatch, "prune", file, "--out", out, *options) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert "speed" in result and "absent" not in result["speed"]
+    card, config = (out / "README.md").read_text(), json.loads((out / "config.json").read_text())
+    assert "pydisp prune tiny.gguf" in card and str(file.parent) not in card
+    assert config["model_type"] == "pydisp_llama" and config["dtype"] == "float32" and "quantization_config" not in config
+    assert "gguf_file" not in (out / "tokenizer_config.json").read_text() and str(file.parent) not in (out / "config.json").read_text()
+    assert load_tokenizer(str(out)).chat_template == TEMPLATE
+
+    figures = {}
+    for model in (file, out):
+        assert run(monkeypatch, "eval", model, "--text", text, "--context", "64", "--json") == 0
+        figures[model] = json.loads(capsys.readouterr().out)
+    assert figures[file]["model"] == "tiny.gguf" and figures[out]["model"] == "pruned"
+    assert figures[file]["bits_per_byte"] > 0
+
+    workload = ["--prompt-tokens", "16", "--decode-tokens", "2", "--rounds", "1", "--no-memory", "--json"]
+    assert run(monkeypatch, "speed", out, "--against", file, *workload) == 0
+    assert json.loads(capsys.readouterr().out)["against"] == "tiny.gguf"
+    assert run(monkeypatch, "speed", file, *workload) == 1
+    assert "tiny.gguf is a model that is not pruned" in capsys.readouterr().err
+
+
+def test_llama_cpp_order_of_rotary_pairs_is_not_the_identity():
+    """Else the first test would not see whether it is undone."""
+    weights = gguf_llama().state_dict()
+    assert not torch.equal(tensors_of(gguf_llama())["blk.0.attn_q.weight"], weights["model.layers.0.self_attn.q_proj.weight"])
