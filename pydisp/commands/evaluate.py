@@ -40,7 +40,7 @@ def evaluate(
         from pydisp.integrations.lm_eval import evaluate_tasks
 
         shared["batch_size"] = batch_size or 1
-        options = dict(include_path=include_path, limit=limit)
+        options = dict(include_paths=[include_path] if include_path else [], limit=limit)
         quiet_libraries()
         result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **shared)
         words = _task_table(result)

@@ -10,12 +10,12 @@ from pydisp.loading import (
     choose_device,
     choose_dtype,
     displayed_name,
-    free_bytes,
     load_config,
     load_model,
     load_pruned_config,
     stored_dtype,
 )
+from pydisp.memory import free_bytes
 from pydisp.modeling.plain import plain_model
 from pydisp.shapes import SHAPES, config_of, random_model, random_plan
 from pydisp.spec import ModelSpec, decoder_layers, family_of
