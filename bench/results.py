@@ -31,12 +31,12 @@ def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{file_stem(machine)}.json"
-    found = read(file) if file.is_file() else {"format": FORMAT, "cases": {}}
+    content = read(file) if file.is_file() else {"format": FORMAT, "cases": {}}
     run = {name: machine[name] for name in OF_THE_RUN}
-    found["machine"] = machine
-    known = found["cases"] | {record["id"]: record | run for record in records}
-    found["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
-    _write(file, found | more)
+    content["machine"] = machine
+    known = content["cases"] | {record["id"]: record | run for record in records}
+    content["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
+    _write(file, content | more)
     return file
 
 
@@ -45,10 +45,10 @@ def read(file: Path) -> dict:
 
     Raises: ValueError for another file.
     """
-    found = _load(file)
-    if not _is_ours(found):
+    content = _load(file)
+    if not _is_ours(content):
         raise ValueError(f"{file.name} is not a results file of format {FORMAT}; give one that bench/ratios.py or bench/gpu.py wrote.")
-    return found
+    return content
 
 
 def _load(file: Path):
@@ -58,8 +58,8 @@ def _load(file: Path):
         raise ValueError(f"{file.name} is no JSON ({problem}); delete it or take it from git again.") from None
 
 
-def _is_ours(found) -> bool:
-    return isinstance(found, dict) and found.get("format") == FORMAT
+def _is_ours(content) -> bool:
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def read_all(folder: Path) -> list[tuple[Path, dict]]:
@@ -67,7 +67,7 @@ def read_all(folder: Path) -> list[tuple[Path, dict]]:
 
     Raises: ValueError for a file that is no JSON: one that was cut short must not vanish from a page unseen.
     """
-    return [(file, found) for file in sorted(folder.glob("*.json")) if _is_ours(found := _load(file))]
+    return [(file, content) for file in sorted(folder.glob("*.json")) if _is_ours(content := _load(file))]
 
 
 def _natural(case_id: str) -> list:
@@ -75,7 +75,7 @@ def _natural(case_id: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", case_id)]
 
 
-def _write(file: Path, found: dict) -> None:
+def _write(file: Path, content: dict) -> None:
     partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, file)
