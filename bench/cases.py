@@ -164,9 +164,9 @@ def why_absent(package: str, device: str) -> str | None:
     return None
 
 
-def error(found: object, gold: tuple[Tensor, ...], checked: int | None = None) -> float:
+def error(result: object, gold: tuple[Tensor, ...], checked: int | None = None) -> float:
     """The largest difference from the gold, as a share of the largest value of the output it is in; inf for NaN or another shape."""
-    outputs = found if isinstance(found, tuple) else (found,)
+    outputs = result if isinstance(result, tuple) else (result,)
     pairs = list(zip(outputs, gold, strict=False))[:checked]
     if checked is None and len(outputs) != len(gold):
         return math.inf

@@ -19,7 +19,7 @@ bool has(int isa) {
   if (isa == 2)
     return has(1) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq");
-  if (isa == 3) return has(2) && __builtin_cpu_supports("avx512bf16");
+  if (isa == 3) return has(2) && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi2");
 #endif
   return isa == 0;
 }

@@ -6,6 +6,7 @@
 
 namespace pydisp {
 
+// avx512 is what all such processors have (F, BW, VL, DQ); avx512bf16 has the bfloat16 instructions and VBMI2 besides (Zen 4, Sapphire Rapids).
 enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };  // each has all that those before it have
 
 Isa isa();               // the set in use

@@ -60,30 +60,30 @@ def reference(
         entropy NaN; rank and argmax of such a token mean nothing.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
-    found = TokenStatistics(*_empty(hidden, words, mean, entropy, rank, argmax, keep_bytes))
+    statistics = TokenStatistics(*_empty(hidden, words, mean, entropy, rank, argmax, keep_bytes))
     for rows, block in _blocks(hidden):
-        if found.kept.numel():
+        if statistics.kept.numel():
             products = _logits(block, weight, appended, None, None, 1.0, vocab_size)
-            found.kept[:, rows] = products[: rows.stop - rows.start, : found.kept.shape[0]].t()
+            statistics.kept[:, rows] = products[: rows.stop - rows.start, : statistics.kept.shape[0]].t()
         logits = _logits(block, weight, appended, bias, softcap, scale, vocab_size)[: rows.stop - rows.start]
         target = targets[rows]
         is_word = (target >= 0) & (target < words) & (target != ignore_index)
         at_target = logits.gather(1, torch.where(is_word, target, 0)[:, None])
-        found.target_logit[rows] = at_target.squeeze(1).masked_fill(~is_word, torch.nan).masked_fill(target == ignore_index, 0)
+        statistics.target_logit[rows] = at_target.squeeze(1).masked_fill(~is_word, torch.nan).masked_fill(target == ignore_index, 0)
         if mean:
-            found.mean_logit[rows] = logits.mean(1)
+            statistics.mean_logit[rows] = logits.mean(1)
         if rank:
-            found.rank[rows] = (logits > at_target).sum(1).masked_fill(~is_word, 0)
+            statistics.rank[rows] = (logits > at_target).sum(1).masked_fill(~is_word, 0)
         if argmax:
-            found.argmax[rows] = logits.argmax(1)
+            statistics.argmax[rows] = logits.argmax(1)
         highest = logits.amax(1, keepdim=True)
         below = logits.sub_(highest)
         odds = below.exp()
         total = odds.sum(1)
-        found.lse[rows] = total.log() + highest.squeeze(1)
+        statistics.lse[rows] = total.log() + highest.squeeze(1)
         if entropy:  # by the distances to the largest logit: lse - sum(p * z) would lose digits; a word of no probability adds nothing
-            found.entropy[rows] = total.log() - below.mul_(odds).masked_fill_(odds == 0, 0).sum(1) / total
-    return found
+            statistics.entropy[rows] = total.log() - below.mul_(odds).masked_fill_(odds == 0, 0).sum(1) / total
+    return statistics
 
 
 def backward_reference(

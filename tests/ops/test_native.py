@@ -13,7 +13,7 @@ NEEDED = {
     "generic": (),
     "avx2": ("avx2", "fma", "f16c"),
     "avx512": ("avx512f", "avx512bw", "avx512vl", "avx512dq"),
-    "avx512bf16": ("avx512_bf16",),
+    "avx512bf16": ("avx512_bf16", "avx512_vbmi2"),
 }
 
 
