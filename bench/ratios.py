@@ -1,7 +1,7 @@
 """Times candidates against each other in one run: rounds take turns, the result is a ratio of medians, and only a right result counts.
 
 python bench/ratios.py                      # every suite: tables here, figures into bench/results/<device>-<isa>.json
-python bench/ratios.py loss --only bf16     # one suite, the cases with that in their name
+python bench/ratios.py linear_cross_entropy --only bf16     # one suite, the cases with that in their name
 python bench/ratios.py --goals              # the table of goals, each line met or not
 python bench/ratios.py --list
 
@@ -226,7 +226,9 @@ def _first_line(problem: BaseException) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suites", nargs="*", help="junction, loss, attention_mass, upcast_linear, block; default: all")
+    parser.add_argument(
+        "suites", nargs="*", help="add_norm_select, linear_cross_entropy, attention_mass, upcast_linear, block; default: all"
+    )
     parser.add_argument("--goals", action="store_true", help="only the cases that goals are set for, and the table of the goals")
     parser.add_argument("--only", default="", help="cases with this in their id")
     parser.add_argument("--threads", type=int, default=1)

@@ -204,7 +204,7 @@ def test_names_are_those_that_a_case_builds():
 def test_case_ids_are_distinct_and_goals_name_cases():
     every = [case.id for device in ("cpu", "cuda") for suite in SUITES for case in cases(suite, device)]
     assert len(every) == len(set(every)) and goals.case_ids() <= set(every)
-    with pytest.raises(ValueError, match="unknown suite 'los'; known: junction"):
+    with pytest.raises(ValueError, match="unknown suite 'los'; known: add_norm_select"):
         cases("los", "cpu")
 
 
@@ -221,7 +221,7 @@ def record(name: str, peer_ms: float, axes: tuple = (), tokens: int = 1, op: str
         "limit: copy": row(0.5, LIMIT, None),
     }
     return {
-        "id": f"{op}[{name}]", "suite": "junction", "op": op, "name": name, "dtype": "f32", "sizes": {"M": tokens}, "axes": list(axes),
+        "id": f"{op}[{name}]", "suite": "add_norm_select", "op": op, "name": name, "dtype": "f32", "sizes": {"M": tokens}, "axes": list(axes),
         "tolerance": 1e-4, "rows": rows, "absent": {"liger-kernel": "needs a GPU"},
     }  # fmt: skip
 
@@ -434,7 +434,7 @@ def test_gpu_refuses_in_one_sentence_where_there_is_none(tmp_path):
         ("ratios", ["--results", "FILE/sub"], "FILE is no folder that can be written to"),
         ("whole_model", ["--decode-tokens", "0"], "--decode-tokens is 0; it must be at least 1."),
         ("whole_model", ["--results", "FILE"], "FILE is no folder that can be written to"),
-        ("ratios", ["los"], "unknown suite 'los'; known: junction"),
+        ("ratios", ["los"], "unknown suite 'los'; known: add_norm_select"),
         ("ratios", ["--only", "zzz"], "no case has 'zzz' in its id; --list names them."),
         ("gpu", ["--minutes", "0"], "--minutes is 0; it must be more than 0."),
         ("gpu", ["--dry-run", "--out", "FILE"], "FILE is no folder that can be written to"),
@@ -516,7 +516,7 @@ def test_gpu_checks_every_op_that_it_times():
 
 
 def test_gpu_checks_find_a_wrong_op(monkeypatch):
-    small = [case for case in gpu.checks(cases("junction", "cpu"), "cpu") if case.op == "index_add" and case.dtype == "f32"]
+    small = [case for case in gpu.checks(cases("add_norm_select", "cpu"), "cpu") if case.op == "index_add" and case.dtype == "f32"]
     lines = [line for case in small for line in gpu.check(case)]
     assert len(small) == 3 and lines and all(line["is_right"] for line in lines)
     right = torch.ops.pydisp.index_add

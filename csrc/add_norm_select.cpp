@@ -1,7 +1,7 @@
-// Hands the kernels of junction.h to torch's dispatcher through the stable ABI. The schemas live in pydisp/ops/*.py.
+// Hands the kernels of add_norm_select.h to torch's dispatcher through the stable ABI. The schemas live in pydisp/ops/*.py.
 
 #include "element.h"
-#include "junction.h"
+#include "add_norm_select.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

@@ -41,7 +41,7 @@ def cases(device: str) -> list[Case]:
     def add(op: str, name: str, sizes: tuple[int, int, int], dtypes: tuple[str, ...] = every_dtype, **more) -> None:
         for dtype in dtypes:
             case = Case(
-                suite="loss",
+                suite="linear_cross_entropy",
                 op=op,
                 name=name,
                 dtype=dtype,
@@ -249,5 +249,5 @@ def _work(case: Case, mode, candidates: dict[str, Candidate], gold) -> Work:
 BUILDS = {"linear_cross_entropy": _forward, "linear_cross_entropy_backward": _backward}
 
 
-def bench_loss(timed, case, name):
+def bench_linear_cross_entropy(timed, case, name):
     timed(case, name)

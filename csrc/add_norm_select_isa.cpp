@@ -1,6 +1,6 @@
-// The kernels of junction.h for one instruction set.
+// The kernels of add_norm_select.h for one instruction set.
 
-#include "junction.h"
+#include "add_norm_select.h"
 
 #include <type_traits>
 

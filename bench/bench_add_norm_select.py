@@ -28,7 +28,7 @@ def cases(device: str) -> list[Case]:
                 for dtype in ("f32", "bf16") if device == "cpu" else ("bf16", "f32"):
                     listed.append(
                         Case(
-                            suite="junction",
+                            suite="add_norm_select",
                             op=op,
                             name=f"{model}-{PLACES[op]}-keep50-{phase}",
                             dtype=dtype,
@@ -171,5 +171,5 @@ NAMES = {
 }
 
 
-def bench_junction(timed, case, name):
+def bench_add_norm_select(timed, case, name):
     timed(case, name)
