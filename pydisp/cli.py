@@ -63,8 +63,6 @@ def main() -> None:
         _fail(_usage_words(error), 2)
     except GateClosed as error:  # the result is printed
         _fail(str(error), 3)
-    except Interrupted as error:
-        _fail(str(error), 130)
     except (ValueError, TypeError, ImportError, OSError) as error:
         _fail(_disk_is_full(error) or _words(error))
     except Exception as error:
