@@ -180,6 +180,17 @@ def stock_layer_class(family: Family) -> type:
     return getattr(sys.modules[language_model.__module__], f"{family.prefix}DecoderLayer")
 
 
+def check_keep_ratio(keep_ratio: float, ratio_of: str = "block", *, may_keep_all: bool = False) -> None:
+    """Refuse a keep ratio outside (0, 1), 1 included where everything may be kept, or one of neither "total" nor "block".
+
+    Raises: ValueError.
+    """
+    if not (0 < keep_ratio < 1 or (may_keep_all and keep_ratio == 1)):
+        raise ValueError(f"the keep ratio is {keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
+    if ratio_of not in ("total", "block"):
+        raise ValueError(f"the keep ratio is of {ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
+
+
 def _count(*tensors: Tensor | None) -> int:
     return sum(t.numel() for t in tensors if t is not None)
 
@@ -305,10 +316,7 @@ class ModelSpec:
 
         Raises: ValueError for a ratio outside (0, 1), an unknown base, or a ratio that what is never pruned exceeds alone.
         """
-        if not 0 < keep_ratio < 1:
-            raise ValueError(f"the keep ratio is {keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
-        if ratio_of not in ("total", "block"):
-            raise ValueError(f"the keep ratio is of {ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
+        check_keep_ratio(keep_ratio, ratio_of)
         if ratio_of == "block":
             return int(keep_ratio * self.parameters_block)
         budget = int(keep_ratio * self.parameters_total) - self.parameters_outside
