@@ -28,12 +28,12 @@ MOST_BF16_CONTEXT = 4096  # on CPUs, and for the op with a goal: torch's product
 
 
 def cases(device: str) -> list[Case]:
-    found = []
+    listed = []
 
     def add(op: str, name: str, dtype: str, heads: tuple[int, int, int], queries: int, context: int, **more) -> None:
         sizes = dict(zip("HGEQTC", (*heads, queries, context, GROUPS), strict=True))
         names = tuple(n for n in NAMES[op] if "up-cast" not in n or (device, dtype) == ("cpu", "bf16"))
-        found.append(Case("attention_mass", op, name, dtype, device, sizes, BUILDS[op], names, tiny={"Q": 2, "T": 2}, **more))
+        listed.append(Case("attention_mass", op, name, dtype, device, sizes, BUILDS[op], names, tiny={"Q": 2, "T": 2}, **more))
 
     first = "f32" if device == "cpu" else "bf16"
     for op in BUILDS:
@@ -47,7 +47,7 @@ def cases(device: str) -> list[Case]:
             add(op, f"{model}-prefill{PREFILL_TOKENS[device]}", first, heads, PREFILL_TOKENS[device], PREFILL_TOKENS[device])
             quick = model == "qwen2.5_0.5b"
             add(op, f"{model}-decode{DECODE_CONTEXT[device]}", first, heads, 1, DECODE_CONTEXT[device], is_quick=quick)
-    return found
+    return listed
 
 
 def _visible(queries: int, context: int, device: str) -> Tensor:
@@ -101,10 +101,10 @@ def _drawn(case: Case) -> tuple[torch.Generator, Tensor, Tensor]:
 
 def _limits(case: Case, q: Tensor, k: Tensor) -> dict[str, Candidate]:
     """Bare products: native, and in float32 from copies made beforehand where 16-bit values lie on a CPU."""
-    found = {"limit: causal products": _products(q, k)}
+    limits = {"limit: causal products": _products(q, k)}
     if case.device == "cpu" and case.dtype != "f32":
-        found["limit: up-cast causal products"] = _products(q.float(), k.float())
-    return found
+        limits["limit: up-cast causal products"] = _products(q.float(), k.float())
+    return limits
 
 
 def _products(q: Tensor, k: Tensor) -> Candidate:
@@ -128,15 +128,15 @@ def _products(q: Tensor, k: Tensor) -> Candidate:
     return Candidate(products, LIMIT, checked=0)
 
 
-def _work(case: Case, found: dict[str, Candidate], gold) -> Work:
+def _work(case: Case, candidates: dict[str, Candidate], gold) -> Work:
     """Without the candidates that hold the weights of all heads, where these are too many."""
     absent = {}
     weights_bytes = 4 * case.sizes["H"] * case.sizes["Q"] * case.sizes["T"] * 4  # logits, masked, weights and one more in float32
     if weights_bytes > MOST_EAGER_BYTES[case.device]:
-        for name in [name for name, candidate in found.items() if candidate.role in (EAGER, COMPILED)]:
-            del found[name]
+        for name in [name for name, candidate in candidates.items() if candidate.role in (EAGER, COMPILED)]:
+            del candidates[name]
             absent[name] = f"would hold about {weights_bytes / 2**30:.0f} GiB of attention weights"
-    return Work(found, gold, absent=absent)
+    return Work(candidates, gold, absent=absent)
 
 
 def _mass(case: Case) -> Work:
@@ -148,21 +148,21 @@ def _mass(case: Case) -> Work:
     values = F.pad(indicator, (0, e - c)).expand(1, g, context, e)
 
     def ours():
-        found = ops.attention_mass(q, k, groups, c)
-        return found.mass, found.entropy
+        masses = ops.attention_mass(q, k, groups, c)
+        return masses.mass, masses.entropy
 
     def sdpa():
         mass = F.scaled_dot_product_attention(q, k, values, is_causal=queries > 1, enable_gqa=h != g)
         return mass[..., :c]
 
     fast = compiled(_eager)
-    found = {
+    candidates = {
         "pydisp": Candidate(ours, OURS),
         "eager": Candidate(lambda: _eager(q, k, indicator), EAGER),
         "torch.compile": Candidate(lambda: fast(q, k, indicator), COMPILED),
         "SDPA with indicator V": Candidate(sdpa, PEER, checked=1),
     }
-    return _work(case, found | _limits(case, q, k), lambda: _gold(q, k, indicator))
+    return _work(case, candidates | _limits(case, q, k), lambda: _gold(q, k, indicator))
 
 
 def _key_mass(case: Case) -> Work:
@@ -173,14 +173,14 @@ def _key_mass(case: Case) -> Work:
         return ops.attention_mass(q, k, nowhere, 1, per_query=False).lse
 
     lse, fast = lse_of_rows(), compiled(_eager_key)
-    found = {
+    candidates = {
         "pydisp": Candidate(lambda: ops.attention_key_mass(q, k, lse_of_rows()), OURS),
         "pydisp from lse": Candidate(lambda: ops.attention_key_mass(q, k, lse), OURS),
         "eager": Candidate(lambda: _eager_key(q, k), EAGER),
         "eager from lse": Candidate(lambda: _eager_key_of_lse(q, k, lse), EAGER),
         "torch.compile": Candidate(lambda: fast(q, k), COMPILED),
     }
-    return _work(case, found | _limits(case, q, k), lambda: (sum(weights.sum(2) for weights in _gold_weights(q, k)),))
+    return _work(case, candidates | _limits(case, q, k), lambda: (sum(weights.sum(2) for weights in _gold_weights(q, k)),))
 
 
 BUILDS = {"attention_mass": _mass, "attention_key_mass": _key_mass}

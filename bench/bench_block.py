@@ -30,12 +30,12 @@ NAMES = ("pydisp", "pydisp, compiled", "eager", "torch.compile", "same-shape den
 def cases(device: str) -> list[Case]:
     import transformers  # noqa: F401  without it this suite is absent, and says so before anything is built
 
-    found = []
+    listed = []
     for model, shape in MODELS.items():
         on_curve, (_, config) = model == CURVE_MODEL, SHAPES[shape]
         for dtype in (("f32", "bf16") if on_curve else ("f32",)) if device == "cpu" else ("bf16",):
             for tokens in FEWER_TOKENS.get((model, device), TOKENS[device]):
-                found.append(
+                listed.append(
                     Case(
                         suite="block",
                         op="block",
@@ -57,7 +57,7 @@ def cases(device: str) -> list[Case]:
                         measures_memory=on_curve,
                     )
                 )
-    return found
+    return listed
 
 
 def _model(hidden: int, middle: int, case: Case, shape: str) -> nn.Module:
@@ -130,8 +130,8 @@ def _build(case: Case, shape: str) -> Work:
     def run(module: nn.Module, inputs: Tensor):
         def call():
             with torch.no_grad():
-                found = module(inputs, position_embeddings=embeddings, attention_mask=None)
-            return found[0] if isinstance(found, tuple) else found
+                candidates = module(inputs, position_embeddings=embeddings, attention_mask=None)
+            return candidates[0] if isinstance(candidates, tuple) else candidates
 
         return call
 
@@ -140,7 +140,7 @@ def _build(case: Case, shape: str) -> Work:
         return (run(_Plain(copy.deepcopy(pruned).double()), x.double())(),)
 
     plain = _Plain(pruned)
-    found = {
+    candidates = {
         "pydisp": Candidate(run(pruned, x), OURS),
         "pydisp, compiled": Candidate(run(compiled(pruned), x), OURS),
         "eager": Candidate(run(plain, x), EAGER),
@@ -148,7 +148,7 @@ def _build(case: Case, shape: str) -> Work:
         "same-shape dense": Candidate(run(narrow, x_narrow), LIMIT, checked=0),
         "unpruned dense": Candidate(run(dense, x), DENSE, checked=0),
     }
-    return Work(found, gold)
+    return Work(candidates, gold)
 
 
 def bench_block(timed, case, name):

@@ -58,17 +58,17 @@ def _build(case: Case) -> Work:
         torch.mm(inputs, columns, out=out)
 
     fast = compiled(F.linear)
-    found = {
+    candidates = {
         "pydisp": Candidate(lambda: ops.upcast_linear(x, weight), OURS),
         "eager": Candidate(lambda: F.linear(x, weight), EAGER),
         "torch.compile": Candidate(lambda: fast(x, weight), COMPILED),
     }
     if case.dtype == "f32":
-        found["limit: sum of the weights"] = Candidate(weight.sum, LIMIT, checked=0)
+        candidates["limit: sum of the weights"] = Candidate(weight.sum, LIMIT, checked=0)
     else:
-        found["eager, up-cast whole"] = Candidate(lambda: F.linear(x.float(), weight.float()).to(x.dtype), EAGER)
-        found["limit: float32 product"] = Candidate(product, LIMIT, checked=0)
-    return Work({name: _without_gradients(c) for name, c in found.items()}, lambda: (x.double() @ weight.double().t(),))
+        candidates["eager, up-cast whole"] = Candidate(lambda: F.linear(x.float(), weight.float()).to(x.dtype), EAGER)
+        candidates["limit: float32 product"] = Candidate(product, LIMIT, checked=0)
+    return Work({name: _without_gradients(c) for name, c in candidates.items()}, lambda: (x.double() @ weight.double().t(),))
 
 
 def _without_gradients(candidate: Candidate) -> Candidate:

@@ -1,8 +1,8 @@
 """A case: one op at one shape, dtype and device, with everything that is timed against each other there.
 
-The suites (bench_junction.py and so on) make cases; ratios.py, gpu.py and pytest-benchmark run the same ones.
+The suites (bench_add_norm_select.py and so on) make cases; ratios.py, gpu.py and pytest-benchmark run the same ones.
 
-    for case in cases("loss", "cpu"):
+    for case in cases("linear_cross_entropy", "cpu"):
         work = case.build(case)                       # inputs drawn, candidates by name
         work.candidates["pydisp"].call()
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-SUITES = ("junction", "loss", "attention_mass", "upcast_linear", "block")
+SUITES = ("add_norm_select", "linear_cross_entropy", "attention_mass", "upcast_linear", "block")
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 # Of the largest value of the float64 gold. In 16 bits eager rounds logits and weights on the way: it has to pass as well.
 TOLERANCE = {"f32": 1e-4, "bf16": 2e-2, "f16": 4e-3}
@@ -63,7 +63,7 @@ class Work:
 @dataclass(frozen=True)
 class Case:
     """Attributes:
-    suite, op: `loss`, `linear_cross_entropy`.
+    suite, op: such as `add_norm_select`, `norm_select`.
     name: model or letter sizes, place, ratio and phase: `llama2_7b-attn_to_mlp-keep50-prefill1024`.
     dtype, device: `f32`, `bf16`, `f16`; `cpu`, `cuda`.
     sizes: by tensor letter; what `build` draws.
@@ -164,9 +164,9 @@ def why_absent(package: str, device: str) -> str | None:
     return None
 
 
-def error(found: object, gold: tuple[Tensor, ...], checked: int | None = None) -> float:
+def error(result: object, gold: tuple[Tensor, ...], checked: int | None = None) -> float:
     """The largest difference from the gold, as a share of the largest value of the output it is in; inf for NaN or another shape."""
-    outputs = found if isinstance(found, tuple) else (found,)
+    outputs = result if isinstance(result, tuple) else (result,)
     pairs = list(zip(outputs, gold, strict=False))[:checked]
     if checked is None and len(outputs) != len(gold):
         return math.inf

@@ -23,9 +23,9 @@ def pytest_configure():
 def pytest_generate_tests(metafunc):
     """A bench_ function that takes `case` and `name` runs for every candidate of every quick case of its module."""
     if {"case", "name"} <= set(metafunc.fixturenames):
-        found = [(case, name) for case in metafunc.module.cases("cpu") if case.is_quick for name in case.names]
+        quick = [(case, name) for case in metafunc.module.cases("cpu") if case.is_quick for name in case.names]
         metafunc.parametrize(
-            ("case", "name"), found, ids=[f"{case.op}-{case.name}-{case.dtype}-{case.device}-{name}" for case, name in found]
+            ("case", "name"), quick, ids=[f"{case.op}-{case.name}-{case.dtype}-{case.device}-{name}" for case, name in quick]
         )
 
 

@@ -50,8 +50,8 @@ def _extra(name: str) -> Callable[[dict], float | None]:
 
 def _ratio(above: Callable, below: Callable) -> Callable[[dict], float | None]:
     def of(rows: dict) -> float | None:
-        found = above(rows), below(rows)
-        return None if None in found or not found[1] else found[0] / found[1]
+        times = above(rows), below(rows)
+        return None if None in times or not times[1] else times[0] / times[1]
 
     return of
 
@@ -60,8 +60,8 @@ def _growth(name: str) -> Callable[[dict, dict], float | None]:
     """Extra memory at the second case over that at the first, above a floor."""
 
     def of(*several: dict) -> float | None:
-        found = [_extra(name)(rows) for rows in several]
-        return None if None in found else max(found[1], _LINEAR_FLOOR_MIB) / max(found[0], _LINEAR_FLOOR_MIB)
+        amounts = [_extra(name)(rows) for rows in several]
+        return None if None in amounts else max(amounts[1], _LINEAR_FLOOR_MIB) / max(amounts[0], _LINEAR_FLOOR_MIB)
 
     return of
 
@@ -92,13 +92,13 @@ def _nll(dtype: str, eager: float) -> list[Goal]:
 def _nll_backward(dtype: str) -> list[Goal]:
     case = f"linear_cross_entropy_backward[goal-nll-M1024-D512-V32000-{dtype}-cpu]"
     job = f"NLL forward + backward M=1024 D=512 V=32,000, {dtype}"
-    found = [
+    goals = [
         _times(case, job, "pydisp", LIMIT, 1.15, "its four bare products"),
         Goal(job, "extra memory ÷ eager's", (case,), _ratio(_extra("pydisp"), _extra(EAGER)), 0.27),
     ]
     if dtype == "bf16":
-        found.append(_times(case, job, "pydisp", EAGER, 0.04, needs_avx2_only=True))
-    return [*found, _never_slower(case, job)]
+        goals.append(_times(case, job, "pydisp", EAGER, 0.04, needs_avx2_only=True))
+    return [*goals, _never_slower(case, job)]
 
 
 def _junction(dtype: str, copy: float, functional: float, in_place: float) -> list[Goal]:
@@ -136,14 +136,14 @@ def _block(tokens: int, at_most: float) -> list[Goal]:
 
 
 def _whole_model(phase: str) -> list[Goal]:
-    def of_the_count(found: dict) -> float:
-        times = found["times"]["unpruned"]
+    def of_the_count(measured: dict) -> float:
+        times = measured["times"]["unpruned"]
         return times[phase] / times[count]
 
     count, word = COUNTED[phase]
     job = f"whole model, Llama-3.2-1B shape, half of block parameters, f32, {'256 tokens of prompt' if phase == 'prefill' else 'decode'}"
     return [
-        Goal(job, "pruned ÷ same-shape dense", (WHOLE_MODEL,), lambda found: found["times"]["same shapes"][phase], AS_DENSE),
+        Goal(job, "pruned ÷ same-shape dense", (WHOLE_MODEL,), lambda measured: measured["times"]["same shapes"][phase], AS_DENSE),
         Goal(job, f"(pruned ÷ unpruned) ÷ the ratio of their {word}", (WHOLE_MODEL,), of_the_count, OF_THE_COUNT),
     ]
 
@@ -200,13 +200,13 @@ def judge(result: dict) -> list[dict]:
 
 def table(lines: list[dict]) -> str:
     """The judged goals as Markdown."""
-    found = ["| job | measure | at most | measured | met |", "|---|---|---:|---:|---|"]
+    text = ["| job | measure | at most | measured | met |", "|---|---|---:|---:|---|"]
     for line in lines:
         value = "–" if line["value"] is None else f"{line['value']:.3g}"
-        found.append(f"| {line['job']} | {line['measure']} | {line['at_most']:.3g} | {value} | {verdict(line)} |")
+        text.append(f"| {line['job']} | {line['measure']} | {line['at_most']:.3g} | {value} | {verdict(line)} |")
     met, judged = sum(line["is_met"] is True for line in lines), sum(line["is_met"] is not None for line in lines)
     how = "`python bench/ratios.py --goals` measures the cases, `python bench/whole_model.py` the whole model"
-    return "\n".join([*found, "", f"{met} of {judged} met, {len(lines) - judged} not measured or not for this CPU; {how}."])
+    return "\n".join([*text, "", f"{met} of {judged} met, {len(lines) - judged} not measured or not for this CPU; {how}."])
 
 
 def verdict(line: dict) -> str:

@@ -60,10 +60,10 @@ def device_name(device: str) -> str:
 
         return torch.cuda.get_device_name()
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        model = None
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def instruction_set(device: str) -> str:
@@ -83,7 +83,7 @@ def describe(device: str) -> dict:
 
     from pydisp.environment import environment
 
-    found = {
+    record = {
         "device": device_name(device),
         "kind": device,
         "instruction_set": instruction_set(device),
@@ -96,13 +96,13 @@ def describe(device: str) -> dict:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
     }
     if device == "cuda":
-        found["versions"]["cuda"] = torch.version.cuda
-    if found["commit"].endswith("+"):
+        record["versions"]["cuda"] = torch.version.cuda
+    if record["commit"].endswith("+"):
         print(
-            f"warning: files differ from commit {found['commit'][:-1]}; commit first, or the figures will be marked with +.",
+            f"warning: files differ from commit {record['commit'][:-1]}; commit first, or the figures will be marked with +.",
             file=sys.stderr,
         )
-    return found
+    return record
 
 
 def file_stem(record: dict) -> str:

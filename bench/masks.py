@@ -44,9 +44,9 @@ def table(rows: dict[str, dict], context_tokens: int) -> str:
     first = next(iter(rows.values()))
     dense = first["perplexity"]["dense"], first["perplexity_other"]["dense"]
     lines.append(f"| dense | 100 % | 100 % | {dense[0]:.2f} | 1 | {dense[1]:.2f} | 1 |")
-    for method, found in sorted(rows.items(), key=lambda item: item[1]["perplexity"]["pruned"]):
-        held, other = found["perplexity"]["pruned"], found["perplexity_other"]["pruned"]
-        kept = found["kept"]
+    for method, run in sorted(rows.items(), key=lambda item: item[1]["perplexity"]["pruned"]):
+        held, other = run["perplexity"]["pruned"], run["perplexity_other"]["pruned"]
+        kept = run["kept"]
         lines.append(
             f"| {METHODS[method]} | {kept['total']:.2%} | {kept['block']:.2%} | {held:.2f} | {held / dense[0]:.2f} "
             f"| {other:.2f} | {other / dense[1]:.2f} |"

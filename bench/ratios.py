@@ -1,7 +1,7 @@
 """Times candidates against each other in one run: rounds take turns, the result is a ratio of medians, and only a right result counts.
 
 python bench/ratios.py                      # every suite: tables here, figures into bench/results/<device>-<isa>.json
-python bench/ratios.py loss --only bf16     # one suite, the cases with that in their name
+python bench/ratios.py linear_cross_entropy --only bf16     # one suite, the cases with that in their name
 python bench/ratios.py --goals              # the table of goals, each line met or not
 python bench/ratios.py --list
 
@@ -71,17 +71,17 @@ def turns_of(turns: dict[str, int]) -> list[list[str]]:
     What ran before is in the caches: in one order, or one that only moves on, a candidate would always run behind the same one.
     """
     shuffled, rounds = random.Random(0), max(turns.values(), default=0)
-    found = []
+    turns_by_round = []
     for number in range(rounds):
         order = shuffled.sample(list(turns), len(turns))
-        found.append([name for name in order if (number + 1) * turns[name] // rounds > number * turns[name] // rounds])
-    return found
+        turns_by_round.append([name for name in order if (number + 1) * turns[name] // rounds > number * turns[name] // rounds])
+    return turns_by_round
 
 
 def ratios(candidates: dict[str, Callable[[], object]], rounds: int = 21, at_least_s: float = 0.002) -> dict[str, tuple[float, float]]:
     """Median runtime_ms of each candidate and its ratio to the first candidate's; results are the caller's to check."""
     call_s = {name: (wall_clock(call, 1), wall_clock(call, 1))[1][0] / 1e3 for name, call in candidates.items()}
-    medians = {name: statistics.median(found) for name, found in interleaved(candidates, call_s, rounds, at_least_s).items()}
+    medians = {name: statistics.median(samples) for name, samples in interleaved(candidates, call_s, rounds, at_least_s).items()}
     first = next(iter(medians.values()))
     return {name: (median, median / first) for name, median in medians.items()}
 
@@ -138,17 +138,17 @@ def measure(
                 warm[name] = _warmed(candidate, clock, work.restore, first_counts=case.device == "cpu" and "compile" not in name)
             except Exception as problem:  # whatever a peer raises, the others go on
                 absent[name] = f"failed: {_first_line(problem)}"
-        calls = {name: work.candidates[name].call for name, found in warm.items() if not found.samples_ms}
+        calls = {name: work.candidates[name].call for name, warmed in warm.items() if not warmed.samples_ms}
         samples = interleaved(
             calls, {name: warm[name].call_s for name in calls}, rounds, most_s=most_s, clock=clock, before_turn=work.restore
         )
         gold = work.gold()
         rows = {}
-        for name, found in warm.items():
+        for name, warmed in warm.items():
             work.restore()
-            result = found.result if found.samples_ms else calls[name]()
-            rows[name] = _row(work.candidates[name], samples.get(name) or found.samples_ms, result, gold, case.tolerance)
-            found.result = result = None
+            result = warmed.result if warmed.samples_ms else calls[name]()
+            rows[name] = _row(work.candidates[name], samples.get(name) or warmed.samples_ms, result, gold, case.tolerance)
+            warmed.result = result = None
         del gold
         if memory is not None and case.measures_memory:
             for name, row in rows.items():
@@ -226,7 +226,9 @@ def _first_line(problem: BaseException) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suites", nargs="*", help="junction, loss, attention_mass, upcast_linear, block; default: all")
+    parser.add_argument(
+        "suites", nargs="*", help="add_norm_select, linear_cross_entropy, attention_mass, upcast_linear, block; default: all"
+    )
     parser.add_argument("--goals", action="store_true", help="only the cases that goals are set for, and the table of the goals")
     parser.add_argument("--only", default="", help="cases with this in their id")
     parser.add_argument("--threads", type=int, default=1)

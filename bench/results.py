@@ -33,12 +33,12 @@ def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{file_stem(machine)}.json"
-    found = read(file) if file.is_file() else {"format": FORMAT, "cases": {}}
+    content = read(file) if file.is_file() else {"format": FORMAT, "cases": {}}
     run = {name: machine[name] for name in OF_THE_RUN}
-    found["machine"] = machine
-    known = found["cases"] | {record["id"]: record | run for record in records}
-    found["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
-    write_whole(file, json.dumps(found | more, indent=1, ensure_ascii=False) + "\n")
+    content["machine"] = machine
+    known = content["cases"] | {record["id"]: record | run for record in records}
+    content["cases"] = {case_id: known[case_id] for case_id in sorted(known, key=_natural)}
+    write_whole(file, json.dumps(content | more, indent=1, ensure_ascii=False) + "\n")
     return file
 
 
@@ -47,10 +47,10 @@ def read(file: Path) -> dict:
 
     Raises: ValueError for another file.
     """
-    found = _load(file)
-    if not _is_ours(found):
+    content = _load(file)
+    if not _is_ours(content):
         raise ValueError(f"{file.name} is not a results file of format {FORMAT}; give one that bench/ratios.py or bench/gpu.py wrote.")
-    return found
+    return content
 
 
 def _load(file: Path):
@@ -60,8 +60,8 @@ def _load(file: Path):
         raise ValueError(f"{file.name} is no JSON ({problem}); delete it or take it from git again.") from None
 
 
-def _is_ours(found) -> bool:
-    return isinstance(found, dict) and found.get("format") == FORMAT
+def _is_ours(content) -> bool:
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def read_all(folder: Path) -> list[tuple[Path, dict]]:
@@ -69,7 +69,7 @@ def read_all(folder: Path) -> list[tuple[Path, dict]]:
 
     Raises: ValueError for a file that is no JSON: one that was cut short must not vanish from a page unseen.
     """
-    return [(file, found) for file in sorted(folder.glob("*.json")) if _is_ours(found := _load(file))]
+    return [(file, content) for file in sorted(folder.glob("*.json")) if _is_ours(content := _load(file))]
 
 
 def _natural(case_id: str) -> list:

@@ -54,11 +54,11 @@ def main() -> None:
     given = {"--threads": args.threads, "--rounds": args.rounds, "--decode-tokens": args.decode_tokens}
     arguments = [*SHAPE, *(str(word) for pair in given.items() for word in pair), *["--no-memory"] * args.no_memory]
     try:
-        found = speed(arguments)
+        measured = speed(arguments)
     except ChildProcessError as problem:
         sys.exit(str(problem))
     run = {name: machine[name] for name in results.OF_THE_RUN}
-    print(results.keep(args.results, machine, [], **{WHOLE_MODEL: {"command": f"pydisp speed {' '.join(arguments)}"} | found | run}))
+    print(results.keep(args.results, machine, [], **{WHOLE_MODEL: {"command": f"pydisp speed {' '.join(arguments)}"} | measured | run}))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ template <class T> PYDISP_INLINE int expand_eight(const T* from, unsigned mask, 
   return n;
 }
 
-#if defined(PYDISP_AVX2)
+// With AVX-512 floats go this way too: on a Zen 5 these permutations are faster than its compression and expansion of 32-bit lanes.
+#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
 
 // For each byte of mask: the kept lanes to the front (pack), and the first lanes to the kept places (spread; 0x80: nothing goes there).
 struct alignas(64) LaneTables {
@@ -99,6 +100,7 @@ template <class T> PYDISP_INLINE int expand_block(const T* from, unsigned low, u
   return n + expand_eight(from + n, high, to + 8);
 }
 #if defined(PYDISP_AVX512)
+// 16-bit values only.
 PYDISP_INLINE Bits compressed(unsigned mask, Bits lanes) { return Bits(_mm512_maskz_compress_epi32(__mmask16(mask), __m512i(lanes))); }
 PYDISP_INLINE Bits expanded(unsigned mask, Bits lanes) {
 #if defined(PYDISP_SIMULATE_AVX512)  // SIMDe 0.7.4 has no expansion of 512 bits
@@ -111,18 +113,10 @@ PYDISP_INLINE Bits expanded(unsigned mask, Bits lanes) {
 #endif
 }
 
-PYDISP_INLINE int compress_block(const float* from, unsigned low, unsigned high, float* to) {
-  store_as(to, compressed(low | high << 8, load_as<Bits>(from)));
-  return __builtin_popcount(low | high << 8);
-}
 // 16-bit values go as 32-bit lanes: only VBMI2 compresses narrower ones.
 template <class T> requires(sizeof(T) == 2) PYDISP_INLINE int compress_block(const T* from, unsigned low, unsigned high, T* to) {
   const Bits wide = __builtin_convertvector(load_as<Shorts>(from), Bits);
   store_as(to, __builtin_convertvector(compressed(low | high << 8, wide), Shorts));
-  return __builtin_popcount(low | high << 8);
-}
-PYDISP_INLINE int expand_block(const float* from, unsigned low, unsigned high, float* to) {
-  store_as(to, expanded(low | high << 8, load_as<Bits>(from)));
   return __builtin_popcount(low | high << 8);
 }
 #endif
@@ -142,6 +136,14 @@ template <class T> struct Tail {
 
 template <class T> PYDISP_INLINE void compress_row(const T* row, const uint8_t* mask, int64_t D, T* out, int64_t K) {
   int64_t d = 0, k = 0;
+#if defined(__AVX512VBMI2__)
+  if constexpr (sizeof(T) == 2)
+    for (; d + 2 * kBlock <= D && k + 2 * kBlock <= K; d += 2 * kBlock) {
+      const uint32_t kept = load_as<uint32_t>(mask + d / 8);
+      store_as(out + k, _mm512_maskz_compress_epi16(kept, load_as<__m512i>(row + d)));
+      k += __builtin_popcount(kept);
+    }
+#endif
   for (; d + 2 * kBlock <= D && k + 2 * kBlock <= K; d += 2 * kBlock) {  // two at once: a quarter faster than one
     k += compress_block(row + d, mask[d / 8], mask[d / 8 + 1], out + k);
     k += compress_block(row + d + kBlock, mask[d / 8 + 2], mask[d / 8 + 3], out + k);
@@ -206,20 +208,7 @@ PYDISP_INLINE bool is_mask_of(const int32_t* index, int64_t K, const uint8_t* ma
 //   block then holds what was stored)
 template <class T> struct Block;
 
-#if defined(PYDISP_AVX512)
-
-template <class T> struct Block {
-  Floats v;
-  PYDISP_INLINE void load_from(const T* from) { v = load(from); }
-  PYDISP_INLINE int add_expanded(const T* from, unsigned low, unsigned high) {
-    const unsigned mask = low | high << 8;
-    v = Floats(_mm512_mask_add_ps(__m512(v), __mmask16(mask), __m512(v), __m512(expanded(mask, Bits(load(from))))));
-    return __builtin_popcount(mask);
-  }
-  PYDISP_INLINE void store_to(T* to) { store(to, v), v = load(to); }
-};
-
-#elif defined(PYDISP_AVX2)
+#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
 
 typedef float Eight __attribute__((vector_size(32)));
 typedef uint32_t EightBits __attribute__((vector_size(32)));
@@ -240,6 +229,30 @@ template <> struct Block<float> : Pair {
     return Eight(_mm256_blendv_ps(moved, _mm256_set1_ps(-0.f), _mm256_castsi256_ps(lanes)));
   }
 };
+
+#endif
+
+#if defined(PYDISP_AVX512)
+
+template <class T> struct Block {
+  Floats v;
+  PYDISP_INLINE void load_from(const T* from) { v = load(from); }
+  PYDISP_INLINE int add_expanded(const T* from, unsigned low, unsigned high) {
+    const unsigned mask = low | high << 8;
+    v = Floats(_mm512_mask_add_ps(__m512(v), __mmask16(mask), __m512(v), __m512(expanded(mask, Bits(load(from))))));
+    return __builtin_popcount(mask);
+  }
+  PYDISP_INLINE void store_to(T* to) { store(to, v), v = load(to); }
+};
+// A NaN that comes of bfloat16 operands has zeros in its low half, so this rounding keeps it; the upper half of a lane is the result.
+PYDISP_INLINE Bits rounded_above(Floats value) { return Bits(value) + 0x7fffu + ((Bits(value) >> 16) & 1u); }
+template <> PYDISP_INLINE void Block<BFloat16>::store_to(BFloat16* to) {
+  const Bits rounded = rounded_above(v);
+  store_as(to, __builtin_convertvector(rounded >> 16, Shorts));
+  v = Floats(rounded & 0xffff0000u);
+}
+
+#elif defined(PYDISP_AVX2)
 
 // 16-bit values are spread with their signs turned and then subtracted: a shuffle fills with +0, and only x - 0 is x for x = -0.
 template <class T> PYDISP_INLINE __m256i spread_negative(const T* from, unsigned low, unsigned high, int& n) {
@@ -315,23 +328,32 @@ template <class T> struct Block : PlainBlock<T, float> {};
 #endif
 template <> struct Block<double> : PlainBlock<double, double> {};
 
-// The sum of a row's values or of their squares, 16 at a time.
-template <class T> struct RowSums {
-#if defined(PYDISP_AVX512)
-  Floats lanes = {};
-  PYDISP_INLINE void add(const Block<T>& block) { lanes += block.v; }
-  PYDISP_INLINE void add_squares(const Block<T>& block) { lanes = fma(block.v, block.v, lanes); }
-  PYDISP_INLINE float total() const { return reduce_add(lanes); }
-#elif defined(PYDISP_AVX2)
+#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+struct PairSums {
   Eight first = {}, second = {};
-  PYDISP_INLINE void add(const Block<T>& block) { first += block.a, second += block.b; }
-  PYDISP_INLINE void add_squares(const Block<T>& block) { first += block.a * block.a, second += block.b * block.b; }
+  PYDISP_INLINE void add(const Pair& block) { first += block.a, second += block.b; }
+  PYDISP_INLINE void add_squares(const Pair& block) { first += block.a * block.a, second += block.b * block.b; }
   PYDISP_INLINE float total() const {
     float lanes[8];
     store_as(lanes, first + second);
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
   }
+};
+#endif
+
+// The sum of a row's values or of their squares, 16 at a time.
+#if defined(PYDISP_AVX512)
+template <class T> struct RowSums {
+  Floats lanes = {};
+  PYDISP_INLINE void add(const Block<T>& block) { lanes += block.v; }
+  PYDISP_INLINE void add_squares(const Block<T>& block) { lanes = fma(block.v, block.v, lanes); }
+  PYDISP_INLINE float total() const { return reduce_add(lanes); }
+};
+template <> struct RowSums<float> : PairSums {};
+#elif defined(PYDISP_AVX2)
+template <class T> struct RowSums : PairSums {};
 #else
+template <class T> struct RowSums {
   Floats lanes = {};
   PYDISP_INLINE void add(const Block<T>& block) {
     for (int i = 0; i < kBlock; i += kWidth) lanes += load(block.v + i);
@@ -340,8 +362,8 @@ template <class T> struct RowSums {
     for (int i = 0; i < kBlock; i += kWidth) lanes = fma(load(block.v + i), load(block.v + i), lanes);
   }
   PYDISP_INLINE float total() const { return reduce_add(lanes); }
-#endif
 };
+#endif
 template <> struct RowSums<double> {
   double lanes[kBlock] = {};
   PYDISP_INLINE void add(const Block<double>& block) { for (int i = 0; i < kBlock; ++i) lanes[i] += block.v[i]; }

@@ -9,8 +9,8 @@
 namespace pydisp {
 namespace {
 
-constexpr int kCount = 3;
-const char* const kNames[kCount] = {"generic", "avx2", "avx512"};
+constexpr int kCount = 4;
+const char* const kNames[kCount] = {"generic", "avx2", "avx512", "avx512bf16"};
 
 bool has(int isa) {
 #if defined(__x86_64__)
@@ -19,6 +19,7 @@ bool has(int isa) {
   if (isa == 2)
     return has(1) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq");
+  if (isa == 3) return has(2) && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi2");
 #endif
   return isa == 0;
 }
@@ -27,8 +28,9 @@ int chosen() {
   if (const char* wanted = std::getenv("PYDISP_CPU_ISA"))
     for (int isa = 0; isa < kCount; ++isa)
       if (std::strcmp(wanted, kNames[isa]) == 0 && has(isa)) return isa;
-  // avx512 serves only where it is asked for, until the tests have run on a processor that has it.
-  return has(1) ? 1 : 0;
+  int newest = kCount - 1;
+  while (!has(newest)) --newest;
+  return newest;
 }
 
 std::atomic<int> in_use{chosen()};

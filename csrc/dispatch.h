@@ -6,7 +6,8 @@
 
 namespace pydisp {
 
-enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2 };
+// avx512 is what all such processors have (F, BW, VL, DQ); avx512bf16 has the bfloat16 instructions and VBMI2 besides (Zen 4, Sapphire Rapids).
+enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };  // each has all that those before it have
 
 Isa isa();               // the set in use
 bool supports(Isa set);  // whether this processor runs it
@@ -17,10 +18,13 @@ bool supports(Isa set);  // whether this processor runs it
 #define PYDISP_DECLARE(Type, name) \
   namespace pydisp::generic { extern const Type name; } \
   namespace pydisp::avx2 { extern const Type name; } \
-  namespace pydisp::avx512 { extern const Type name; }
+  namespace pydisp::avx512 { extern const Type name; } \
+  namespace pydisp::avx512bf16 { extern const Type name; }
 #define PYDISP_PICK(name) \
-  (::pydisp::isa() == ::pydisp::Isa::avx512 ? ::pydisp::avx512::name \
-                                            : (::pydisp::isa() == ::pydisp::Isa::avx2 ? ::pydisp::avx2::name : ::pydisp::generic::name))
+  (::pydisp::isa() == ::pydisp::Isa::avx512bf16 ? ::pydisp::avx512bf16::name \
+   : ::pydisp::isa() == ::pydisp::Isa::avx512   ? ::pydisp::avx512::name \
+   : ::pydisp::isa() == ::pydisp::Isa::avx2     ? ::pydisp::avx2::name \
+                                                : ::pydisp::generic::name)
 #else
 #define PYDISP_DECLARE(Type, name) \
   namespace pydisp::generic { extern const Type name; }

@@ -1,14 +1,20 @@
 #pragma once
-// Matrix products in float, rows of T in memory times columns that were packed into panels. No torch here, so the sanitizers can build it
+// Matrix products summed in float, rows in memory times columns that were packed into panels. No torch here, so the sanitizers can build it
 // alone.
 //
-// A panel is `panel` columns, lying side by side for each value of the depth: a tile of kTileRows rows by one panel stays in registers.
+// A panel is `panel` columns, lying side by side for each value of the depth: a tile of some rows by one panel stays in registers.
 // Panels lie one behind the other for kDepth values, then for the next ones: what a pass reads is in one piece. (With the whole depth of
 // a panel in one piece they are a power of two apart, and share the sets of the second cache: 10 to 20 % slower.)
 // Every element of the result is one sum over the depth in one order (whole sums of kDepth values, one after the other), so its bits
-// depend on its row and its column alone, not on how many there are. MKL's AVX2 product has neither that nor the speed on every processor:
-// on a Zen 3 it reaches 70 GFLOP/s of the 100 that the instructions give, this one 75 to 90 (512 columns, D = 1024). Up to four columns go
+// depend on its row and its column alone, not on how many there are. MKL's product has neither that nor the speed on every processor:
+// on a Zen 3 it reaches 70 GFLOP/s of the 100 that AVX2 gives, this one 75 to 90 (512 columns, D = 1024). Up to four columns go
 // another way with AVX2, rows along the vectors, which gives the same bits and reads the rows at three quarters of the speed of memory or better.
+//
+// There are two kinds. Singles: both sides are made float. Pairs: both sides are bfloat16, two values of the depth in 32 bits, as the
+// bfloat16 instruction of AVX-512 takes them: a sum gets the product of the second value of a pair, then that of the first, each rounded
+// to float as by a multiply-add (seen on a Zen 5: two million random sums, to the bit). Products of bfloat16 are exact in float, so
+// pairs differ from singles by the order of the sum alone, and by subnormal numbers, which the instruction takes and gives as 0. Where a
+// processor lacks it, two multiply-adds serve: slowly, the tests run them.
 
 #include <algorithm>
 #include <cstdint>
@@ -18,31 +24,48 @@
 
 namespace pydisp {
 
-constexpr int64_t kTileRows = 6;    // 12 sums, two of a panel's vectors and a row's value fill 15 of AVX2's 16 registers
-constexpr int64_t kDepth = 256;     // of a pass: 128 columns of it (128 KiB) stay in a core's second cache
-constexpr int64_t kColumns = 128;   // of a pass
+constexpr int64_t kDepth = 256;     // of a pass; even, so that no pair lies in two of them
 
-constexpr int64_t kFewColumns = 4;  // and fewer go their own way
+constexpr int64_t kFewColumns = 4;  // and fewer go their own way with AVX2
 
-constexpr int64_t kRoomStride = kDepth + 16;  // of a tile's widened rows: a power of two apart they would share the sets of the first cache
+constexpr int64_t kMostTileRows = 16;         // no instruction set has more
+constexpr int64_t kRoomStride = kDepth + 16;  // of a tile's rows: a power of two apart they would share the sets of the first cache
 
-// Floats that multiply() works in.
-inline int64_t product_room(int64_t depth) { return std::max(kTileRows * kRoomStride, kFewColumns * depth); }
+// Floats that a product works in.
+inline int64_t product_room(int64_t depth) { return std::max(kMostTileRows * kRoomStride, kFewColumns * depth); }
+// The rows of a product for a gradient: (count, depth), or (depth, count) where they lie across.
+struct GradientRows {
+  const float* data;
+  int64_t stride;
+  bool lie_across;
+};
 
 template <class T> struct ProductOf {
+  int64_t values;  // of the depth in one float of a panel: 1, or 2 of pairs
   // Panels of columns that lie as rows of depth values; the last one is filled up with zeros.
   void (*pack)(const T* columns, int64_t stride, int64_t count, int64_t depth, float* panels);
+  // The same of columns that lie across: depth rows of count values.
+  void (*pack_across)(const T* rows, int64_t stride, int64_t count, int64_t depth, float* panels);
   // out (count, whole panels) = rows (count, depth) times the columns [begin, end) of `packed` ones; begin and packed are multiples of
   // panel, columns from end on are those of the panel or 0, and room has product_room(depth) floats.
   void (*multiply)(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
                    int64_t end, float* out, int64_t out_stride, float* room);
+  // out (count, columns), or what it holds if `add`, plus rows times all columns. Pairs round the rows to bfloat16.
+  void (*multiply_gradient)(const GradientRows& rows, int64_t count, int64_t depth, const float* panels, int64_t columns, float* out,
+                            int64_t out_stride, bool add, float* room);
 };
+
+// Floats of the panels of so many columns, whole panels.
+template <class T> int64_t panel_floats(const ProductOf<T>& product, int64_t columns, int64_t depth) {
+  return columns * ((depth + product.values - 1) / product.values);
+}
 
 struct ProductKernels {
   int64_t panel;
   ProductOf<float> of_float;
   ProductOf<BFloat16> of_bfloat16;
   ProductOf<Half> of_half;
+  ProductOf<BFloat16> of_pairs;
 };
 
 }  // namespace pydisp

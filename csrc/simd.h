@@ -1,6 +1,6 @@
 #pragma once
 // Vectors of floats for one instruction set. setup.py compiles each *_isa.cpp once per set, with the compiler's flags for it and
-// PYDISP_ISA naming the namespace (generic, avx2, avx512), so that the same kernel exists side by side for each.
+// PYDISP_ISA naming the namespace (generic, avx2, avx512, avx512bf16), so that the same kernel exists side by side for each.
 // generic is 128 bits wide in the compiler's own vectors: SSE2 on x86-64, NEON on 64-bit ARM.
 
 #include <cmath>

@@ -28,12 +28,12 @@ template <class A> struct Results {
 };
 
 // The statistics of the tokens [begin, end).
-template <class T, class M, class Product> class Sweep {
-  using A = Arithmetic<M>;
-  static constexpr int64_t kR = kTokens<M>;
+template <class T, class Product> class Sweep {
+  using A = Arithmetic<T>;
+  static constexpr int64_t kR = kTokens<T>;
 
  public:
-  Sweep(const Problem<T, M>& problem, Wanted wanted, const Kept<A>& kept, int64_t begin, int64_t end, int64_t threads, Product& product)
+  Sweep(const Problem<T>& problem, Wanted wanted, const KeptProducts<A>& kept, int64_t begin, int64_t end, int64_t threads, Product& product)
       : problem_(problem), wanted_(wanted), kept_(kept), begin_(begin), end_(end), product_(product), running_(end - begin),
         threshold_(rounded_up(end - begin, kR)) {
     const int64_t slots = std::min<int64_t>(threads, problem.blocks.size());
@@ -68,7 +68,7 @@ template <class T, class M, class Product> class Sweep {
   };
   // What one thread needs, and the summaries of one block of words: six rows a block of tokens.
   struct Slot {
-    Slot(const Problem<T, M>& problem, const Product& product, int64_t tokens)
+    Slot(const Problem<T>& problem, const Product& product, int64_t tokens)
         : work(product.work()), logits(problem.block_words * kR), summaries(6 * tokens) {}
     typename Product::Work work;
     Room<A> logits, summaries;
@@ -166,9 +166,9 @@ template <class T, class M, class Product> class Sweep {
     if (out.argmax) out.argmax[token] = found.best;
   }
 
-  const Problem<T, M>& problem_;
+  const Problem<T>& problem_;
   Wanted wanted_;
-  Kept<A> kept_;
+  KeptProducts<A> kept_;
   int64_t begin_, end_;
   Product& product_;
   std::vector<Running> running_;
@@ -176,18 +176,18 @@ template <class T, class M, class Product> class Sweep {
   std::vector<Slot> slots_;
 };
 
-template <class Product, class T, class M>
-void forward(const Problem<T, M>& problem, Wanted wanted, const Results<Arithmetic<M>>& out, const Kept<Arithmetic<M>>& kept) {
+template <class Product, class T>
+void forward(const Problem<T>& problem, Wanted wanted, const Results<Arithmetic<T>>& out, const KeptProducts<Arithmetic<T>>& kept) {
   const int64_t threads = torch::stable::get_num_threads();
   int64_t limit = kMaxTokens;
   // a small vocabulary has too few blocks for all threads: share out the tokens
-  if (int64_t(problem.blocks.size()) < threads) limit = std::min(limit, rounded_up((problem.N + threads - 1) / threads, kTokens<M>));
+  if (int64_t(problem.blocks.size()) < threads) limit = std::min(limit, rounded_up((problem.N + threads - 1) / threads, kTokens<T>));
   limit = Product(problem, limit).limit();
   const int64_t sweeps = (problem.N + limit - 1) / limit;
   const bool share_tokens = sweeps >= threads;
   auto sweep = [&](int64_t i) {
     Product product(problem, limit);
-    Sweep<T, M, Product>(problem, wanted, kept, i * limit, std::min((i + 1) * limit, problem.N), share_tokens ? 1 : threads, product).run(out);
+    Sweep<T, Product>(problem, wanted, kept, i * limit, std::min((i + 1) * limit, problem.N), share_tokens ? 1 : threads, product).run(out);
   };
   if (share_tokens) in_parallel(sweeps, sweep);
   else for (int64_t i = 0; i < sweeps; ++i) sweep(i);
@@ -208,20 +208,19 @@ Seven token_statistics(Tensor hidden, Tensor weight, std::optional<Tensor> appen
   const int64_t kept_words = std::min(words, keep_bytes / row_bytes);
   Tensor kept = torch::stable::new_empty(hidden, {kept_words, N}, wide);
   if (N > 0)
-    with_types(hidden.scalar_type(), [&](auto stored, auto multiplied) {
+    with_type(hidden.scalar_type(), [&](auto stored) {
       using T = decltype(stored);
-      using M = decltype(multiplied);
-      using A = Arithmetic<M>;
-      const Problem<T, M> problem(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index);
+      using A = Arithmetic<T>;
+      const Problem<T> problem(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index);
       auto data = [](const Tensor& tensor, bool wanted) { return wanted ? static_cast<A*>(tensor.mutable_data_ptr()) : nullptr; };
       auto indices = [](const Tensor& tensor, bool wanted) { return wanted ? static_cast<int64_t*>(tensor.mutable_data_ptr()) : nullptr; };
       const Wanted wanted{mean, entropy, rank, argmax};
       const Results<A> results{data(lse, true),         data(target_logit, true), data(mean_logit, mean),
                                data(entropies, entropy), indices(ranks, rank),     indices(best, argmax)};
-      const Kept<A> keep{data(kept, true), kept_words, N};
-      if constexpr (std::is_same_v<M, float>)
-        if (has_faster_product()) return forward<PanelProduct<T>>(problem, wanted, results, keep);
-      forward<TorchProduct<T, M>>(problem, wanted, results, keep);
+      const KeptProducts<A> keep{data(kept, true), kept_words, N};
+      if constexpr (!std::is_same_v<T, double>)
+        if (has_faster_product<T>()) return forward<PanelProduct<T>>(problem, wanted, results, keep);
+      forward<TorchProduct<T>>(problem, wanted, results, keep);
     });
   return {lse, target_logit, mean_logit, entropies, ranks, best, kept};
 }

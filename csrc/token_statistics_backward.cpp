@@ -23,19 +23,19 @@ template <class A> struct Cotangents { const A *lse, *grad_lse, *grad_target, *g
 // Where gradients go; null where not needed. All are contiguous, grad_weight has the rows of weight.
 template <class T> struct Gradients { T *hidden, *weight, *appended, *bias; };
 
-template <class T, class M> class Backward {
-  using A = Arithmetic<M>;
-  static constexpr int64_t kR = kTokens<M>;
-  static constexpr bool kMayHavePanels = std::is_same_v<M, float>;
+template <class T> class Backward {
+  using A = Arithmetic<T>;
+  static constexpr int64_t kR = kTokens<T>;
+  static constexpr bool kMayHavePanels = !std::is_same_v<T, double>;
   using Panels = PanelProduct<std::conditional_t<kMayHavePanels, T, float>>;
   static constexpr bool kDirect = std::is_same_v<T, A>;  // products are added up right in the result
   static constexpr int64_t kChunk = 2 * kR;  // tokens of one product to hidden: no loss is read off these, so fewer and larger ones serve
   static constexpr int64_t kPad = 16;  // rows of logits one cache line longer: rows at a power of two apart share cache sets
 
  public:
-  Backward(const Problem<T, M>& problem, const Cotangents<A>& given, const Kept<const A>& kept, const Gradients<T>& out)
-      : problem_(problem), kept_(kept), out_(out), tokens_(problem, kMaxGradientTokens), padded_(rounded_up(problem.N, kR)),
-        cotangents_(4 * padded_), grad_bias_(out.bias ? problem.words : 0) {
+  Backward(const Problem<T>& problem, const Cotangents<A>& given, const KeptProducts<const A>& kept, const Gradients<T>& out)
+      : problem_(problem), kept_(kept), out_(out), has_panel_gradients_(has_faster_gradients<T>()), tokens_(problem, kMaxGradientTokens),
+        padded_(rounded_up(problem.N, kR)), cotangents_(4 * padded_), grad_bias_(out.bias ? problem.words : 0) {
     const int64_t N = problem.N;
     for (int64_t k = 0; k < 4; ++k) {
       const A* from = k == 0 ? given.lse : k == 1 ? given.grad_lse : k == 2 ? given.grad_target : given.grad_mean;
@@ -49,19 +49,27 @@ template <class T, class M> class Backward {
       if (problem.target(i) < 0 && !problem.is_ignored(i)) cotangents_[padded_ + i] = std::numeric_limits<A>::quiet_NaN();
     if (out.hidden) hidden_room_ = Room<A>((kDirect ? (N % kR ? kR : 0) : padded_) * problem.D);
     if constexpr (kMayHavePanels)
-      if (has_faster_product() && kept.words < problem.words) panels_.emplace(problem, tokens_.limit());
+      if (has_panel_gradients_ || (has_faster_product<T>() && kept.words < problem.words)) panels_.emplace(problem, kMaxGradientTokens);
+    limit_ = panels_ ? panels_->limit() : tokens_.limit();
+    if (panels_ && !has_panel_gradients_) limit_ = std::min(limit_, tokens_.limit());
+    if constexpr (kMayHavePanels)
+      if (has_panel_gradients_ && needs_words()) token_panels_ = panels_->room_across(std::min(limit_, N));
     const int64_t slots = std::min<int64_t>(torch::stable::get_num_threads(), problem.blocks.size());
-    for (int64_t i = 0; i < slots; ++i) slots_.emplace_back(problem, tokens_.limit(), needs_words());
+    for (int64_t i = 0; i < slots; ++i) {
+      slots_.emplace_back(problem, limit_, needs_words(), !has_panel_gradients_);
+      if constexpr (kMayHavePanels)
+        if (has_panel_gradients_ && out.hidden) slots_.back().word_panels = panels_->room_across(problem.block_words);
+    }
   }
 
   void run() {
-    const int64_t blocks = problem_.blocks.size(), slots = slots_.size(), limit = tokens_.limit();
+    const int64_t blocks = problem_.blocks.size(), slots = slots_.size();
     for (int64_t first = 0; first < blocks; first += slots) {
       const int64_t count = std::min(slots, blocks - first);
-      in_parallel(count, [&](int64_t s) { slots_[s].matrix = problem_.matrix(problem_.blocks[first + s], slots_[s].words); });
-      for (int64_t begin = 0; begin < problem_.N; begin += limit) {
-        const int64_t end = std::min(begin + limit, problem_.N);
-        if (first == 0 || problem_.N > limit) take(begin, end);
+      in_parallel(count, [&](int64_t s) { prepare(problem_.blocks[first + s], slots_[s]); });
+      for (int64_t begin = 0; begin < problem_.N; begin += limit_) {
+        const int64_t end = std::min(begin + limit_, problem_.N);
+        if (first == 0 || problem_.N > limit_) take(begin, end);
         in_parallel(count, [&](int64_t s) { differentiate_block(problem_.blocks[first + s], slots_[s], begin, end); });
         if (!out_.hidden) continue;
         const std::vector<Chunk> parts = chunks(begin, end);
@@ -86,40 +94,46 @@ template <class T, class M> class Backward {
   }
 
   void take(int64_t begin, int64_t end) {
-    tokens_.take(begin, end);
-    if constexpr (kMayHavePanels)
+    if (!has_panel_gradients_) tokens_.take(begin, end);
+    if constexpr (kMayHavePanels) {
       if (panels_) panels_->take(begin, end);
+      if (token_panels_.get()) panels_->pack_tokens_across(token_panels_);
+    }
   }
 
   struct Slot {
-    Slot(const Problem<T, M>& problem, int64_t tokens, bool needs_words)
-        : words(problem.word_room()), narrow(problem.narrow_room(kR)), grad(problem.block_words * (tokens + kPad)),
-          narrow_grad(std::is_same_v<M, A> ? 0 : problem.block_words * (tokens + kPad)),
-          grad_words(kDirect || !needs_words ? 0 : problem.block_words * problem.D),
-          narrow_grad_words(std::is_same_v<M, A> || !needs_words ? 0 : problem.block_words * problem.D), work(problem.D) {}
-    Room<M> words, narrow;
-    ProductWork work;
+    Slot(const Problem<T>& problem, int64_t tokens, bool needs_words, bool has_torch_gradients)
+        : words(has_torch_gradients ? problem.word_room() : Room<A>()), grad(problem.block_words * (tokens + kPad)),
+          grad_words(kDirect || !needs_words ? 0 : problem.block_words * problem.D), work(problem.D) {}
+    Room<A> words;
+    Room<float> word_panels;
     Room<A> grad;  // (words, tokens): gradients to the products
-    Room<M> narrow_grad;
     Room<A> grad_words;
-    Room<M> narrow_grad_words;
-    Matrix<const M> matrix{};
-    int64_t stride = 0;
+    ProductWork work;
+    Matrix<const A> matrix{};
+    int64_t stride = 0, count = 0;
 
-    Matrix<const M> gradient(int64_t rows, int64_t from, int64_t columns) const {
-      if constexpr (std::is_same_v<M, A>) return {grad.get() + from, rows, columns, stride};
-      else return {narrow_grad.get() + from, rows, columns, stride};
-    }
+    Matrix<const A> gradient(int64_t rows, int64_t from, int64_t columns) const { return {grad.get() + from, rows, columns, stride}; }
   };
 
+  void prepare(const Words<T>& block, Slot& slot) {
+    slot.count = block.count;
+    if (!has_panel_gradients_) {
+      slot.matrix = problem_.matrix(block, slot.words);
+      return;
+    }
+    if constexpr (kMayHavePanels)
+      if (slot.word_panels.get()) panels_->pack_across(block, slot.word_panels);
+  }
+
   struct Chunk { int64_t token, count; };
-  // The tokens [begin, end) by kChunk; those behind the last whole kR, filled up to kR, by themselves.
-  static std::vector<Chunk> chunks(int64_t begin, int64_t end) {
-    std::vector<Chunk> found;
-    const int64_t whole = end / kR * kR;
-    for (int64_t i = begin; i < whole; i += kChunk) found.push_back({i, std::min(kChunk, whole - i)});
-    if (whole < end) found.push_back({whole, kR});
-    return found;
+  // The tokens [begin, end) by kChunk; for torch's product those behind the last whole kR, filled up to kR, by themselves.
+  std::vector<Chunk> chunks(int64_t begin, int64_t end) const {
+    std::vector<Chunk> parts;
+    const int64_t whole = has_panel_gradients_ ? end : end / kR * kR;
+    for (int64_t i = begin; i < whole; i += kChunk) parts.push_back({i, std::min(kChunk, whole - i)});
+    if (whole < end) parts.push_back({whole, kR});
+    return parts;
   }
 
   // Into slot.grad, with the shapes of forward's products and so its bits; 0 behind the last token.
@@ -129,7 +143,8 @@ template <class T, class M> class Backward {
       for (int64_t v = 0; v < block.count; ++v)
         convert(kept_.data + (block.first + v) * kept_.tokens + begin, x + v * slot.stride, end - begin);
     } else if (!panel_products(block, slot, begin, end))
-      for (int64_t i = begin; i < end; i += kR) problem_.products(slot.matrix, tokens_.block(i, kR), x + (i - begin), slot.stride, slot.narrow);
+      for (int64_t i = begin; i < end; i += kR)
+        multiply<A>({x + (i - begin), block.count, kR, slot.stride}, slot.matrix, tokens_.block(i, kR).t());
     for (int64_t v = 0; v < block.count; ++v) {
       A* row = x + v * slot.stride;
       std::fill(row + (end - begin), row + rounded_up(end - begin, kR), A(0));
@@ -146,68 +161,64 @@ template <class T, class M> class Backward {
     products(block, slot, begin, end);
     for (int64_t i = begin; i < end; i += kR) {
       A* x = slot.grad.get() + (i - begin);
+      const int64_t columns = panels_ ? panels_->columns(end - i) : kR;
       int64_t target[kR];
-      for (int64_t j = 0; j < kR; ++j) target[j] = (i + j < end ? problem_.target(i + j) : -1) - block.first;
+      for (int64_t j = 0; j < columns; ++j) target[j] = (i + j < end ? problem_.target(i + j) : -1) - block.first;
       const A* given = cotangents_.data() + i;
-      differentiate(LogitBlock<A>{x, block.count, slot.stride, kR, problem_.options(block.first)},
+      differentiate(LogitBlock<A>{x, block.count, slot.stride, columns, problem_.options(block.first)},
                     LogitGradient<A>{given, given + padded_, given + 2 * padded_, given + 3 * padded_, target,
                                              out_.bias ? grad_bias_.data() + block.first : nullptr});
     }
-    if constexpr (!std::is_same_v<M, A>) convert(slot.grad.get(), slot.narrow_grad.get(), block.count * slot.stride);
     T* to = grad_words(block);
     if (!to) return;
-    const Matrix<const M> grad = slot.gradient(block.count, 0, end - begin), tokens = tokens_.all(end - begin);
-    const int64_t D = problem_.D;
-    if constexpr (kDirect) multiply<M>({to, block.count, D, D}, grad, tokens, begin > 0);
-    else if constexpr (std::is_same_v<M, A>) multiply<M>({slot.grad_words.get(), block.count, D, D}, grad, tokens, begin > 0);
-    else {
-      multiply<M>({slot.narrow_grad_words.get(), block.count, D, D}, grad, tokens);
-      accumulate(slot.narrow_grad_words.get(), slot.grad_words.get(), block.count * D, begin > 0);
-    }
+    A* sums;
+    if constexpr (kDirect) sums = to;
+    else sums = slot.grad_words.get();
+    if (has_panel_gradients_) {
+      if constexpr (kMayHavePanels)
+        panels_->multiply_gradient({slot.grad.get(), slot.stride, false}, block.count, end - begin, token_panels_, sums, begin > 0, slot.work);
+    } else multiply<A>({sums, block.count, problem_.D, problem_.D}, slot.gradient(block.count, 0, end - begin), tokens_.all(end - begin), begin > 0);
   }
 
   A* grad_hidden(int64_t token) {
-    if constexpr (kDirect) return token + kR <= problem_.N ? out_.hidden + token * problem_.D : hidden_room_.get();
+    if constexpr (kDirect) return has_panel_gradients_ || token + kR <= problem_.N ? out_.hidden + token * problem_.D : hidden_room_.get();
     else return hidden_room_.get() + token * problem_.D;
   }
 
   void add_hidden(Chunk chunk, int64_t from, bool is_first, int64_t count) {
     const int64_t D = problem_.D;
     A* to = grad_hidden(chunk.token);
-    Room<M> narrow(std::is_same_v<M, A> ? 0 : chunk.count * D);
+    const ProductWork work(has_panel_gradients_ ? D : 0);
     for (int64_t s = 0; s < count; ++s) {
       const Slot& slot = slots_[s];
-      const Matrix<const M> grad = slot.gradient(slot.matrix.rows, from, chunk.count).t();
       const bool add = !is_first || s > 0;
-      if constexpr (std::is_same_v<M, A>) multiply<M>({to, chunk.count, D, D}, grad, slot.matrix, add);
-      else {
-        multiply<M>({narrow.get(), chunk.count, D, D}, grad, slot.matrix);
-        accumulate(narrow.get(), to, chunk.count * D, add);
-      }
+      if (has_panel_gradients_) {
+        if constexpr (kMayHavePanels)
+          panels_->multiply_gradient({slot.grad.get() + from, slot.stride, true}, chunk.count, slot.count, slot.word_panels, to, add, work);
+      } else multiply<A>({to, chunk.count, D, D}, slot.gradient(slot.count, from, chunk.count).t(), slot.matrix, add);
     }
-  }
-
-  static void accumulate(const M* from, A* to, int64_t count, bool add) {
-    for (int64_t i = 0; i < count; ++i) to[i] = (add ? to[i] : A(0)) + load_one(from[i]);
   }
 
   void write_hidden() {
     const int64_t N = problem_.N, D = problem_.D, tail = N / kR * kR;
-    if constexpr (kDirect) convert(hidden_room_.get(), out_.hidden + tail * D, (N - tail) * D);
-    else in_parallel((N + kR - 1) / kR, [&](int64_t r) {
+    if constexpr (kDirect) {
+      if (!has_panel_gradients_) convert(hidden_room_.get(), out_.hidden + tail * D, (N - tail) * D);
+    } else in_parallel((N + kR - 1) / kR, [&](int64_t r) {
       convert(hidden_room_.get() + r * kR * D, out_.hidden + r * kR * D, std::min(kR, N - r * kR) * D);
     });
   }
 
-  const Problem<T, M>& problem_;
-  Kept<const A> kept_;
+  const Problem<T>& problem_;
+  KeptProducts<const A> kept_;
   Gradients<T> out_;
-  Tokens<T, M> tokens_;
+  bool has_panel_gradients_;  // else torch's products
+  Tokens<T> tokens_;
   std::optional<Panels> panels_;
-  int64_t padded_;
+  int64_t padded_, limit_;
   std::vector<A> cotangents_;  // lse, filled up with infinity; grad_lse, grad_target, grad_mean / words, with zeros
   std::vector<A> grad_bias_;
   Room<A> hidden_room_;
+  Room<float> token_panels_;
   std::vector<Slot> slots_;
 };
 
@@ -243,17 +254,16 @@ Four token_statistics_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_
   if (needs_appended && N == 0) torch::stable::zero_(grad_appended);
   if (needs_bias && (N == 0 || words < bias->size(0))) torch::stable::zero_(grad_bias);
   if (N > 0)
-    with_types(hidden.scalar_type(), [&](auto stored, auto multiplied) {
+    with_type(hidden.scalar_type(), [&](auto stored) {
       using T = decltype(stored);
-      using M = decltype(multiplied);
-      using A = Arithmetic<M>;
-      const Problem<T, M> problem(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index);
+      using A = Arithmetic<T>;
+      const Problem<T> problem(hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index);
       const Tensor dense_lse = torch::stable::contiguous(lse), dense_grad_lse = torch::stable::contiguous(grad_lse),
                    dense_grad_target = torch::stable::contiguous(grad_target), dense_grad_mean = torch::stable::contiguous(grad_mean);
       auto from = [](const Tensor& tensor) { return tensor.numel() ? static_cast<const A*>(tensor.const_data_ptr()) : nullptr; };
       auto to = [](const Tensor& tensor, bool needed) { return needed ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr; };
       const Tensor dense_kept = kept ? torch::stable::contiguous(*kept) : torch::stable::new_empty(hidden, {0, N}, wide);
-      Backward<T, M>(problem, {from(dense_lse), from(dense_grad_lse), from(dense_grad_target), from(dense_grad_mean)},
+      Backward<T>(problem, {from(dense_lse), from(dense_grad_lse), from(dense_grad_target), from(dense_grad_mean)},
                      {from(dense_kept), dense_kept.size(0), N},
                      {to(grad_hidden, needs_hidden), to(grad_weight, needs_weight), to(grad_appended, needs_appended),
                       to(grad_bias, needs_bias)})

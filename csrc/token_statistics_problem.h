@@ -1,8 +1,8 @@
 #pragma once
 // What token_statistics and its backward share: their arguments, checked, the vocabulary in blocks, and products by torch.
 //
-// N tokens, D hidden, T type in memory, M type of the matrix products, A type of the arithmetic. 16-bit words are made float block by
-// block (M = float) unless the processor multiplies bfloat16 itself.
+// N tokens, D hidden, T type in memory, A type of the logits and of all arithmetic with them: float, or double for double. Products by torch
+// take operands of A: 16-bit words are made float block by block for them.
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 #include <torch/csrc/stable/library.h>
@@ -33,8 +33,8 @@ template <class T> constexpr ScalarType kType = ScalarType::Float;
 template <> constexpr ScalarType kType<double> = ScalarType::Double;
 template <> constexpr ScalarType kType<BFloat16> = ScalarType::BFloat16;
 template <> constexpr ScalarType kType<Half> = ScalarType::Half;
-template <class M> using Arithmetic = std::conditional_t<std::is_same_v<M, double>, double, float>;
-template <class M> constexpr int64_t kTokens = kBlockTokens<Arithmetic<M>>;
+template <class T> using Arithmetic = std::conditional_t<std::is_same_v<T, double>, double, float>;
+template <class T> constexpr int64_t kTokens = kBlockTokens<Arithmetic<T>>;
 
 inline int64_t rounded_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -64,7 +64,7 @@ template <class T> struct Matrix {
 };
 
 // out = a b, or out += a b, by the functions of torch that compiled models call: no autograd, no dispatcher.
-template <class M> void multiply(Matrix<M> out, Matrix<const M> a, Matrix<const M> b, bool add = false) {
+template <class A> void multiply(Matrix<A> out, Matrix<const A> a, Matrix<const A> b, bool add = false) {
   if (out.rows == 0 || out.columns == 0 || (add && a.columns == 0)) return;
   const Tensor result = out.tensor(), left = a.tensor(), right = b.tensor();
   STABLE_TORCH_ERROR_CODE_CHECK(add ? aoti_torch_cpu_addmm_out(result.get(), result.get(), left.get(), right.get(), 1.0, 1.0)
@@ -103,9 +103,8 @@ template <class T> struct Words {
 };
 
 // What forward and backward share: the arguments, checked, and the vocabulary in blocks.
-template <class T, class M> struct Problem {
-  using A = Arithmetic<M>;
-  static constexpr int64_t kR = kTokens<M>;
+template <class T> struct Problem {
+  using A = Arithmetic<T>;
   Tensor hidden, weight, targets;
   std::optional<Tensor> appended;
   int64_t N, D, vocab_size, words;
@@ -124,8 +123,7 @@ template <class T, class M> struct Problem {
     if (given_appended) appended = with_unit_columns(*given_appended), words += appended->size(0);
     // 1.5 MiB of float words (1 to 2 are as good, 3 worse, 512 tokens at D = 1024), a size that depends on nothing but D and the types,
     // so that batches do not matter
-    const int64_t values = int64_t(std::is_same_v<M, A> ? 3 : 16) << 17;
-    block_words = std::clamp<int64_t>(values / std::max<int64_t>(D, 1) / 64 * 64, 128, 1024);
+    block_words = std::clamp<int64_t>((int64_t(3) << 17) / std::max<int64_t>(D, 1) / 64 * 64, 128, 1024);
     split(weight, vocab_size, 0);
     if (appended) split(*appended, appended->size(0), vocab_size);
     if (has_bias) {
@@ -159,37 +157,27 @@ template <class T, class M> struct Problem {
 
   LogitOptions<A> options(int64_t first_word) const { return {has_bias ? bias.get() + first_word : nullptr, scale, softcap}; }
 
-  Room<M> word_room() const { return Room<M>(std::is_same_v<T, M> ? 0 : block_words * D); }
-  Matrix<const M> matrix(const Words<T>& block, const Room<M>& room) const {
-    if constexpr (std::is_same_v<T, M>) return {block.rows, block.count, D, block.stride};
+  Room<A> word_room() const { return Room<A>(std::is_same_v<T, A> ? 0 : block_words * D); }
+  Matrix<const A> matrix(const Words<T>& block, const Room<A>& room) const {
+    if constexpr (std::is_same_v<T, A>) return {block.rows, block.count, D, block.stride};
     else {
       if (block.stride == D) convert(block.rows, room.get(), block.count * D);
       else for (int64_t v = 0; v < block.count; ++v) convert(block.rows + v * block.stride, room.get() + v * D, D);
       return {room.get(), block.count, D, D};
     }
   }
-
-  // Products of a block of words with tokens; narrow is room for them where M is narrower than A.
-  void products(Matrix<const M> block, Matrix<const M> tokens, A* x, int64_t stride, const Room<M>& narrow) const {
-    const int64_t count = tokens.rows;
-    if constexpr (std::is_same_v<M, A>) multiply<M>({x, block.rows, count, stride}, block, tokens.t());
-    else {
-      multiply<M>({narrow.get(), block.rows, count, count}, block, tokens.t());
-      for (int64_t v = 0; v < block.rows; ++v) convert(narrow.get() + v * count, x + v * stride, count);
-    }
-  }
-  Room<M> narrow_room(int64_t tokens) const { return Room<M>(std::is_same_v<M, A> ? 0 : block_words * tokens); }
 };
 
-// Hidden states [begin, end) in the type of the products, kR at a time on the edge of a cache line: in place if they lie so, else copied.
-template <class T, class M> class Tokens {
-  static constexpr int64_t kR = kTokens<M>;
+// Hidden states [begin, end) in the type of torch's products, kR at a time on the edge of a cache line: in place if they lie so, else copied.
+template <class T> class Tokens {
+  using A = Arithmetic<T>;
+  static constexpr int64_t kR = kTokens<T>;
 
  public:
-  Tokens(const Problem<T, M>& problem, int64_t limit) : problem_(problem), stride_(rounded_up(problem.D, 64 / sizeof(M))) {
+  Tokens(const Problem<T>& problem, int64_t limit) : problem_(problem), stride_(rounded_up(problem.D, 64 / sizeof(A))) {
     const T* rows = static_cast<const T*>(problem.hidden.const_data_ptr());
-    in_place_ = std::is_same_v<T, M> && reinterpret_cast<uintptr_t>(rows) % 64 == 0 && problem.hidden.stride(0) * sizeof(T) % 64 == 0;
-    if (!in_place_) limit = std::min(limit, std::max<int64_t>(kHiddenBytes / (stride_ * int64_t(sizeof(M)) + 1), 1));
+    in_place_ = std::is_same_v<T, A> && reinterpret_cast<uintptr_t>(rows) % 64 == 0 && problem.hidden.stride(0) * sizeof(T) % 64 == 0;
+    if (!in_place_) limit = std::min(limit, std::max<int64_t>(kHiddenBytes / (stride_ * int64_t(sizeof(A)) + 1), 1));
     limit_ = std::min(rounded_up(limit, kR), rounded_up(problem.N, kR));
   }
 
@@ -199,23 +187,23 @@ template <class T, class M> class Tokens {
     begin_ = begin;
     copied_from_ = in_place_ ? end / kR * kR : begin;
     if (in_place_ && end % kR == 0) return;
-    if (!room_.get()) room_ = Room<M>((in_place_ ? kR : limit_) * stride_);
+    if (!room_.get()) room_ = Room<A>((in_place_ ? kR : limit_) * stride_);
     const int64_t D = problem_.D, padded = rounded_up(end, kR);
     for (int64_t i = copied_from_; i < padded; ++i) {
-      M* to = room_.get() + (i - copied_from_) * stride_;
+      A* to = room_.get() + (i - copied_from_) * stride_;
       if (i < end) convert(row(i), to, D);
-      std::fill(to + (i < end ? D : 0), to + stride_, M{});
+      std::fill(to + (i < end ? D : 0), to + stride_, A{});
     }
   }
 
-  Matrix<const M> block(int64_t token, int64_t count) const {  // a multiple of kR, those behind the last one are zero
-    if constexpr (std::is_same_v<T, M>)
+  Matrix<const A> block(int64_t token, int64_t count) const {  // a multiple of kR, those behind the last one are zero
+    if constexpr (std::is_same_v<T, A>)
       if (token < copied_from_) return {row(token), count, problem_.D, problem_.hidden.stride(0)};
     return {room_.get() + (token - copied_from_) * stride_, count, problem_.D, stride_};
   }
 
-  Matrix<const M> all(int64_t count) const {  // the count tokens that were taken
-    if constexpr (std::is_same_v<T, M>)
+  Matrix<const A> all(int64_t count) const {  // the count tokens that were taken
+    if constexpr (std::is_same_v<T, A>)
       if (in_place_) return {row(begin_), count, problem_.D, problem_.hidden.stride(0)};
     return {room_.get(), count, problem_.D, stride_};
   }
@@ -223,37 +211,33 @@ template <class T, class M> class Tokens {
  private:
   const T* row(int64_t token) const { return static_cast<const T*>(problem_.hidden.const_data_ptr()) + token * problem_.hidden.stride(0); }
 
-  const Problem<T, M>& problem_;
+  const Problem<T>& problem_;
   int64_t stride_, limit_, begin_ = 0, copied_from_ = 0;
   bool in_place_;
-  Room<M> room_;
+  Room<A> room_;
 };
 
 // Products of the first words with every token, before bias, scale and softcap: what backward need not make again.
-template <class A> struct Kept { A* data; int64_t words, tokens; };
+template <class A> struct KeptProducts { A* data; int64_t words, tokens; };
 
-// Whether torch multiplies bfloat16 faster than float here: measured 2.7 times with AVX-512 bf16, 8 times slower with AVX2 alone.
+// Whether bfloat16 is multiplied as it is, in pairs summed in float (product.h): twice as fast as made float where the processor has the
+// instruction. Logits differ by float rounding.
 inline bool multiplies_bfloat16() {
   const char* wanted = std::getenv("PYDISP_BF16_MM");
   if (wanted && std::strcmp(wanted, "native") == 0) return true;
   if (wanted && std::strcmp(wanted, "upcast") == 0) return false;
   STD_TORCH_CHECK(!wanted || !*wanted || std::strcmp(wanted, "auto") == 0,
                   "PYDISP_BF16_MM is ", wanted, "; it must be native, upcast or auto");
-#if defined(__x86_64__)
-  static const bool has = [] { __builtin_cpu_init(); return bool(__builtin_cpu_supports("avx512bf16")); }();
-  return has;
-#else
-  return false;
-#endif
+  return isa() == Isa::avx512bf16;
 }
 
-// Calls run(T{}, M{}) with the type in memory and that of the products.
-template <class Run> void with_types(ScalarType type, const Run& run) {
+// Calls run(T{}) with the type in memory.
+template <class Run> void with_type(ScalarType type, const Run& run) {
   switch (type) {
-    case ScalarType::Double: return run(double{}, double{});
-    case ScalarType::Float: return run(float{}, float{});
-    case ScalarType::BFloat16: return multiplies_bfloat16() ? run(BFloat16{}, BFloat16{}) : run(BFloat16{}, float{});
-    case ScalarType::Half: return run(Half{}, float{});
+    case ScalarType::Double: return run(double{});
+    case ScalarType::Float: return run(float{});
+    case ScalarType::BFloat16: return run(BFloat16{});
+    case ScalarType::Half: return run(Half{});
     default: STD_TORCH_CHECK(false, "token_statistics: hidden must be float16, bfloat16, float32 or float64");
   }
 }

@@ -15,26 +15,26 @@
 namespace pydisp::token_statistics {
 
 // Products of words with the tokens of a sweep by torch, kBlockTokens tokens at a time.
-template <class T, class M> class TorchProduct {
-  using A = Arithmetic<M>;
+template <class T> class TorchProduct {
+  using A = Arithmetic<T>;
 
  public:
-  TorchProduct(const Problem<T, M>& problem, int64_t limit) : problem_(problem), tokens_(problem, limit) {}
+  TorchProduct(const Problem<T>& problem, int64_t limit) : problem_(problem), tokens_(problem, limit) {}
 
-  struct Work { Room<M> words, narrow; };  // of one thread
-  Work work() const { return {problem_.word_room(), problem_.narrow_room(kTokens<M>)}; }
+  using Work = Room<A>;  // of one thread
+  Work work() const { return problem_.word_room(); }
   int64_t limit() const { return tokens_.limit(); }        // tokens at a time, a multiple of kBlockTokens
-  static int64_t columns(int64_t) { return kTokens<M>; }   // of a product for so many tokens
+  static int64_t columns(int64_t) { return kTokens<T>; }   // of a product for so many tokens
   void take(int64_t begin, int64_t end) { tokens_.take(begin, end); }
-  Matrix<const M> prepare(const Words<T>& words, const Work& work) const { return problem_.matrix(words, work.words); }
+  Matrix<const A> prepare(const Words<T>& words, const Work& work) const { return problem_.matrix(words, work); }
   // x (words, columns) for the tokens from `token` on.
-  void multiply(const Matrix<const M>& words, int64_t token, int64_t columns, A* x, int64_t stride, const Work& work) const {
-    problem_.products(words, tokens_.block(token, columns), x, stride, work.narrow);
+  void multiply(const Matrix<const A>& words, int64_t token, int64_t columns, A* x, int64_t stride, const Work&) const {
+    token_statistics::multiply<A>({x, words.rows, columns, stride}, words, tokens_.block(token, columns).t());
   }
 
  private:
-  const Problem<T, M>& problem_;
-  Tokens<T, M> tokens_;
+  const Problem<T>& problem_;
+  Tokens<T> tokens_;
 };
 
 // What a thread needs for a product of panels.
@@ -47,12 +47,18 @@ class ProductWork {
   Room<float> room_;
 };
 
-// The same by the product of product_isa.cpp, from panels.
+inline const ProductOf<float>& product_of(const ProductKernels& all, float) { return all.of_float; }
+inline const ProductOf<BFloat16>& product_of(const ProductKernels& all, BFloat16) {
+  return multiplies_bfloat16() ? all.of_pairs : all.of_bfloat16;
+}
+inline const ProductOf<Half>& product_of(const ProductKernels& all, Half) { return all.of_half; }
+
+// The same by the products of product_isa.cpp, from panels; T is no double.
 template <class T> class PanelProduct {
-  static constexpr int64_t kR = kTokens<float>;
+  static constexpr int64_t kR = kTokens<T>;
 
  public:
-  PanelProduct(const Problem<T, float>& problem, int64_t limit)
+  PanelProduct(const Problem<T>& problem, int64_t limit)
       : problem_(problem), all_(PYDISP_PICK(product_kernels)), product_(product_of(all_, T{})),
         limit_(rounded_up(std::min({limit, problem.N, std::max<int64_t>(kHiddenBytes / (4 * problem.D + 1), 1)}), kR)) {}
 
@@ -64,9 +70,8 @@ template <class T> class PanelProduct {
   void take(int64_t begin, int64_t end) {
     begin_ = begin, end_ = end;
     packed_ = wide(end - begin);
-    panels_ = Room<float>(packed_ * problem_.D);
-    const int64_t stride = problem_.hidden.stride(0);
-    product_.pack(static_cast<const T*>(problem_.hidden.const_data_ptr()) + begin * stride, stride, end - begin, problem_.D, panels_.get());
+    panels_ = Room<float>(panel_floats(product_, packed_, problem_.D));
+    product_.pack(token(begin), problem_.hidden.stride(0), end - begin, problem_.D, panels_.get());
   }
   const Words<T>& prepare(const Words<T>& words, const Work&) const { return words; }
   void multiply(const Words<T>& words, int64_t token, int64_t columns, float* x, int64_t stride, const Work& work) const {
@@ -74,19 +79,42 @@ template <class T> class PanelProduct {
     product_.multiply(words.rows, words.stride, words.count, problem_.D, panels_.get(), packed_, first, last, x, stride, work.get());
   }
 
- private:
-  static const ProductOf<float>& product_of(const ProductKernels& all, float) { return all.of_float; }
-  static const ProductOf<BFloat16>& product_of(const ProductKernels& all, BFloat16) { return all.of_bfloat16; }
-  static const ProductOf<Half>& product_of(const ProductKernels& all, Half) { return all.of_half; }
+  // For the gradients: D columns of the tokens that were taken, or of a block of words.
+  Room<float> room_across(int64_t depth) const { return Room<float>(panel_floats(product_, wide(problem_.D), depth)); }
+  void pack_tokens_across(const Room<float>& panels) const {
+    product_.pack_across(token(begin_), problem_.hidden.stride(0), problem_.D, end_ - begin_, panels.get());
+  }
+  void pack_across(const Words<T>& words, const Room<float>& panels) const {
+    product_.pack_across(words.rows, words.stride, problem_.D, words.count, panels.get());
+  }
+  // out (count, D) = rows times what was packed across, or is added to.
+  void multiply_gradient(const GradientRows& rows, int64_t count, int64_t depth, const Room<float>& panels, float* out, bool add,
+                         const Work& work) const {
+    product_.multiply_gradient(rows, count, depth, panels.get(), problem_.D, out, problem_.D, add, work.get());
+  }
 
-  const Problem<T, float>& problem_;
+ private:
+  const T* token(int64_t token) const {
+    return static_cast<const T*>(problem_.hidden.const_data_ptr()) + token * problem_.hidden.stride(0);
+  }
+
+  const Problem<T>& problem_;
   const ProductKernels& all_;
   const ProductOf<T>& product_;
   int64_t limit_, begin_ = 0, end_ = 0, packed_ = 0;
   Room<float> panels_;
 };
 
-// Torch's product would use AVX-512, and is slower than this one with AVX2 alone (product.h).
-inline bool has_faster_product() { return isa() == Isa::avx2 && !supports(Isa::avx512); }
+template <class T> bool multiplies_pairs() { return std::is_same_v<T, BFloat16> && multiplies_bfloat16(); }
+
+// Whether panels serve for the logits. With AVX2 alone they are faster than torch's product (product.h), with AVX-512 more so: on a Zen 5,
+// where MKL runs AVX2 code, 240 GFLOP/s against 103 (128 columns, D = 1024), and 440 in pairs, where torch's bfloat16 product, rounded to
+// bfloat16, has 460. With AVX2 where AVX-512 is at hand torch's product uses that.
+template <class T> bool has_faster_product() {
+  if (std::is_same_v<T, double>) return false;
+  return multiplies_pairs<T>() || isa() >= Isa::avx512 || (isa() == Isa::avx2 && !supports(Isa::avx512));
+}
+// And for the two products of the gradients: with AVX2 torch's are as fast.
+template <class T> bool has_faster_gradients() { return !std::is_same_v<T, double> && (multiplies_pairs<T>() || isa() >= Isa::avx512); }
 
 }  // namespace pydisp::token_statistics

@@ -57,12 +57,12 @@ def main() -> None:
         sys.exit(app(None if sys.argv[1:] else ["--help"], prog_name="pydisp", standalone_mode=False))
     except _Stopped:
         _fail("stopped; nothing was written.", 130)
+    except Interrupted as error:
+        _fail(str(error), 130)
     except WrongUsage as error:
         _fail(_usage_words(error), 2)
     except GateClosed as error:  # the result is printed
         _fail(str(error), 3)
-    except Interrupted as error:
-        _fail(str(error), 130)
     except (ValueError, TypeError, ImportError, OSError) as error:
         _fail(_disk_is_full(error) or _words(error))
     except Exception as error:

@@ -124,9 +124,9 @@ def _loss_products() -> str:
         return f"{wanted}: PYDISP_BF16_MM={wanted}"
     if wanted not in (None, "", "auto"):
         raise ValueError(f"PYDISP_BF16_MM is {wanted!r}; set it to native, upcast or auto.")
-    if "avx512_bf16" in _instruction_sets():
-        return "native: torch has AVX-512's bfloat16 instructions"
-    return "upcast: this CPU lacks AVX-512's bfloat16 instructions"
+    if native.instruction_set() == "avx512bf16":
+        return "native: AVX-512's bfloat16 instruction sums into float32"
+    return "upcast: the C++ ops run here without AVX-512's bfloat16 instruction"
 
 
 def _triton() -> str:

@@ -13,8 +13,6 @@ beginning-of-text rule, so a figure is stated with its `context_tokens`; bits pe
 import logging
 import math
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 
 from pydisp.environment import run_facts
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.progress import Bar, silence
 from pydisp.report import Metric, Report
 from pydisp.spec import SMALL_MODEL_PARAMETERS
 from pydisp.text import Text, Tokens, read_text, tokenize
@@ -70,8 +69,8 @@ class Evaluation(TextLoss):
 
     def as_dict(self) -> dict:
         """Plain values, what `pydisp eval --json` prints; a perplexity that is no float64 is None."""
-        loss = {name: value for name, value in asdict(self).items() if name != "facts"}
-        return {**loss, "perplexity": self.perplexity if math.isfinite(self.perplexity) else None}
+        loss = {name: value for name, value in asdict(self).items() if name not in ("model", "text", "facts")}
+        return {"model": self.model, "text": self.text, **loss, "perplexity": self.perplexity if math.isfinite(self.perplexity) else None}
 
     @property
     def report(self) -> Report:
@@ -108,7 +107,7 @@ def evaluate(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] | None = logger.info,
+    say: Callable[[str], None] = logger.info,
 ) -> Evaluation:
     """Score a causal language model, dense or pruned, in memory or by name, on a text.
 
@@ -155,7 +154,7 @@ def evaluate_text(
     context_tokens: int,
     *,
     batch_size: int | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = silence,
 ) -> TextLoss:
     """Score all windows; the model is in eval mode meanwhile and afterwards as it was.
 
@@ -165,7 +164,7 @@ def evaluate_text(
         tokens: the text under the model's own tokenizer.
         context_tokens: tokens a window, at most the positions of the model.
         batch_size: windows a forward; without it, as many as give 4,096 tokens. It changes the result by rounding only.
-        say: gets a line on the progress every ten seconds or so; on a terminal a bar shows it instead. None: neither.
+        say: gets a line on the progress every ten seconds or so; on a terminal a bar shows it instead.
     Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
         vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
     """
@@ -175,14 +174,15 @@ def evaluate_text(
     check_token_ids(tokens, _vocabulary(model))
     device = model.get_input_embeddings().weight.device
     means = torch.empty(len(windows), dtype=torch.float64)
-    with torch.no_grad(), evaluating(model), _progress(len(windows), say) as done:
+    bar = Bar(len(windows), say, title="evaluate", unit="window", every_seconds=_SECONDS_BETWEEN_LINES)
+    with torch.no_grad(), evaluating(model), bar as show:
         score = scorer(model, windows[:1].to(device))
         batch_size = batch_size or _windows_per_forward(model, context_tokens, has_logits=score is not token_nll)
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             means[start : start + len(batch)] = score(model, batch.to(device)).double().mean(1).cpu()
             _check_finite(means[: start + len(batch)], tokens.name, len(windows))
-            done(start + len(batch))
+            show(start + len(batch))
     mean = means.mean().item()
     return TextLoss(
         nats_per_token=mean,
@@ -276,23 +276,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def _progress(windows: int, say: Callable[[str], None] | None) -> Iterator[Callable[[int], None]]:
-    """Gives what is called with the number of windows done: a bar on a terminal, else a line now and then; nothing where `say` is None."""
-    from tqdm import tqdm
-
-    is_terminal = sys.stderr.isatty()
-    start = last = time.monotonic()
-    with tqdm(total=windows, desc="evaluate", unit="window", disable=say is None or not is_terminal, leave=False) as bar:
-
-        def done(count: int) -> None:
-            nonlocal last
-            bar.update(count - bar.n)
-            now = time.monotonic()
-            if say and not is_terminal and now - last >= _SECONDS_BETWEEN_LINES and count < windows:
-                last = now
-                say(f"window {count} of {windows}, about {(now - start) / count * (windows - count):.0f} s left")
-
-        yield done

@@ -26,6 +26,10 @@ def duration_words(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def silence(_line: str) -> None:
+    """What takes the lines of a run that is to say nothing; a bar that is given it shows nothing on a terminal either."""
+
+
 class Bar:
     """Shows a run after each step: a bar on a terminal, else a line every tenth of the way; its figures and the time left.
 
@@ -34,25 +38,42 @@ class Bar:
         say: gets the lines.
         done: steps of an earlier process, which is where the bar starts.
         title: what stands before a bar.
+        unit: what a step is called.
+        every_seconds: the least time between two lines, and before the first, instead of a tenth of the way.
     """
 
-    def __init__(self, steps: int, say: Callable[[str], None], done: int = 0, title: str = "search"):
+    def __init__(
+        self,
+        steps: int,
+        say: Callable[[str], None],
+        done: int = 0,
+        title: str = "search",
+        unit: str = "step",
+        every_seconds: float | None = None,
+    ):
         from tqdm import tqdm
 
-        self.steps, self.say, self.start, self.first = steps, say, time.monotonic(), done
-        self.terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=steps, initial=done, unit="step", desc=title, disable=not self.terminal)
+        self.steps, self.say, self.start, self.first, self.unit = steps, say, time.monotonic(), done, unit
+        self.every_seconds, self.said = every_seconds, self.start
+        self.terminal = sys.stderr.isatty() and say is not silence
+        self.bar = tqdm(total=steps, initial=done, unit=unit, desc=title, disable=not self.terminal)
 
     def __call__(self, step: int, **figures: float) -> None:
         """Show that `step` steps are done."""
         shown = {name: f"{value:.3f}" for name, value in figures.items()}
         if self.terminal:
             self.bar.set_postfix(shown, refresh=False)
-            self.bar.update()
-        elif step % max(1, self.steps // 10) == 0 or step == self.steps:
-            left = (time.monotonic() - self.start) / (step - self.first) * (self.steps - step)
+            self.bar.update(step - self.bar.n)
+        elif self._is_due(step):
+            self.said = time.monotonic()
+            left = (self.said - self.start) / (step - self.first) * (self.steps - step)
             words = [f"{name} {value}" for name, value in shown.items()]
-            self.say(f"step {step} of {self.steps}: {', '.join([*words, f'about {duration_words(left)} left'])}")
+            self.say(f"{self.unit} {step} of {self.steps}: {', '.join([*words, f'about {duration_words(left)} left'])}")
+
+    def _is_due(self, step: int) -> bool:
+        if self.every_seconds is None:
+            return step % max(1, self.steps // 10) == 0 or step == self.steps
+        return time.monotonic() - self.said >= self.every_seconds and step < self.steps
 
     def __enter__(self) -> "Bar":
         return self

@@ -1,16 +1,15 @@
 """ModelSpec: where each projection of a model lives, what it reads and writes, and what each feature costs in parameters.
 
-A family is a row of FAMILIES. `layout` names the forward that `pydisp.modeling` has for it:
-`sequential` (a norm before each block: llama, mistral, qwen2, qwen3, gemma, phi3, opt), `parallel` (one norm feeds both
-blocks: phi), `sandwich` (a norm before and after each block: gemma2, gemma3), `output_norm` (a norm after each block, before
-the residual sum: olmo2), `post_norm` (a norm after the residual sum: opt with do_layer_norm_before=False, the 350m style).
+A family is a row of FAMILIES; where its layers have their norms says its Layout.
 
     >>> ModelSpec.from_model(model).parameters_total
 """
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -25,12 +24,50 @@ REFUSED = {
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where a decoder layer has its norms. What computes such layers, counts or removes their norms reads these four flags.
+
+    Attributes:
+        norm_before: a norm of the residual stream before each block.
+        norm_after: a norm of each block's output, before it is added.
+        norm_on_sum: a norm of the residual stream after each addition; it stays when its block is removed.
+        is_parallel: both blocks read one norm of the layer's input, side by side; it leaves when both blocks are removed.
+    """
+
+    norm_before: bool = False
+    norm_after: bool = False
+    norm_on_sum: bool = False
+    is_parallel: bool = False
+
+    @property
+    def norms_leave(self) -> bool:
+        """Whether a removed block takes its norms with it."""
+        return not (self.norm_on_sum or self.is_parallel)
+
+
+SEQUENTIAL = Layout(norm_before=True)
+PARALLEL = Layout(norm_before=True, is_parallel=True)
+SANDWICH = Layout(norm_before=True, norm_after=True)
+OUTPUT_NORM = Layout(norm_after=True)
+POST_NORM = Layout(norm_on_sum=True)
+
+
+class BlockNorms(NamedTuple):
+    """Names of the norms of one block in its layer; None where the layout has none."""
+
+    before: str | None
+    after: str | None
+    on_sum: str | None
+
+
+@dataclass(frozen=True)
 class Family:
     """One row: names of transformers' classes and of the modules inside a decoder layer."""
 
     model_type: str
-    prefix: str  # of the class names: <prefix>Config, <prefix>Model, <prefix>ForCausalLM
-    layout: str = "sequential"
+    prefix: str  # of the class names: <prefix>Config, <prefix>Model, <prefix>ForCausalLM, <prefix>DecoderLayer
+    variant: str = ""  # in the name of the pruned layer class, where two rows share a stock one
+    layout: Layout = SEQUENTIAL
     config_class: str | None = None  # where it is not <prefix>Config
     model_class: str | None = None
     layers_path: str = "layers"  # from the base model to its decoder layers
@@ -41,8 +78,8 @@ class Family:
     mlp_reads: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
     mlp_write: str = "mlp.down_proj"
     middle_copies: int = 1  # 2: gate and up are one matrix, so a middle feature is two of its rows
-    attention_norms: tuple[str, ...] = ("input_layernorm",)  # the first is the one before the block, where there is one
-    mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)
+    attention_norms: tuple[str, ...] = ("input_layernorm",)  # those of the layout: before, after, on the sum
+    mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)  # none of its own in a parallel layout
     norm_offset: float = 0.0  # the gain is weight + offset
 
     @property
@@ -51,13 +88,24 @@ class Family:
         return self.config_class or f"{self.prefix}Config", self.model_class or f"{self.prefix}Model", f"{self.prefix}ForCausalLM"
 
     @property
+    def layer_name(self) -> str:
+        """Name of the row's layer class, without the prefix of whose class it is."""
+        return f"{self.prefix}{self.variant}DecoderLayer"
+
+    @property
     def mlp_entry(self) -> str:
         """The module whose input is the MLP's input."""
         return self.mlp or self.mlp_reads[0]
 
+    def norms(self, block: str) -> BlockNorms:
+        """The norms of `block`, which is "attention" or "mlp"."""
+        layout = self.layout
+        names = iter(self.attention_norms if block == "attention" or layout.is_parallel else self.mlp_norms)
+        return BlockNorms(*(next(names) if there else None for there in (layout.norm_before, layout.norm_after, layout.norm_on_sum)))
+
 
 _SANDWICH = dict(
-    layout="sandwich",
+    layout=SANDWICH,
     attention_norms=("input_layernorm", "post_attention_layernorm"),
     mlp_norms=("pre_feedforward_layernorm", "post_feedforward_layernorm"),
     norm_offset=1.0,
@@ -86,14 +134,14 @@ FAMILIES = {
         Family(
             "olmo2",
             "Olmo2",
-            layout="output_norm",
+            layout=OUTPUT_NORM,
             attention_norms=("post_attention_layernorm",),
             mlp_norms=("post_feedforward_layernorm",),
         ),
         Family(
             "phi",
             "Phi",
-            layout="parallel",
+            layout=PARALLEL,
             attention_write="self_attn.dense",
             mlp_reads=("mlp.fc1",),
             mlp_write="mlp.fc2",
@@ -103,7 +151,8 @@ FAMILIES = {
         Family("opt", **_OPT),
     )
 }
-_OPT_POST_NORM = Family("opt", layout="post_norm", **_OPT)
+_OPT_POST_NORM = Family("opt", variant="PostNorm", layout=POST_NORM, **_OPT)  # do_layer_norm_before=False, the 350m style
+ROWS = (*FAMILIES.values(), _OPT_POST_NORM)
 
 
 def family_of(config, model_type: str | None = None) -> Family:
@@ -121,6 +170,25 @@ def family_of(config, model_type: str | None = None) -> Family:
     if model_type.startswith("pydisp_"):
         raise ValueError("this model is already pruned by pydisp; prune the dense model it came from.")
     raise ValueError(f"unknown model family {model_type!r}; known: {', '.join(sorted(FAMILIES))}. Add a row to FAMILIES in pydisp/spec.py.")
+
+
+def stock_layer_class(family: Family) -> type:
+    """The decoder layer class of transformers that a row describes."""
+    import transformers
+
+    language_model = getattr(transformers, family.class_names[2])
+    return getattr(sys.modules[language_model.__module__], f"{family.prefix}DecoderLayer")
+
+
+def check_keep_ratio(keep_ratio: float, ratio_of: str = "block", *, may_keep_all: bool = False) -> None:
+    """Refuse a keep ratio outside (0, 1), 1 included where everything may be kept, or one of neither "total" nor "block".
+
+    Raises: ValueError.
+    """
+    if not (0 < keep_ratio < 1 or (may_keep_all and keep_ratio == 1)):
+        raise ValueError(f"the keep ratio is {keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
+    if ratio_of not in ("total", "block"):
+        raise ValueError(f"the keep ratio is of {ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
 
 
 def _count(*tensors: Tensor | None) -> int:
@@ -165,8 +233,7 @@ def _layer_cost(family: Family, layer: nn.Module) -> LayerCost:
     mlp_write = layer.get_submodule(family.mlp_write)
     attention_norms = _count(*(p for n in family.attention_norms for p in layer.get_submodule(n).parameters()))
     mlp_norms = _count(*(p for n in family.mlp_norms for p in layer.get_submodule(n).parameters()))
-    stay = family.layout == "post_norm"  # the norm acts on the residual stream itself
-    shared = family.layout == "parallel"
+    stay, shared = family.layout.norm_on_sum, family.layout.is_parallel
     projections = _count(*(t for m in (*reads, write) for t in (m.weight, m.bias)))
     head_norms = _count(*layer.get_submodule(family.attention).parameters()) - projections
     return LayerCost(
@@ -249,10 +316,7 @@ class ModelSpec:
 
         Raises: ValueError for a ratio outside (0, 1), an unknown base, or a ratio that what is never pruned exceeds alone.
         """
-        if not 0 < keep_ratio < 1:
-            raise ValueError(f"the keep ratio is {keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
-        if ratio_of not in ("total", "block"):
-            raise ValueError(f"the keep ratio is of {ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
+        check_keep_ratio(keep_ratio, ratio_of)
         if ratio_of == "block":
             return int(keep_ratio * self.parameters_block)
         budget = int(keep_ratio * self.parameters_total) - self.parameters_outside

@@ -71,9 +71,9 @@ def test_candidates_take_turns():
 
 
 def test_ratios_are_of_medians():
-    found = ratios.ratios({"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.02)}, rounds=5)
-    assert found["short"][1] == 1.0 and found["long"][1] > 2
-    assert found["long"][1] == found["long"][0] / found["short"][0]
+    ratio_of = ratios.ratios({"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.02)}, rounds=5)
+    assert ratio_of["short"][1] == 1.0 and ratio_of["long"][1] > 2
+    assert ratio_of["long"][1] == ratio_of["long"][0] / ratio_of["short"][0]
 
 
 def one_ms(call, repeats: int) -> list[float]:
@@ -142,7 +142,7 @@ def scratch(): torch.ones(size, dtype=torch.int8); return torch.ones(3)
 def small(): parts = [torch.ones(16 * 1024, dtype=torch.int8) for _ in range(size // (16 * 1024))]; return parts[0][:1].clone()
 given = torch.ones(size, dtype=torch.int8)
 torch.ones(3, dtype=torch.int8).add_(1)  # loads code
-found = {{
+bytes_of = {{
     "output": extra_bytes(lambda: torch.ones(size, dtype=torch.int8)),
     "in place": extra_bytes(lambda: given.add_(1), inputs=(given,)),
     "in place with scratch": extra_bytes(lambda: (scratch(), given.add_(1))[1], inputs=(given,)),
@@ -150,10 +150,10 @@ found = {{
 }}
 small()  # leaves a heap of freed blocks for the next call to hide in
 leftover = torch.ones(4 * size, dtype=torch.int8); del leftover
-found["small blocks"] = extra_bytes(small)
-found["scratch after a peak"] = extra_bytes(scratch)
-found["kept"] = extra_bytes(lambda: kept.append(torch.ones(size, dtype=torch.int8)))
-print(json.dumps({{name: value / MIB for name, value in found.items()}}))
+bytes_of["small blocks"] = extra_bytes(small)
+bytes_of["scratch after a peak"] = extra_bytes(scratch)
+bytes_of["kept"] = extra_bytes(lambda: kept.append(torch.ones(size, dtype=torch.int8)))
+print(json.dumps({{name: value / MIB for name, value in bytes_of.items()}}))
 """
 
 
@@ -161,10 +161,10 @@ print(json.dumps({{name: value / MIB for name, value in found.items()}}))
 def test_memory_sees_64_mib_and_is_not_fooled():
     script = MEMORY_SCRIPT.format(bench=str(BENCH))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["output"] < 1 and found["in place"] < 1
+    mib = json.loads(done.stdout)
+    assert mib["output"] < 1 and mib["in place"] < 1
     for name in ("scratch", "in place with scratch", "small blocks", "scratch after a peak", "kept"):
-        assert found[name] == pytest.approx(64, abs=2), name
+        assert mib[name] == pytest.approx(64, abs=2), name
 
 
 def small_cases() -> list[Case]:
@@ -189,8 +189,8 @@ def test_every_candidate_does_the_work_of_its_case(case):
     for name, candidate in work.candidates.items():
         if "compile" not in name:
             assert work.restore() is None  # pytest-benchmark takes anything else for arguments of the call
-            found = candidate.call()
-            assert candidate.checked == 0 or error(found, gold, candidate.checked) <= case.tolerance, name
+            result = candidate.call()
+            assert candidate.checked == 0 or error(result, gold, candidate.checked) <= case.tolerance, name
 
 
 def test_names_are_those_that_a_case_builds():
@@ -204,7 +204,7 @@ def test_names_are_those_that_a_case_builds():
 def test_case_ids_are_distinct_and_goals_name_cases():
     every = [case.id for device in ("cpu", "cuda") for suite in SUITES for case in cases(suite, device)]
     assert len(every) == len(set(every)) and goals.case_ids() <= set(every)
-    with pytest.raises(ValueError, match="unknown suite 'los'; known: junction"):
+    with pytest.raises(ValueError, match="unknown suite 'los'; known: add_norm_select"):
         cases("los", "cpu")
 
 
@@ -221,7 +221,7 @@ def record(name: str, peer_ms: float, axes: tuple = (), tokens: int = 1, op: str
         "limit: copy": row(0.5, LIMIT, None),
     }
     return {
-        "id": f"{op}[{name}]", "suite": "junction", "op": op, "name": name, "dtype": "f32", "sizes": {"M": tokens}, "axes": list(axes),
+        "id": f"{op}[{name}]", "suite": "add_norm_select", "op": op, "name": name, "dtype": "f32", "sizes": {"M": tokens}, "axes": list(axes),
         "tolerance": 1e-4, "rows": rows, "absent": {"liger-kernel": "needs a GPU"},
     }  # fmt: skip
 
@@ -230,10 +230,10 @@ def test_results_keep_other_cases_and_the_order_of_candidates(tmp_path):
     file = results.keep(tmp_path, MACHINE, [record("tokens128", 4.0)])
     assert file.name == "some-avx2.json"
     results.keep(tmp_path, MACHINE | {"commit": "fedcba987654"}, [record("tokens16", 4.0)])
-    found = results.read(file)
-    assert list(found["cases"]) == ["norm_select[tokens16]", "norm_select[tokens128]"]
-    assert [case["commit"] for case in found["cases"].values()] == ["fedcba987654", "0123456789ab"]
-    assert next(iter(found["cases"]["norm_select[tokens16]"]["rows"])) == "pydisp"
+    content = results.read(file)
+    assert list(content["cases"]) == ["norm_select[tokens16]", "norm_select[tokens128]"]
+    assert [case["commit"] for case in content["cases"].values()] == ["fedcba987654", "0123456789ab"]
+    assert next(iter(content["cases"]["norm_select[tokens16]"]["rows"])) == "pydisp"
     (tmp_path / "other.json").write_text("{}")
     assert [path.name for path, _ in results.read_all(tmp_path)] == [file.name]
     with pytest.raises(ValueError, match="other.json is not a results file"):
@@ -293,15 +293,15 @@ def test_the_whole_model_is_judged_against_the_same_shapes_and_against_what_is_c
     assert goals.table(missing).count("| not measured |") == 4 and "`python bench/whole_model.py` the whole model" in goals.table(missing)
 
 
-def run_whole_model(monkeypatch, found, *arguments: str) -> list[str]:
+def run_whole_model(monkeypatch, printed, *arguments: str) -> list[str]:
     """bench/whole_model.py with a `pydisp speed` that finds, or raises, what is given; returns what that was asked."""
     asked = []
 
     def speed(arguments):
         asked.extend(arguments)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(printed, Exception):
+            raise printed
+        return printed
 
     monkeypatch.setattr(sys, "argv", ["whole_model", *arguments])
     monkeypatch.setattr(whole_model, "pin", lambda threads: None)
@@ -314,11 +314,11 @@ def run_whole_model(monkeypatch, found, *arguments: str) -> list[str]:
 def test_the_whole_model_is_kept_beside_the_cases_and_shown(tmp_path, monkeypatch, no_pictures):
     kept = tmp_path / "results"
     write_results(kept, peer_ms=4.0)
-    found = whole((1.01, 0.55), (1.05, 0.65))
-    asked = run_whole_model(monkeypatch, found, "--results", str(kept), "--rounds", "3")
+    speeds = whole((1.01, 0.55), (1.05, 0.65))
+    asked = run_whole_model(monkeypatch, speeds, "--results", str(kept), "--rounds", "3")
     assert " ".join(asked) == f"{' '.join(whole_model.SHAPE)} --threads 1 --rounds 3 --decode-tokens 8"
     result = results.read(kept / "some-avx2.json")
-    assert len(result["cases"]) == 4 and {name: result["whole_model"][name] for name in found} == found
+    assert len(result["cases"]) == 4 and {name: result["whole_model"][name] for name in speeds} == speeds
     assert result["whole_model"]["commit"] == MACHINE["commit"] and result["whole_model"]["versions"] == MACHINE["versions"]
     text = page.write_page(kept, tmp_path / "docs").read_text()
     assert (
@@ -392,13 +392,13 @@ def test_the_page_says_where_a_peer_wins(tmp_path):
 
 
 def test_the_page_is_the_same_bytes_twice_and_says_nowhere(tmp_path):
-    found = []
+    pages = []
     for docs in ("one", "two"):
         write_results(tmp_path / "results", peer_ms=4.0)
         text = page.write_page(tmp_path / "results", tmp_path / docs).read_text()
         assert "Nowhere in these cases." in text
-        found.append({file.relative_to(tmp_path / docs): file.read_bytes() for file in (tmp_path / docs).rglob("*") if file.is_file()})
-    assert found[0] == found[1]
+        pages.append({file.relative_to(tmp_path / docs): file.read_bytes() for file in (tmp_path / docs).rglob("*") if file.is_file()})
+    assert pages[0] == pages[1]
     with pytest.raises(ValueError, match="there are no results in .*nothing; run"):
         page.write_page(tmp_path / "nothing", tmp_path / "docs")
 
@@ -434,7 +434,7 @@ def test_gpu_refuses_in_one_sentence_where_there_is_none(tmp_path):
         ("ratios", ["--results", "FILE/sub"], "FILE is no folder that can be written to"),
         ("whole_model", ["--decode-tokens", "0"], "--decode-tokens is 0; it must be at least 1."),
         ("whole_model", ["--results", "FILE"], "FILE is no folder that can be written to"),
-        ("ratios", ["los"], "unknown suite 'los'; known: junction"),
+        ("ratios", ["los"], "unknown suite 'los'; known: add_norm_select"),
         ("ratios", ["--only", "zzz"], "no case has 'zzz' in its id; --list names them."),
         ("gpu", ["--minutes", "0"], "--minutes is 0; it must be more than 0."),
         ("gpu", ["--dry-run", "--out", "FILE"], "FILE is no folder that can be written to"),
@@ -492,8 +492,8 @@ def test_gpu_reports_the_self_checks(monkeypatch):
 
 
 def test_gpu_stops_in_time_and_says_what_is_left_out():
-    found = [toy({}) for _ in range(4)]
-    found = [replace(case, name=f"case{number}") for number, case in enumerate(found)]
+    toys = [toy({}) for _ in range(4)]
+    toys = [replace(case, name=f"case{number}") for number, case in enumerate(toys)]
     kept = []
 
     def measure(case):
@@ -505,9 +505,9 @@ def test_gpu_stops_in_time_and_says_what_is_left_out():
 
     start = time.monotonic()
     deadline = gpu.Deadline(start + gpu.RESERVE_S + 0.3)
-    left_out = gpu.run_cases(found, deadline, measure, lambda record, left: kept.append((record["id"], len(left))))
-    assert time.monotonic() - start < 5 and kept == [(found[0].id, 3)]
-    assert left_out == {found[1].id: "OutOfMemoryError: CUDA out of memory.", found[2].id: "time was up", found[3].id: "time was up"}
+    left_out = gpu.run_cases(toys, deadline, measure, lambda record, left: kept.append((record["id"], len(left))))
+    assert time.monotonic() - start < 5 and kept == [(toys[0].id, 3)]
+    assert left_out == {toys[1].id: "OutOfMemoryError: CUDA out of memory.", toys[2].id: "time was up", toys[3].id: "time was up"}
 
 
 def test_gpu_checks_every_op_that_it_times():
@@ -516,7 +516,7 @@ def test_gpu_checks_every_op_that_it_times():
 
 
 def test_gpu_checks_find_a_wrong_op(monkeypatch):
-    small = [case for case in gpu.checks(cases("junction", "cpu"), "cpu") if case.op == "index_add" and case.dtype == "f32"]
+    small = [case for case in gpu.checks(cases("add_norm_select", "cpu"), "cpu") if case.op == "index_add" and case.dtype == "f32"]
     lines = [line for case in small for line in gpu.check(case)]
     assert len(small) == 3 and lines and all(line["is_right"] for line in lines)
     right = torch.ops.pydisp.index_add
@@ -551,13 +551,13 @@ def test_gpu_stops_a_candidate_that_is_measured():
 
 def test_gpu_names_what_is_wrong_and_what_is_missing():
     rows = {"pydisp": row(4.0, OURS) | {"ratio": 1.0}, "eager": row(10.0, EAGER) | {"ratio": 2.5}}
-    found = {"id": "norm_select[x]", "rows": rows, "absent": {}}
-    assert gpu.summary(found) == "norm_select[x]: pydisp 4 ms; eager 2.50x"
+    record = {"id": "norm_select[x]", "rows": rows, "absent": {}}
+    assert gpu.summary(record) == "norm_select[x]: pydisp 4 ms; eager 2.50x"
     rows["eager"] |= {"is_right": False, "ratio": None}
-    assert gpu.summary(found) == "norm_select[x]: pydisp 4 ms; eager WRONG"
-    found["rows"], found["absent"] = {"eager": row(10.0, EAGER) | {"ratio": None}}, {"pydisp": "failed: RuntimeError: no"}
-    assert gpu.summary(found) == "norm_select[x]: eager 10 ms; pydisp: failed: RuntimeError: no"
-    assert gpu.summary(found | {"rows": {}}) == "norm_select[x]: pydisp: failed: RuntimeError: no"
+    assert gpu.summary(record) == "norm_select[x]: pydisp 4 ms; eager WRONG"
+    record["rows"], record["absent"] = {"eager": row(10.0, EAGER) | {"ratio": None}}, {"pydisp": "failed: RuntimeError: no"}
+    assert gpu.summary(record) == "norm_select[x]: eager 10 ms; pydisp: failed: RuntimeError: no"
+    assert gpu.summary(record | {"rows": {}}) == "norm_select[x]: pydisp: failed: RuntimeError: no"
 
 
 def test_a_run_for_the_goals_fails_by_what_it_measured():

@@ -115,8 +115,8 @@ def test_progress_is_lines_in_a_pipe_a_bar_on_a_terminal_and_nothing_unasked(mod
     assert not lines and capsys.readouterr().err == ""  # done before the first line is due
     monkeypatch.setattr(evaluation, "_SECONDS_BETWEEN_LINES", 0.0)
     evaluate_text(model, tokens, 16, batch_size=2, say=lines.append)
-    assert [line.partition(",")[0] for line in lines] == ["window 2 of 7", "window 4 of 7", "window 6 of 7"]
-    assert all(re.fullmatch(r"window \d of 7, about \d+ s left", line) for line in lines)
+    assert [line.partition(":")[0] for line in lines] == ["window 2 of 7", "window 4 of 7", "window 6 of 7"]
+    assert all(re.fullmatch(r"window \d of 7: about \d+ s left", line) for line in lines)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     evaluate_text(model, tokens, 16)
     assert capsys.readouterr().err == ""

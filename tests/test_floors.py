@@ -1,9 +1,11 @@
-"""Imports point downwards only, whatever their form, and methods do not import each other.
+"""Imports never point upwards, whatever their form, no files import each other in a circle, and methods do not import each other.
 
-Each part of pydisp stands on a floor; `pydisp/__init__.py` alone has none, because its names are looked up when they are used.
+Each part of pydisp stands on a floor; `pydisp/__init__.py` alone has none, because its names are looked up when they are used. Parts of one
+floor may import each other.
 """
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -46,27 +48,39 @@ METHODS = FLOORS[METHOD_FLOOR]
 HIDES_A_NOUN = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
-def imported(source: str, module: str, is_package: bool) -> set[str]:
-    """Every dotted name that `source`, the text of `module`, may import; `from a import b` gives a.b, for b may be a module."""
+def imported(source: str, module: str, is_package: bool, *, for_types: bool = True) -> set[str]:
+    """Every dotted name that `source`, the text of `module`, may import; `from a import b` gives a.b, for b may be a module.
+
+    Without `for_types` what stands under `if TYPE_CHECKING` is left out: nothing is imported there when the module runs.
+    """
     package = module if is_package else module.rpartition(".")[0]
     tree = ast.parse(source)
+    if not for_types:
+        tree = _WithoutTypes().visit(tree)
     importers = {"__import__", "import_module"}
-    found = set()
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = resolve_name("." * node.level + (node.module or ""), package)
-            found |= {f"{origin}.{alias.name}" for alias in node.names}
+            names |= {f"{origin}.{alias.name}" for alias in node.names}
             if origin == "importlib":
                 importers |= {alias.asname for alias in node.names if alias.name == "import_module" and alias.asname}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) in importers:
             literals = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
-            names = [value for value in literals if isinstance(value, str)]
-            if names:
-                found.add(resolve_name(names[0], names[1] if len(names) > 1 else package))
-    return found
+            texts = [value for value in literals if isinstance(value, str)]
+            if texts:
+                names.add(resolve_name(texts[0], texts[1] if len(texts) > 1 else package))
+    return names
+
+
+class _WithoutTypes(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.If | list:
+        self.generic_visit(node)
+        is_for_types = getattr(node.test, "id", getattr(node.test, "attr", None)) == "TYPE_CHECKING"
+        return node.orelse if is_for_types else node
 
 
 def wrong_imports(source: str, module: str, is_package: bool = False) -> set[str]:
@@ -88,15 +102,32 @@ def wrong_imports(source: str, module: str, is_package: bool = False) -> set[str
 
 def modules() -> list[tuple[Path, str, bool]]:
     """Path, dotted name and whether it is a package, for every file but pydisp/__init__.py."""
-    found = []
+    rows = []
     for path in sorted([*ROOT.glob("pydisp/**/*.py"), *ROOT.glob("kernels/**/*.py")]):
         parts = path.relative_to(ROOT).with_suffix("").parts
         parts = ("pydisp", *parts) if parts[0] == "kernels" else parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         if name != "pydisp":
-            found.append((path, name, is_package))
-    return found
+            rows.append((path, name, is_package))
+    return rows
+
+
+def circle(sources: dict[str, tuple[str, bool]]) -> list[str] | None:
+    """Names of modules that import each other in a circle, if there is one; `sources`: the text of each, and whether it is a package."""
+    graph = {}
+    for module, (source, is_package) in sources.items():
+        graph[module] = set()
+        for name in imported(source, module, is_package, for_types=False):
+            while name and name not in sources:  # a name inside a module is that module's
+                name = name.rpartition(".")[0]
+            if name != module:
+                graph[module] |= {name} - {""}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
 
 
 def test_every_file_has_a_floor():
@@ -105,8 +136,28 @@ def test_every_file_has_a_floor():
 
 
 def test_imports_point_downwards():
-    wrong = {str(path.relative_to(ROOT)): found for path, *module in modules() if (found := wrong_imports(path.read_text(), *module))}
+    wrong = {str(path.relative_to(ROOT)): names for path, *module in modules() if (names := wrong_imports(path.read_text(), *module))}
     assert not wrong
+
+
+def test_no_circle():
+    assert circle({name: (path.read_text(), is_package) for path, name, is_package in modules()}) is None
+
+
+@pytest.mark.parametrize(
+    ("b", "is_circle"),
+    [
+        ("import pydisp.a", True),
+        ("def f():\n    from .a import g", True),
+        ("from pydisp import a", True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pydisp.a import A", False),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import os\nelse:\n    from pydisp.a import A", True),
+        ("import os", False),
+    ],
+)
+def test_a_circle_is_seen(b, is_circle):
+    names = circle({"pydisp.a": ("from pydisp.c import x", False), "pydisp.b": (b, False), "pydisp.c": ("from pydisp.b import y", False)})
+    assert (names is not None) == is_circle
 
 
 def test_kernels_import_torch_triton_and_each_other_only():

@@ -1,15 +1,15 @@
 """GGUF files: the model that comes out is the one that went in, and what would end badly is refused before long work."""
 
 import json
-import sys
 
 import gguf as library
 import pytest
 import torch
+from command_line import call, refused
 from tiny_gguf import TEMPLATE, gguf_llama, tensors_of, write_gguf
 from tiny_text import write_text
 
-from pydisp import cli, gguf
+from pydisp import gguf
 from pydisp.loading import (
     LoadingError,
     displayed_name,
@@ -92,7 +92,7 @@ def test_names(file, monkeypatch, tmp_path):
     assert set(calls) == {("owner/models", "parts/tiny.gguf", "v1")}
 
 
-def refused(file) -> str:
+def words_on(file) -> str:
     with pytest.raises(LoadingError) as error:
         load_config(str(file))
     assert "\n" not in str(error.value)
@@ -103,15 +103,15 @@ def refused(file) -> str:
 def test_a_file_that_is_cut_off_is_refused(file, tmp_path, share):
     data = file.read_bytes()
     (tmp_path / "cut.gguf").write_bytes(data[: max(4, int(len(data) * share))])
-    words = refused(tmp_path / "cut.gguf")
+    words = words_on(tmp_path / "cut.gguf")
     assert words.startswith("cut.gguf is damaged or cut off (") and words.endswith("copy or download it again.")
 
 
 def test_other_files_are_refused(file, tmp_path):
     (tmp_path / "text.gguf").write_text("no model")
-    assert refused(tmp_path / "text.gguf").startswith("text.gguf is no GGUF file")
+    assert words_on(tmp_path / "text.gguf").startswith("text.gguf is no GGUF file")
     unknown = write_gguf(tmp_path / "unknown.gguf", architecture="mamba9")
-    assert "holds a model of the architecture 'mamba9', which transformers" in refused(unknown)
+    assert "holds a model of the architecture 'mamba9', which transformers" in words_on(unknown)
     with pytest.raises(LoadingError, match="tiny.gguf is a model that is not pruned; give a folder that `pydisp prune` wrote"):
         load_pruned_config(file)
 
@@ -126,7 +126,7 @@ def test_a_part_of_a_model_is_refused(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library.GGUFWriter, "add_vocab_size", add_split)
         file = write_gguf(tmp_path / "model-00001-of-00003.gguf")
-    assert "is one of 3 parts of a model; merge them with `llama-gguf-split --merge`" in refused(file)
+    assert "is one of 3 parts of a model; merge them with `llama-gguf-split --merge`" in words_on(file)
 
 
 def test_a_missing_weight_is_refused_not_drawn_at_random(tmp_path):
@@ -155,37 +155,37 @@ def test_a_missing_library_names_the_extra(file, monkeypatch, library):
         load_config(str(file))
 
 
-def run(monkeypatch, *args) -> int:
-    monkeypatch.setattr(sys, "argv", ["pydisp", *map(str, args)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
-
-
-def test_prune_eval_and_speed(file, tmp_path, monkeypatch, capsys):
+def test_prune_eval_and_speed(file, tmp_path):
     text, out = write_text(tmp_path / "text.txt"), tmp_path / "pruned"
     options = ["--keep-ratio", "0.7", "--steps", "3", "--context", "64", "--text", text, "--json"]
-    assert run(monkeypatch, "prune", file, "--out", out, *options) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert "speed" in result and "absent" not in result["speed"]
+    status, printed, err = call("prune", file, "--out", out, *options)
+    assert status == 0, err
+    assert "absent" not in json.loads(printed)["speed"]
     card, config = (out / "README.md").read_text(), json.loads((out / "config.json").read_text())
     assert "pydisp prune tiny.gguf" in card and str(file.parent) not in card
     assert config["model_type"] == "pydisp_llama" and config["dtype"] == "float32" and "quantization_config" not in config
     assert "gguf_file" not in (out / "tokenizer_config.json").read_text() and str(file.parent) not in (out / "config.json").read_text()
     assert load_tokenizer(str(out)).chat_template == TEMPLATE
 
-    figures = {}
-    for model in (file, out):
-        assert run(monkeypatch, "eval", model, "--text", text, "--context", "64", "--json") == 0
-        figures[model] = json.loads(capsys.readouterr().out)
-    assert figures[file]["model"] == "tiny.gguf" and figures[out]["model"] == "pruned"
-    assert figures[file]["bits_per_byte"] > 0
+    for model, name in ((file, "tiny.gguf"), (out, "pruned")):
+        status, printed, err = call("eval", model, "--text", text, "--context", "64", "--json")
+        figures = json.loads(printed)
+        assert status == 0 and figures["model"] == name and 0 < figures["bits_per_byte"] < 20
 
     workload = ["--prompt-tokens", "16", "--decode-tokens", "2", "--rounds", "1", "--no-memory", "--json"]
-    assert run(monkeypatch, "speed", out, "--against", file, *workload) == 0
-    assert json.loads(capsys.readouterr().out)["against"] == "tiny.gguf"
-    assert run(monkeypatch, "speed", file, *workload) == 1
-    assert "tiny.gguf is a model that is not pruned" in capsys.readouterr().err
+    status, printed, err = call("speed", out, "--against", file, *workload)
+    assert status == 0 and json.loads(printed)["against"] == "tiny.gguf", err
+
+
+def test_commands_refuse_what_cannot_be_read_before_they_write(file, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "cut.gguf").write_bytes(file.read_bytes()[:-100])
+    unknown, text = write_gguf(tmp_path / "unknown.gguf", architecture="mamba9"), write_text(tmp_path / "text.txt")
+    for bad, words in ((tmp_path / "cut.gguf", "cut.gguf is damaged or cut off"), (unknown, "of the architecture 'mamba9'")):
+        commands = [("prune", bad, "--out", folder / "out", "--keep-ratio", "0.5", "--text", text), ("eval", bad, "--text", text)]
+        refused([(command, words) for command in commands], folder)
+    refused([(("speed", file), "tiny.gguf is a model that is not pruned")], folder)
 
 
 def test_llama_cpp_order_of_rotary_pairs_is_not_the_identity():

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from pydisp import ops
 from pydisp.modeling.layers import FeatureIndex
-from pydisp.spec import ModelSpec, family_of
+from pydisp.spec import SEQUENTIAL, ModelSpec, family_of
 from pydisp.surgery import prune_model
 
 IDS = torch.randint(3, 97, (2, 14), generator=torch.Generator().manual_seed(0))
@@ -212,7 +212,7 @@ FINAL_RMS_NORM = ["aten.pow", "aten.mean", "aten.mul", "aten.mul"]
 FINAL_LAYER_NORM = ["aten.native_layer_norm"]
 BEFORE = {"gemma": ["aten.mul"], "opt-125m": ["aten.add"]}  # the scale of the embeddings; the positions
 QUERIES = {"opt-125m": ["aten.mul"]}
-SEQUENTIAL = [name for name in MODELS if family_of(tiny_model(name).config).layout == "sequential"]
+SEQUENTIAL = [name for name in MODELS if family_of(tiny_model(name).config).layout == SEQUENTIAL]
 
 
 @pytest.mark.parametrize("has_gradients", [False, True], ids=["inference", "training"])

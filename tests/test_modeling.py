@@ -10,7 +10,8 @@ from families import MODELS, random_plan, tiny_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, StaticCache
 
-from pydisp.modeling import cache_slots, classes_of, kept_layer_types
+from pydisp.modeling import classes_of
+from pydisp.modeling.kv_cache import cache_slots, kept_layer_types
 from pydisp.modeling.layers import FeatureIndex
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
@@ -112,11 +113,11 @@ def test_compiled_gradients_equal_eager(name):
 
 def test_cache_slots_keep_the_types():
     types = ["s", "f", "s", "f"]
-    assert cache_slots(None, [False, True, True]) == [None, 0, 1]
+    assert cache_slots(None, [False, True, True]) == [2, 0, 1]
     assert cache_slots(types, [True] * 4) == [0, 1, 2, 3]
-    assert cache_slots(types, [False, True, True, True]) == [None, 1, 0, 3]
+    assert cache_slots(types, [False, True, True, True]) == [2, 1, 0, 3]
     kept = kept_layer_types(types, [False, True, False, True])
-    assert kept == ["f"] * 4 and cache_slots(kept, [False, True, False, True]) == [None, 0, None, 1]
+    assert kept == ["f"] * 4 and cache_slots(kept, [False, True, False, True]) == [2, 0, 3, 1]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -143,7 +143,14 @@ def test_sdist_holds_what_a_build_needs(checkout):
     run = build(checkout, "sdist", PYDISP_REQUIRE_NATIVE="1", CXX="/bin/false")  # an sdist compiles nothing
     assert run.returncode == 0, run.stderr
     files = files_of_sdist(checkout)
-    assert {"csrc/junction.cpp", "csrc/junction.h", "kernels/norm_select.py", "setup.py", "LICENSE", "pydisp/py.typed"} <= files
+    assert {
+        "csrc/add_norm_select.cpp",
+        "csrc/add_norm_select.h",
+        "kernels/norm_select.py",
+        "setup.py",
+        "LICENSE",
+        "pydisp/py.typed",
+    } <= files
     assert {"docs/kernels.md", "README.md", "CONTRIBUTING.md", "LOG.md"} <= files
     assert {f"pydisp/demo/model/{path.name}" for path in (ROOT / "pydisp" / "demo" / "model").glob("*")} <= files
     assert not [name for name in files if name.endswith((".so", ".pyc"))]

@@ -50,6 +50,32 @@ def test_on_a_terminal_a_bar_and_no_lines(monkeypatch, capsys):
     assert not said and "sweep: 100%" in shown and "3/3" in shown and "loss=1.235" in shown and shown.endswith("\n")
 
 
+def test_silence_shows_no_bar_and_no_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Bar(3, progress.silence) as bar:
+        bar(3)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with Bar(3, progress.silence) as bar:
+        bar(3)
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_by_time_and_steps_of_several_at_once(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    said = []
+    with Bar(9, said.append, unit="window", every_seconds=10.0) as bar:
+        for step in (2, 4, 6, 8, 9):
+            now[0] += 6.0
+            bar(step)
+    assert said == ["window 4 of 9: about 15 s left", "window 8 of 9: about 3 s left"]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Bar(9, said.append, done=3) as bar:
+        bar(8)
+        bar(9)
+    assert "9/9" in capsys.readouterr().err and len(said) == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_waits_and_the_second_does_not(number):
     came = []

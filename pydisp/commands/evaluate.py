@@ -1,5 +1,7 @@
 """`pydisp eval`: what a model loses on a text, or its figures on tasks of lm-eval."""
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +10,17 @@ import typer
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
 from pydisp.commands.output import GateClosed, WrongUsage, print_json, progress, quiet_libraries
 
+RESULT_FILE = "evaluation.json"  # what --json prints; no other command writes one, so --overwrite knows its folders by it
+LM_EVAL_ARGUMENTS = "as lm-eval takes them: a=1,b=x, or a JSON object."
+
 
 def evaluate(
     ctx: typer.Context,
     model: ModelName,
     text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES)] = None,
     tasks: Annotated[str | None, typer.Option(help="Comma-separated tasks for lm-eval, instead of --text.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make for the report; it appears whole or not at all.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report of an earlier run.")] = False,
     max_perplexity: Annotated[
         float | None, typer.Option(help="With --text: exit status 3 if the perplexity is above it, for scripts and CI.")
     ] = None,
@@ -21,8 +28,16 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(help="Windows, or requests of lm-eval, a forward.", show_default="4096 tokens of text, 1 request")
     ] = None,
-    include_path: Annotated[Path | None, typer.Option(help="With --tasks: folder of task files of your own.")] = None,
+    include_path: Annotated[list[Path] | None, typer.Option(help="With --tasks: folder of task files of your own; repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(help="With --tasks: examples a task.")] = None,
+    model_args: Annotated[str | None, typer.Option(help=f"With --tasks: arguments of the model, {LM_EVAL_ARGUMENTS}")] = None,
+    metadata: Annotated[str | None, typer.Option(help=f"With --tasks: arguments that some tasks need, {LM_EVAL_ARGUMENTS}")] = None,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="With --tasks: ask in the form of the tokenizer's chat template.")
+    ] = False,
+    chat_template: Annotated[
+        str | None, typer.Option(help="With --tasks: the chat template of this name, where the tokenizer has several.")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -30,26 +45,37 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score MODEL on a text (nats per token, perplexity, bits per byte), or on tasks of lm-eval."""
-    with_tasks = {"--include-path": include_path, "--limit": limit is not None}
+    with_tasks = {
+        "--include-path": include_path, "--limit": limit is not None, "--model-args": model_args, "--metadata": metadata,
+        "--apply-chat-template": apply_chat_template, "--chat-template": chat_template,
+    }  # fmt: skip
     with_text = {"--max-perplexity": max_perplexity is not None, "--context": context is not None}
     _check_usage(text, tasks, [option for option, given in (with_text if tasks else with_tasks).items() if given])
+    if overwrite and out is None:
+        raise WrongUsage("--overwrite goes with --out; leave it out.")
     if max_perplexity is not None and not max_perplexity >= 1:
         raise ValueError(f"--max-perplexity is {max_perplexity}; a perplexity is 1 or more.")
     shared = dict(batch_size=batch_size, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
-    if tasks:
-        from pydisp.integrations.lm_eval import evaluate_tasks
+    with _claimed(out, overwrite) as workspace:
+        if tasks:
+            from pydisp.integrations.lm_eval import evaluate_tasks
 
-        shared["batch_size"] = batch_size or 1
-        options = dict(include_path=include_path, limit=limit)
-        quiet_libraries()
-        result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **shared)
-        words = _task_table(result)
-    else:
-        from pydisp import evaluation
+            shared["batch_size"] = batch_size or 1
+            options = dict(include_paths=include_path or (), limit=limit, apply_chat_template=chat_template or apply_chat_template)
+            arguments = dict(model_args=_arguments(model_args, "--model-args"), metadata=_arguments(metadata, "--metadata"))
+            quiet_libraries()
+            result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **arguments, **shared)
+            words = _task_words(result)
+        else:
+            from pydisp import evaluation
 
-        quiet_libraries()
-        evaluated = evaluation.evaluate(model, text=text, context_tokens=context, say=progress(ctx), **shared)
-        result, words = evaluated.as_dict(), evaluated.in_words()
+            quiet_libraries()
+            evaluated = evaluation.evaluate(model, text=text, context_tokens=context, say=progress(ctx), **shared)
+            result, words = evaluated.as_dict(), evaluated.in_words()
+        if workspace:
+            _write(workspace, result, _task_report(result) if tasks else evaluated.report)
+            result = {"out": str(out), **result}
+            words += f"\nreport: {out / 'report.html'}"
     print_json(result) if as_json else typer.echo(words)
     if max_perplexity is not None and evaluated.perplexity > max_perplexity:
         raise GateClosed(f"the perplexity is {evaluated.perplexity:.3f}, above --max-perplexity {max_perplexity:g}.", result)
@@ -64,9 +90,55 @@ def _check_usage(text: list[str] | None, tasks: str | None, misplaced: list[str]
         raise WrongUsage(f"{misplaced[0]} goes with {'--text' if tasks else '--tasks'}; leave it out.")
 
 
-def _task_table(results: dict) -> str:
+def _arguments(given: str | None, option: str) -> dict | None:
+    """A JSON object, or `a=1,b=x` as lm-eval reads it."""
+    if given is None:
+        return None
+    from lm_eval.utils import simple_parse_args_string
+
+    if given.lstrip().startswith("{"):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(given)
+    elif all(part.partition("=")[0].strip() and "=" in part for part in given.split(",")):
+        return simple_parse_args_string(given)
+    raise ValueError(f"{option} is {given!r}; write a=1,b=x, or a JSON object such as '{{\"a\": 1}}'.")
+
+
+def _task_words(results: dict) -> str:
     lines = [
         f"{task}: " + ", ".join(f"{n} {v:.4f}" for n, v in values.items() if isinstance(v, float))
         for task, values in results["results"].items()
     ]
     return "\n".join(lines)
+
+
+def _task_report(results: dict):
+    """The Report of lm-eval's results."""
+    from pydisp.environment import run_facts
+    from pydisp.report import Report, Section, Table
+
+    rows = [(task, name, value) for task, values in results["results"].items() for name, value in values.items()]
+    return Report(
+        title=f"{results['model']} on {', '.join(results['results'])}",
+        summary=[f"{line}." for line in _task_words(results).splitlines()],
+        sections=[Section("Results of lm-eval", [Table("Metrics by task", ("task", "metric", "value"), rows)])],
+        facts={"result": results, **run_facts()},
+    )
+
+
+def _claimed(out: Path | None, overwrite: bool):
+    """The workspace of the folder to make, refused before the work where it cannot be made; None where none was asked for."""
+    if out is None:
+        return contextlib.nullcontext()
+    from pydisp.workspace import Workspace
+
+    return Workspace(out, marker=RESULT_FILE, journey="eval").claimed(overwrite=overwrite)
+
+
+def _write(workspace, result: dict, report) -> None:
+    from pydisp.workspace import write_whole
+
+    workspace.begin({})
+    report.write(workspace.output)
+    write_whole(workspace.output / RESULT_FILE, f"{json.dumps(result, indent=2)}\n")
+    workspace.finish()

@@ -7,7 +7,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A folder, a hub name, or 'demo' (a small model that is part of the package).")
+    str, typer.Argument(metavar="MODEL", help="A folder, a GGUF file, a hub name, or 'demo' (a small model that is part of the package).")
 ]
 TEXT_SOURCES = "File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repeatable."
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="an accelerator if there is one")]

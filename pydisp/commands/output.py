@@ -6,6 +6,8 @@ from functools import partial
 
 import typer
 
+from pydisp.progress import silence
+
 # What typer raises for wrong options, which ends in exit status 2. It exports no name for it, and keeps it in different places.
 WrongUsage = typer.BadParameter.__base__
 
@@ -25,9 +27,7 @@ class GateClosed(Exception):
 
 def progress(ctx: typer.Context) -> Callable[[str], None]:
     """Where a command's lines on its progress go: to standard error, or nowhere with --quiet."""
-    if ctx.find_root().params["quiet"]:
-        return lambda _line: None
-    return partial(typer.echo, err=True)
+    return silence if ctx.find_root().params["quiet"] else partial(typer.echo, err=True)
 
 
 def print_json(values: dict) -> None:

@@ -1,73 +1,191 @@
-"""lm-eval: the model `pydisp` (a pruned folder, a dense model, or `demo`), and running tasks offline from a folder of one's own.
+"""lm-eval: the model `pydisp` (a pruned folder, a dense model, a GGUF file or `demo`), and running tasks offline.
 
+pydisp eval DIR --tasks pydisp_pythondoc                      # a task that comes with pydisp: any in a folder `tasks` of the package
 pydisp eval DIR --tasks my_task --include-path tasks/
 lm_eval run --model pydisp --model_args pretrained=DIR ...       # where lm-eval finds plug-ins by entry point
 lm_eval run --model hf --model_args pretrained=DIR,trust_remote_code=True ...    # stock lm-eval, through the folder's shim
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-import pydisp  # noqa: F401  (makes pydisp_* loadable)
+import pydisp  # makes pydisp_* loadable
 from pydisp.distribution import install_command
-from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, resolved_name, stored_dtype
+from pydisp.gguf import is_gguf
+from pydisp.integrations.token_log_likelihood import TokenLogLikelihood
+from pydisp.loading import (
+    choose_device,
+    choose_dtype,
+    displayed_name,
+    load_config,
+    load_model,
+    load_tokenizer,
+    resolved_name,
+    stored_dtype,
+)
 
 try:
+    from lm_eval import utils
     from lm_eval.api.registry import register_model
     from lm_eval.models.huggingface import HFLM
 except ImportError as error:
     raise ImportError(f"evaluation on tasks needs lm-eval; install it with: {install_command('eval')}") from error
 
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
 
 @register_model("pydisp")
 class PydispLM(HFLM):
-    """HFLM for models by pydisp's names: a folder, a hub name, or `demo`; float32 on a CPU unless asked."""
+    """HFLM for models by pydisp's names: a folder, a GGUF file, a hub name, or `demo`; float32 on a CPU unless asked.
+
+    Log-likelihoods are floats that know the loss of each token (`TokenLogLikelihood`), for metrics that want it.
+    """
 
     def __init__(self, pretrained: str, device: str | None = None, dtype: str | None = "auto", **kwargs):
         source = {key: kwargs[key] for key in ("revision", "trust_remote_code") if kwargs.get(key)}
         chosen = choose_device(None if device in (None, "None") else device)
-        stored = stored_dtype(load_config(pretrained, **source))
-        computed = choose_dtype(None if dtype in (None, "auto") else str(dtype), chosen, stored)
-        name = str(computed).removeprefix("torch.")
-        super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=name, **kwargs)
+        config = load_config(pretrained, **source)
+        computed = choose_dtype(None if dtype in (None, "auto") else str(dtype), chosen, stored_dtype(config))
+        if getattr(config, "pydisp", None):  # lm-eval does not know the pruned families
+            kwargs.setdefault("backend", "causal")
+        if is_gguf(pretrained):  # transformers would keep the weights packed
+            model = load_model(pretrained, device=chosen, dtype=computed, **source)
+            super().__init__(pretrained=model, tokenizer=load_tokenizer(pretrained, **source), **kwargs)
+            return
+        super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
+
+    def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None) -> list[tuple[float, bool]]:
+        """As HFLM's: each request is ((context, continuation) or None, context tokens, continuation tokens).
+
+        Requests that read the same tokens (the one-token choices of a question) share a row of the batch.
+        """
+        if self.backend != "causal":
+            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for number, (_, context, continuation) in enumerate(requests):
+            rows.setdefault(tuple((context + continuation)[-(self.max_length + 1) : -1]), []).append(number)
+        longest_first = sorted(rows, key=lambda row: (-len(row), row))  # what does not fit into memory fails at once
+        answers: list[tuple[float, bool] | None] = [None] * len(requests)
+        with tqdm(total=len(requests), disable=disable_tqdm or self.rank != 0, desc="Running loglikelihood requests") as bar:
+            for batch in _batches(longest_first, override_bs or self._rows_per_batch(requests)):
+                for row, log_probabilities in zip(batch, self._log_probabilities(batch), strict=True):
+                    for number in rows[row]:
+                        text, _, continuation = requests[number]
+                        scored = self._select_cont_toks(log_probabilities, contlen=len(continuation), inplen=len(log_probabilities))
+                        answers[number] = self._answer(scored, continuation)
+                        if text is not None:  # a window of a longer text, which is cached whole
+                            self.cache_hook.add_partial("loglikelihood", text, answers[number])
+                        bar.update()
+        return answers
+
+    def _rows_per_batch(self, requests) -> int:
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        longest = max(range(len(requests)), key=lambda number: len(requests[number][1]) + len(requests[number][2]), default=0)
+        return self._detect_batch_size(requests, longest)
+
+    def _log_probabilities(self, rows: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """A row's own (tokens, vocabulary); what a prompt-tuned model puts in front comes on top of its tokens."""
+        width = max(map(len, rows))
+        inputs = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.device)
+        logits = self._model_call(inputs)
+        log_probabilities = torch.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
+        return [values[: len(values) - (width - len(row))] for values, row in zip(log_probabilities, rows, strict=True)]
+
+    @staticmethod
+    def _answer(log_probabilities: Tensor, tokens: Sequence[int]) -> tuple[TokenLogLikelihood, bool]:
+        wanted = torch.tensor(tokens, device=log_probabilities.device)
+        chosen = log_probabilities.gather(-1, wanted[:, None])[:, 0]
+        is_greedy = bool((log_probabilities.argmax(-1) == wanted).all())
+        return TokenLogLikelihood(float(chosen.sum()), (-chosen).tolist(), tokens), is_greedy
+
+    def loglikelihood_rolling(self, requests, disable_tqdm: bool = False) -> list[float]:
+        """As HFLM's: each text in windows of the model's length, every token scored once."""
+        texts = [self._windows(*request.args) for request in requests]
+        answers = iter(self._loglikelihood_tokens([window for windows in texts for window in windows], disable_tqdm=disable_tqdm))
+        results = []
+        for request, windows in zip(requests, texts, strict=True):
+            results.append(TokenLogLikelihood.joined([answer for answer, _ in islice(answers, len(windows))]))
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, results[-1])
+        return results
+
+    def _windows(self, text: str) -> list[tuple[None, list[int], list[int]]]:
+        windows = utils.get_rolling_token_windows(
+            token_list=self.tok_encode(text), prefix_token=self.prefix_token_id, max_seq_len=self.max_length, context_len=1
+        )
+        return [(None, *utils.make_disjoint_window(window)) for window in windows]
+
+
+def _batches(rows: list, size: int) -> Iterator[list]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def packaged_task_folders() -> list[Path]:
+    """Every folder `tasks` of the installed package; lm-eval finds the tasks in them by name."""
+    return sorted(path for path in Path(pydisp.__file__).parent.rglob("tasks") if path.is_dir())
 
 
 def evaluate_tasks(
     model: str,
     tasks: Sequence[str],
     *,
-    include_path: str | os.PathLike | None = None,
+    include_paths: Sequence[str | os.PathLike] = (),
     limit: int | None = None,
     batch_size: int = 1,
     device: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    model_args: dict | None = None,
+    metadata: dict | None = None,
+    apply_chat_template: bool | str = False,
 ) -> dict:
     """lm-eval's results of some tasks: {"model", "results": {task: {metric: value}}, "n_samples"}.
 
-    Tasks of `include_path` come first; lm-eval's own hundreds are read (half a minute) only if one of the names is not there.
-    Raises: ValueError for a task that neither has, FileNotFoundError for a folder that is not there.
+    Args:
+        model: a name that `pydisp.loading` knows.
+        tasks: names of tasks, groups or tags: of `include_paths`, of this package, or of lm-eval; the first that has one gives it.
+            lm-eval's own hundreds are read (half a minute) only if one of the names is not in the others.
+        include_paths: folders with tasks of one's own; a later one goes before an earlier one.
+        model_args: further arguments of HFLM, such as {"max_length": 512}.
+        metadata: what tasks are made with, such as {"max_seq_lengths": [4096]}.
+        apply_chat_template: whether prompts are put into the tokenizer's chat template; or the name of one of several.
+    Raises: ValueError for a task that nobody has or a chat template that the tokenizer lacks, FileNotFoundError for a folder that is
+        not there, TypeError for an argument that the model does not take; before the model is loaded, but for the last.
     """
     from lm_eval import simple_evaluate
+
+    manager = _task_manager(tasks, include_paths, metadata)
+    source = dict(trust_remote_code=trust_remote_code, **({"revision": revision} if revision else {}))
+    if apply_chat_template and not load_tokenizer(model, **source).chat_template:
+        raise ValueError(f"the tokenizer of {displayed_name(model)} has no chat template; leave --apply-chat-template out.")
+    options = dict(device=device, dtype=dtype or "auto", batch_size=batch_size) | source | (model_args or {})
+    scores = simple_evaluate(
+        model=PydispLM(model, **options), tasks=list(tasks), task_manager=manager, limit=limit, apply_chat_template=apply_chat_template
+    )
+    results = {
+        task: {name: value for name, value in values.items() if isinstance(value, int | float)}
+        for task, values in scores["results"].items()
+    }
+    return {"model": displayed_name(model), "results": results, "n_samples": scores["n-samples"]}
+
+
+def _task_manager(tasks: Sequence[str], include_paths: Sequence[str | os.PathLike], metadata: dict | None):
     from lm_eval.tasks import TaskManager
 
-    if include_path is not None and not Path(include_path).is_dir():
-        raise FileNotFoundError(f"there is no folder {include_path} of tasks; give one with --include-path.")
-    path = None if include_path is None else str(Path(include_path).resolve())
-    manager = TaskManager(include_path=path, include_defaults=False) if path else None
-    if manager is None or any(name not in manager.all_tasks for name in tasks):
-        manager = TaskManager(include_path=path)
-        unknown = [name for name in tasks if name not in manager.all_tasks]
-        if unknown:
-            raise ValueError(
-                f"lm-eval knows no task {unknown[0]!r}; `lm_eval ls tasks` lists them, --include-path adds a folder of your own."
-            )
-    options = dict(device=device, dtype=dtype or "auto", batch_size=batch_size)
-    source = dict(trust_remote_code=trust_remote_code, **({"revision": revision} if revision else {}))
-    found = simple_evaluate(model=PydispLM(model, **options, **source), tasks=list(tasks), task_manager=manager, limit=limit)
-    results = {
-        task: {name: value for name, value in values.items() if isinstance(value, int | float)} for task, values in found["results"].items()
-    }
-    return {"model": displayed_name(model), "results": results, "n_samples": found["n-samples"]}
+    for path in include_paths:
+        if not Path(path).is_dir():
+            raise FileNotFoundError(f"there is no folder {path} of tasks; give one with --include-path.")
+    folders = [str(path) for path in (*packaged_task_folders(), *(Path(path).resolve() for path in include_paths))]
+    manager = TaskManager(include_path=folders, include_defaults=False, metadata=metadata)
+    if all(name in manager.all_tasks for name in tasks):
+        return manager
+    manager = TaskManager(include_path=folders, metadata=metadata)
+    unknown = [name for name in tasks if name not in manager.all_tasks]
+    if unknown:
+        raise ValueError(f"lm-eval knows no task {unknown[0]!r}; `lm_eval ls tasks` lists them, --include-path adds a folder of your own.")
+    return manager

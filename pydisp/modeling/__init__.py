@@ -9,7 +9,6 @@ norm before the selection). Widths stand in `config.pydisp`, int32 indices in Fe
 """
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,36 +18,14 @@ from transformers.utils import output_capturing
 
 from pydisp.distribution import DISTRIBUTION, install_command
 from pydisp.indices import check_indices
+from pydisp.modeling.kv_cache import cache_slots, kept_layer_types
 from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
 from pydisp.modeling.linear import serve_linears_
 from pydisp.plan import PruningPlan
-from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
+from pydisp.spec import FAMILIES, ROWS, Family, ModelSpec, decoder_layers, family_of
 
 FORMAT_VERSION = 1
 SHIM_FILE = "modeling_pydisp.py"
-
-
-def kept_layer_types(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[str] | None:
-    """Attention types for a pruned config: a removed attention takes the type of the first one kept.
-
-    It has no mask and no cache of its own, so its type is free; this one makes slot 0 of the cache, which transformers asks for
-    the length, a slot that is in use.
-    """
-    if layer_types is None:
-        return None
-    first = layer_types[list(has_attention).index(True)]
-    return [kind if has else first for kind, has in zip(layer_types, has_attention, strict=True)]
-
-
-def cache_slots(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[int | None]:
-    """The place of each attention in the KV cache: the first free slot of its own type; None for a removed one.
-
-    transformers makes one slot a layer, each of its layer's type (full or sliding), and reads lengths from the first slots: an
-    attention that kept its own number behind a removed one would leave those empty and get wrong positions and masks.
-    """
-    types = list(layer_types) if layer_types is not None else ["all"] * len(has_attention)
-    free = {kind: iter([i for i, k in enumerate(types) if k == kind]) for kind in set(types)}
-    return [next(free[kind]) if has else None for kind, has in zip(types, has_attention, strict=True)]
 
 
 def _narrow_layers(config, family: Family, layers: nn.ModuleList) -> None:
@@ -59,7 +36,8 @@ def _narrow_layers(config, family: Family, layers: nn.ModuleList) -> None:
     slots = cache_slots(getattr(config, "layer_types", None), has_attention)
     for layer, layer_widths, slot in zip(layers, widths, slots, strict=True):
         narrow_(layer, family, layer_widths)
-        if slot is not None:
+        layer.cache_slot = slot
+        if layer.self_attn is not None:
             layer.self_attn.layer_idx = slot
 
 
@@ -233,7 +211,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         self.post_init()
 
     # Device placement must not cut a layer in two; the layers have other class names than the stock ones.
-    whole = [f"Pydisp{name}" for name in stock_model._no_split_modules or ()]
+    whole = [f"Pydisp{row.layer_name}" for row in ROWS if row.model_type == stock_type]
     common = {
         "__module__": __name__,
         "config_class": config_class,
@@ -245,9 +223,16 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
     lm_class = type(f"Pydisp{stock_lm.__name__}", (_Pretrained, stock_lm), {**common, "__init__": lm_init})
     transformers.AutoModel.register(config_class, model_class)
     transformers.AutoModelForCausalLM.register(config_class, lm_class)
-    for made in (config_class, model_class, lm_class):
-        globals()[made.__name__] = made  # so that pickle and the shim find them
     return config_class, model_class, lm_class
+
+
+def __getattr__(name: str) -> type:
+    """The classes by name, for whoever unpickles a model or a config before they were made."""
+    for model_type, family in FAMILIES.items():
+        for place, stock_name in enumerate(family.class_names):
+            if name == f"Pydisp{stock_name}":
+                return classes_of(f"pydisp_{model_type}")[place]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def pruned_config(dense_config, plan: PruningPlan, spec: ModelSpec):

@@ -1,4 +1,4 @@
-"""The decoder layers of the pruned classes: the forwards of the five layouts, and the surgery on the shapes of one stock layer.
+"""The decoder layers of the pruned classes: their forwards, and the surgery on the shapes of one stock layer.
 
 Each block selects its input features of the residual stream and index-adds its output (DISP-LLM,
 https://arxiv.org/abs/2410.11988, Algorithm 1 with the norm before the selection).
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pydisp import ops
-from pydisp.spec import Family
+from pydisp.modeling.kv_cache import keep_slot
+from pydisp.spec import ROWS, SEQUENTIAL, BlockNorms, Family, stock_layer_class
 
 INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
 
@@ -110,6 +111,9 @@ class _Layer:
 
     norm_offset: float
     family: Family
+    attention_norms: BlockNorms
+    mlp_norms: BlockNorms
+    cache_slot: int  # of this layer's attention, or of the removed one
 
     def _norm_select(self, norm: nn.Module, x: Tensor, index: FeatureIndex) -> Tensor:
         arguments = _norm_arguments(norm)
@@ -158,10 +162,10 @@ class _Layer:
 
 
 class _Sequential(_Layer):
-    """Norm, attention, add, norm, MLP, add: the junction between the blocks is one op."""
+    """A norm before each block and no other: the junction between the blocks is one op."""
 
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        attention_norm, mlp_norm = (getattr(self, names[0]) for names in (self.family.attention_norms, self.family.mlp_norms))
+        attention_norm, mlp_norm = getattr(self, self.attention_norms.before), getattr(self, self.mlp_norms.before)
         x = hidden_states
         if self._has_attention:
             selected = self._norm_select(attention_norm, x, self.attention_input)
@@ -170,6 +174,7 @@ class _Sequential(_Layer):
                 return _add(x, update, self.attention_output)
             x, selected = self._add_norm_select(x, update, self.attention_output, mlp_norm, self.mlp_input)
             return _add_to_own(x, self._feed_forward(selected), self.mlp_output)
+        keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
         if not self._has_mlp:
             return x
         selected = self._norm_select(mlp_norm, x, self.mlp_input)
@@ -177,13 +182,15 @@ class _Sequential(_Layer):
 
 
 class _Parallel(_Layer):
-    """One norm, attention and MLP side by side (phi): the norm is taken once at full width, each block selects from it."""
+    """One norm, attention and MLP side by side: the norm is taken once at full width, each block selects from it."""
 
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
+        if not self._has_attention:
+            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
         if not (self._has_attention or self._has_mlp):
             return x
-        normed = self.input_layernorm(x)
+        normed = getattr(self, self.attention_norms.before)(x)
         if self._has_attention:
             update = self._attend(ops.index_select(normed, self.attention_input.features), **kwargs)
             x = _add(x, update, self.attention_output)
@@ -197,59 +204,60 @@ def _scattered(update: Tensor, index: FeatureIndex, like: Tensor) -> Tensor:
     return _add_to_own(torch.zeros_like(like), update, index)
 
 
-class _Sandwich(_Layer):
-    """A second norm over each block's full-width output (gemma2, gemma3); the norm of a removed block's zeros is zero."""
+class _Serial(_Layer):
+    """One block after the other, norms wherever the flags of the layout say; the norm after a removed block, of zeros, is zero."""
 
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
+        x, norms = hidden_states, self.attention_norms
         if self._has_attention:
-            update = self._attend(self._norm_select(self.input_layernorm, x, self.attention_input), **kwargs)
-            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output, x))
+            x = self._joined(x, self._attend(self._read(x, norms, self.attention_input), **kwargs), norms, self.attention_output)
+        else:
+            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+        if norms.on_sum is not None:
+            x = getattr(self, norms.on_sum)(x)
+        norms = self.mlp_norms
         if self._has_mlp:
-            update = self._feed_forward(self._norm_select(self.pre_feedforward_layernorm, x, self.mlp_input))
-            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output, x))
-        return x
+            x = self._joined(x, self._feed_forward(self._read(x, norms, self.mlp_input)), norms, self.mlp_output)
+        return x if norms.on_sum is None else getattr(self, norms.on_sum)(x)
+
+    def _read(self, x: Tensor, norms: BlockNorms, index: FeatureIndex) -> Tensor:
+        if norms.before is None:
+            return ops.index_select(x, index.features)
+        return self._norm_select(getattr(self, norms.before), x, index)
+
+    def _joined(self, x: Tensor, update: Tensor, norms: BlockNorms, index: FeatureIndex) -> Tensor:
+        if norms.after is None:
+            return _add(x, update, index)
+        return x + getattr(self, norms.after)(_scattered(update, index, x))  # of the full width
 
 
-class _OutputNorm(_Layer):
-    """A norm over each block's full-width output and none before it (olmo2)."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            update = self._attend(ops.index_select(x, self.attention_input.features), **kwargs)
-            x = x + self.post_attention_layernorm(_scattered(update, self.attention_output, x))
-        if self._has_mlp:
-            update = self._feed_forward(ops.index_select(x, self.mlp_input.features))
-            x = x + self.post_feedforward_layernorm(_scattered(update, self.mlp_output, x))
-        return x
-
-
-class _PostNorm(_Layer):
-    """A norm over the residual sum (the 350m style of OPT); it stays when its block is removed."""
-
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            update = self._attend(ops.index_select(x, self.attention_input.features), **kwargs)
-            x = _add(x, update, self.attention_output)
-        x = self.self_attn_layer_norm(x)
-        if self._has_mlp:
-            update = self._feed_forward(ops.index_select(x, self.mlp_input.features))
-            x = _add(x, update, self.mlp_output)
-        return self.final_layer_norm(x)
-
-
-_LAYOUTS = {"sequential": _Sequential, "parallel": _Parallel, "sandwich": _Sandwich, "output_norm": _OutputNorm, "post_norm": _PostNorm}
+def _forward_of(family: Family) -> type:
+    if family.layout == SEQUENTIAL:
+        return _Sequential
+    return _Parallel if family.layout.is_parallel else _Serial
 
 
 @cache
-def _layer_class(family: Family, stock: type) -> type:
-    name = f"Pydisp{stock.__name__}"
-    attributes = {"__module__": __name__, "__doc__": stock.__doc__, "family": family, "norm_offset": family.norm_offset}
-    made = type(name, (_LAYOUTS[family.layout], stock), attributes)
-    globals()[name] = made  # so that pickle finds it
-    return made
+def layer_class(family: Family) -> type:
+    """The decoder layer of a family's pruned classes."""
+    stock = stock_layer_class(family)
+    attributes = {
+        "__module__": __name__,
+        "__doc__": stock.__doc__,
+        "family": family,
+        "norm_offset": family.norm_offset,
+        "attention_norms": family.norms("attention"),
+        "mlp_norms": family.norms("mlp"),
+    }
+    return type(f"Pydisp{family.layer_name}", (_forward_of(family), stock), attributes)
+
+
+def __getattr__(name: str) -> type:
+    """The layer classes by name, for whoever unpickles one before it was made."""
+    for family in ROWS:
+        if name == f"Pydisp{family.layer_name}":
+            return layer_class(family)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _replace_linear(layer: nn.Module, name: str, columns: int | None = None, rows: int | None = None) -> None:
@@ -266,7 +274,6 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
     attention, mlp = widths["attention"], widths["mlp"]
     size = layer.get_submodule(family.attention_reads[0]).in_features
     layer.attention_input = layer.attention_output = layer.mlp_input = layer.mlp_output = None
-    norms_leave = family.layout not in ("post_norm", "parallel")
     if attention:
         for name in family.attention_reads:
             _replace_linear(layer, name, columns=attention["input"])
@@ -274,7 +281,7 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
         layer.attention_input = FeatureIndex(attention["input"], size, device)
         layer.attention_output = FeatureIndex(attention["output"], size, device)
     else:
-        for name in (family.attention, *(family.attention_norms if norms_leave else ())):
+        for name in (family.attention, *(family.attention_norms if family.layout.norms_leave else ())):
             setattr(layer, name, None)
     if mlp:
         for name in family.mlp_reads:
@@ -284,9 +291,9 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
         layer.mlp_output = FeatureIndex(mlp["output"], size, device)
     else:
         blocks = (family.mlp,) if family.mlp else (*family.mlp_reads, family.mlp_write)
-        for name in (*blocks, *(family.mlp_norms if norms_leave else ())):
+        for name in (*blocks, *(family.mlp_norms if family.layout.norms_leave else ())):
             setattr(layer, name, None)
-    if family.layout == "parallel" and not attention and not mlp:
+    if family.layout.is_parallel and not attention and not mlp:
         for name in family.attention_norms:
             setattr(layer, name, None)
-    layer.__class__ = _layer_class(family, type(layer))
+    layer.__class__ = layer_class(family)

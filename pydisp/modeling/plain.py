@@ -12,8 +12,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from pydisp.modeling.kv_cache import keep_slot
 from pydisp.modeling.layers import FeatureIndex
-from pydisp.spec import FAMILIES, Family, decoder_layers, family_of
+from pydisp.spec import FAMILIES, ROWS, BlockNorms, Family, decoder_layers, family_of, stock_layer_class
 
 
 def _add_(x: Tensor, update: Tensor) -> Tensor:
@@ -25,18 +26,15 @@ class _Plain:
     """The stock layer's blocks, by the names that `family` has for them; a removed block is None."""
 
     family: Family
+    attention_norms: BlockNorms
+    mlp_norms: BlockNorms
+    cache_slot: int
 
-    def _attend(self, x: Tensor, norm: nn.Module | None, **kwargs) -> Tensor:
-        part = x[..., : self.get_submodule(self.family.attention_reads[0]).in_features]
-        return self.self_attn(hidden_states=part if norm is None else norm(part), **kwargs)[0]
+    def _attend(self, x: Tensor, **kwargs) -> Tensor:
+        return self.self_attn(hidden_states=x, **kwargs)[0]
 
-    def _feed_forward(self, x: Tensor, norm: nn.Module | None) -> Tensor:
-        part = x[..., : self.get_submodule(self.family.mlp_reads[0]).in_features]
-        part = part if norm is None else norm(part)
-        return self.fc2(self.activation_fn(self.fc1(part))) if self.family.mlp is None else self.mlp(part)
-
-    def _norms(self, names: tuple[str, ...]) -> list[nn.Module]:
-        return [getattr(self, name) for name in names]
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation_fn(self.fc1(x))) if self.family.mlp is None else self.mlp(x)
 
     @property
     def _has_attention(self) -> bool:
@@ -47,91 +45,80 @@ class _Plain:
         return getattr(self, self.family.mlp_entry.partition(".")[0]) is not None
 
 
-class _Sequential(_Plain):
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            _add_(x, self._attend(x, *self._norms(self.family.attention_norms), **kwargs))
-        return _add_(x, self._feed_forward(x, *self._norms(self.family.mlp_norms))) if self._has_mlp else x
-
-
 class _Parallel(_Plain):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
+        if not self._has_attention:
+            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
         if not (self._has_attention or self._has_mlp):
             return x
-        normed = self.input_layernorm(x[..., : self.input_layernorm.weight.shape[0]])
+        norm = getattr(self, self.attention_norms.before)
+        normed = norm(x[..., : norm.weight.shape[0]])
         if self._has_attention:
-            _add_(x, self._attend(normed, None, **kwargs))
-        return _add_(x, self._feed_forward(normed, None)) if self._has_mlp else x
+            _add_(x, self._attend(self._part(normed, self.family.attention_reads), **kwargs))
+        return _add_(x, self._feed_forward(self._part(normed, self.family.mlp_reads))) if self._has_mlp else x
+
+    def _part(self, normed: Tensor, reads: tuple[str, ...]) -> Tensor:
+        return normed[..., : self.get_submodule(reads[0]).in_features]
 
 
-class _Sandwich(_Plain):
+class _Serial(_Plain):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
+        x, norms = hidden_states, self.attention_norms
         if self._has_attention:
-            before, after = self._norms(self.family.attention_norms)
-            _add_(x, after(self._attend(x, before, **kwargs)))
+            _add_(x, self._after(self._attend(self._read(x, norms, self.family.attention_reads), **kwargs), norms))
+        else:
+            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+        if norms.on_sum is not None:
+            x = getattr(self, norms.on_sum)(x)
+        norms = self.mlp_norms
         if self._has_mlp:
-            before, after = self._norms(self.family.mlp_norms)
-            _add_(x, after(self._feed_forward(x, before)))
-        return x
+            _add_(x, self._after(self._feed_forward(self._read(x, norms, self.family.mlp_reads)), norms))
+        return x if norms.on_sum is None else getattr(self, norms.on_sum)(x)
 
+    def _read(self, x: Tensor, norms: BlockNorms, reads: tuple[str, ...]) -> Tensor:
+        part = x[..., : self.get_submodule(reads[0]).in_features]
+        return part if norms.before is None else getattr(self, norms.before)(part)
 
-class _OutputNorm(_Plain):
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            (after,) = self._norms(self.family.attention_norms)
-            _add_(x, after(self._attend(x, None, **kwargs)))
-        if self._has_mlp:
-            (after,) = self._norms(self.family.mlp_norms)
-            _add_(x, after(self._feed_forward(x, None)))
-        return x
-
-
-class _PostNorm(_Plain):
-    def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
-        x = hidden_states
-        if self._has_attention:
-            _add_(x, self._attend(x, None, **kwargs))
-        x = self.self_attn_layer_norm(x)
-        if self._has_mlp:
-            _add_(x, self._feed_forward(x, None))
-        return self.final_layer_norm(x)
-
-
-_LAYOUTS = {"sequential": _Sequential, "parallel": _Parallel, "sandwich": _Sandwich, "output_norm": _OutputNorm, "post_norm": _PostNorm}
+    def _after(self, update: Tensor, norms: BlockNorms) -> Tensor:
+        return update if norms.after is None else getattr(self, norms.after)(update)
 
 
 @cache
-def _layer_class(family: Family, stock: type) -> type:
-    return type(f"Plain{stock.__name__}", (_LAYOUTS[family.layout], stock), {"__module__": __name__, "family": family})
+def layer_class(family: Family) -> type:
+    """The decoder layer of a family's plain models."""
+    attributes = {
+        "__module__": __name__,
+        "family": family,
+        "attention_norms": family.norms("attention"),
+        "mlp_norms": family.norms("mlp"),
+    }
+    forward = _Parallel if family.layout.is_parallel else _Serial
+    return type(f"Plain{family.layer_name}", (forward, stock_layer_class(family)), attributes)
+
+
+def __getattr__(name: str) -> type:
+    """The layer classes by name, for whoever unpickles one before it was made."""
+    for family in ROWS:
+        if name == f"Plain{family.layer_name}":
+            return layer_class(family)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _norm_widths(layer: nn.Module, family: Family) -> dict[str, int]:
     """Features that each norm of a pruned layer sees in the plain one; norms of removed blocks are not there."""
-    reads, writes = {}, {}
+    widths = {}
     for block, read, write in (
         ("attention", family.attention_reads[0], family.attention_write),
         ("mlp", family.mlp_reads[0], family.mlp_write),
     ):
         if getattr(layer, f"{block}_input") is not None:
-            reads[block] = layer.get_submodule(read).in_features
-            writes[block] = layer.get_submodule(write).out_features
-    if family.layout == "parallel":
-        return {family.attention_norms[0]: max(reads.values())} if reads else {}
-    if family.layout == "post_norm":
-        return {}  # they act on the residual stream itself
-    names = {"attention": family.attention_norms, "mlp": family.mlp_norms}
-    found = {}
-    for block in reads:
-        before, after = {"sequential": (0, None), "sandwich": (0, 1), "output_norm": (None, 0)}[family.layout]
-        if before is not None:
-            found[names[block][before]] = reads[block]
-        if after is not None:
-            found[names[block][after]] = writes[block]
-    return found
+            before, after, _ = family.norms(block)  # one on the sum acts on the residual stream itself
+            if before is not None:  # that of a parallel layout serves both blocks
+                widths[before] = max(widths.get(before, 0), layer.get_submodule(read).in_features)
+            if after is not None:
+                widths[after] = layer.get_submodule(write).out_features
+    return widths
 
 
 def _narrower(norm: nn.Module, width: int) -> nn.Module:
@@ -176,8 +163,9 @@ def plain_model(pruned: nn.Module, dense_config) -> nn.Module:
             if is_leaf and name not in widths:
                 target.set_submodule(name, module)
         if target.self_attn is not None:
-            target.self_attn.layer_idx = source.self_attn.layer_idx
-        target.__class__ = _layer_class(family, type(target))
+            target.self_attn.layer_idx = source.cache_slot
+        target.cache_slot = source.cache_slot
+        target.__class__ = layer_class(family)
     absent = [name for name, tensor in (*plain.named_parameters(), *plain.named_buffers()) if tensor.is_meta]
     assert not absent, absent
     return plain.eval()

@@ -1,7 +1,7 @@
 """attention_mass: how much attention each query gives to groups of keys, with the row's entropy, in one pass and linear memory.
 
-    found = attention_mass(q, k, groups, num_groups=16)      # groups (B, Tk) int64: bit c of a key says that it is in group c
-    share = found.mass_sum / found.mass_sum.sum(-1, keepdim=True)
+    masses = attention_mass(q, k, groups, num_groups=16)      # groups (B, Tk) int64: bit c of a key says that it is in group c
+    share = masses.mass_sum / masses.mass_sum.sum(-1, keepdim=True)
 
 attention_key_mass is the other sum of the same probabilities: over the queries, one number a key, from a saved lse.
 No probability matrix is kept: CPU csrc/attention_mass_isa.cpp, CUDA kernels/attention_mass.py, else the references here, which take
@@ -243,15 +243,15 @@ def reference(
             total = total + distance.exp()
             weighted = weighted + distance.exp() * torch.where(distance.exp() == 0, 0, distance)
         inverse = torch.where(total == 0, 0, 1 / total)
-        found = product(p, indicator) * inverse
+        mass_of_rows = product(p, indicator) * inverse
         maximum[:, :, rows] = top[..., 0]
         lse[:, :, rows] = (shift + total.log())[..., 0]
         entropy[:, :, rows] = torch.where(total == 0, 0, total.log() - weighted * inverse)[..., 0].clamp_min(0)
         if per_query:
-            mass[:, :, rows] = found
+            mass[:, :, rows] = mass_of_rows
         if query_mask is not None:
-            found = found.masked_fill(~query_mask[:, None, rows, None], 0)
-        mass_sum += found.sum(2)
+            mass_of_rows = mass_of_rows.masked_fill(~query_mask[:, None, rows, None], 0)
+        mass_sum += mass_of_rows.sum(2)
     return mass, mass_sum, entropy, lse, maximum
 
 
@@ -267,13 +267,13 @@ def key_reference(
     query_mask: Tensor | None,
 ) -> Tensor:
     """What attention_key_mass means, in plain torch, a block of queries at a time; arguments as the op's schema."""
-    found = q.new_zeros((*q.shape[:2], k.shape[2]), dtype=wide(q.dtype))
+    mass = q.new_zeros((*q.shape[:2], k.shape[2]), dtype=wide(q.dtype))
     for rows, s in _logits(q, k, causal, window, scale, softcap, key_mask):
         p = torch.where(s == -math.inf, 0, (s - lse[:, :, rows, None]).exp())
         if query_mask is not None:
             p = p.masked_fill(~query_mask[:, None, rows, None], 0)
-        found += p.sum(2)
-    return found
+        mass += p.sum(2)
+    return mass
 
 
 def _logits(q: Tensor, k: Tensor, causal: bool, window: int, scale: float, softcap: float, key_mask: Tensor | None):

@@ -149,7 +149,7 @@ def _verdict(op: str, device: torch.device, dtype: torch.dtype) -> Verdict:
     try:
         about = verdicts.circumstances(op, device, dtype)
     except Exception as error:  # triton is there and does not import
-        verdict = Verdict(f"triton cannot be imported ({_words(error)})", 0.0)
+        verdict = Verdict(f"they cannot be checked ({_words(error)})", 0.0)
         _warn(op, device, dtype, verdict.error)
         return verdict
     key = tuple(about.values())
@@ -228,7 +228,7 @@ def _known(device: torch.device) -> str:
             try:
                 verdict = verdicts.read(verdicts.circumstances(op, device, dtype))
             except Exception as error:  # triton is there and does not import
-                return f"triton cannot be imported ({_words(error)})"
+                return f"its kernels cannot be checked ({_words(error)})"
             if verdict is not None:
                 words.append(f"{op} {verdicts.name_of(dtype)} {'serves' if verdict.error is None else f'fails ({verdict.error})'}")
     return ", ".join(words) or "nothing checked yet"

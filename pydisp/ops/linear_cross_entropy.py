@@ -108,7 +108,7 @@ def linear_cross_entropy(
     shape, targets, buckets = targets.shape, targets.reshape(-1).long(), None if buckets is None else buckets.reshape(-1).long()
     if targets.numel() and may_read_values(targets):
         _check_values(targets, ignore_index, words, buckets, num_buckets)
-    found = TokenStatistics(
+    statistics = TokenStatistics(
         *token_statistics(
             hidden.reshape(targets.shape[0], hidden.shape[-1]), weight, appended, bias, targets, softcap, float(logit_scale), vocab_size,
             ignore_index, label_smoothing > 0, return_entropy, return_rank, return_argmax or reduction == "buckets",
@@ -116,17 +116,17 @@ def linear_cross_entropy(
         )
     )  # fmt: skip
     counted = targets != ignore_index
-    loss = found.lse - (1 - label_smoothing) * found.target_logit
+    loss = statistics.lse - (1 - label_smoothing) * statistics.target_logit
     if label_smoothing > 0:
-        loss = loss - label_smoothing * found.mean_logit
+        loss = loss - label_smoothing * statistics.mean_logit
     if z_loss:
-        loss = loss + z_loss * found.lse.square()
+        loss = loss + z_loss * statistics.lse.square()
     loss = torch.where(counted, loss, 0)
 
     if reduction == "none":
         loss = loss.view(shape)
     elif reduction == "buckets":
-        loss = _by_bucket(loss.detach(), found.argmax == targets, counted, buckets, num_buckets)
+        loss = _by_bucket(loss.detach(), statistics.argmax == targets, counted, buckets, num_buckets)
     else:
         total = _sum_in_order(loss)
         loss = (total if reduction == "sum" else total / counted.sum()).to(loss.dtype)
@@ -134,10 +134,10 @@ def linear_cross_entropy(
         return loss
     return TokenLoss(
         loss,
-        found.lse.view(shape) if return_lse else None,
-        found.entropy.view(shape) if return_entropy else None,
-        found.rank.masked_fill(~counted, -1).view(shape) if return_rank else None,
-        found.argmax.view(shape) if return_argmax else None,
+        statistics.lse.view(shape) if return_lse else None,
+        statistics.entropy.view(shape) if return_entropy else None,
+        statistics.rank.masked_fill(~counted, -1).view(shape) if return_rank else None,
+        statistics.argmax.view(shape) if return_argmax else None,
     )
 
 

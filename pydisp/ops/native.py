@@ -1,8 +1,8 @@
 """Loads the C++ ops (csrc/, built by setup.py into pydisp/_native.so) and says once which implementation serves on the CPU.
 
 `PYDISP_REQUIRE_NATIVE=1` turns a missing or broken library into an ImportError instead of a fall-back to plain torch.
-`PYDISP_CPU_ISA=generic|avx2|avx512` chooses among the instruction sets that were compiled and that the processor has; unset, avx2 or
-generic serves (avx512 only where it is asked for: no test of ours has run on such a processor yet).
+`PYDISP_CPU_ISA=generic|avx2|avx512|avx512bf16` chooses among the instruction sets that were compiled and that the processor has; unset, the
+newest of them serves.
 """
 
 import ctypes
@@ -66,10 +66,10 @@ def _library() -> ctypes.CDLL:
 
 @cache
 def _compiled() -> list[tuple[int, str]]:
-    found = []
-    while (name := _library().pydisp_isa_name(len(found))) is not None:
-        found.append((len(found), name.decode()))
-    return found
+    compiled = []
+    while (name := _library().pydisp_isa_name(len(compiled))) is not None:
+        compiled.append((len(compiled), name.decode()))
+    return compiled
 
 
 def _why_not_loaded(file: Path) -> str | None:

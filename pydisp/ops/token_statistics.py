@@ -22,6 +22,7 @@ from pydisp.ops.library import define, no_second_derivative, product, wide
 # Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
 # number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
 BLOCK_TOKENS = 64
+_WIDENED_VALUES = 1 << 20  # of 16-bit words made float32 at a time: 4 MiB
 
 
 class TokenStatistics(NamedTuple):
@@ -42,7 +43,8 @@ def reference(
     """What token_statistics means, in plain torch.
 
     z = softcap * tanh(scale * (hidden @ words.T + bias) / softcap), without softcap scale * (...); the words are the first vocab_size
-    rows of weight, then those of appended. The matrix product runs in hidden's dtype, all that follows in float32 (float64 for float64).
+    rows of weight, then those of appended. All of it is float32 (float64 for float64), on CPUs the sums of the matrix product too; elsewhere
+    torch rounds those to hidden's dtype here.
 
     Args:
         hidden: (N, D) floating; any strides.
@@ -58,30 +60,30 @@ def reference(
         entropy NaN; rank and argmax of such a token mean nothing.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
-    found = TokenStatistics(*_empty(hidden, words, mean, entropy, rank, argmax, keep_bytes))
+    statistics = TokenStatistics(*_empty(hidden, words, mean, entropy, rank, argmax, keep_bytes))
     for rows, block in _blocks(hidden):
-        if found.kept.numel():
+        if statistics.kept.numel():
             products = _logits(block, weight, appended, None, None, 1.0, vocab_size)
-            found.kept[:, rows] = products[: rows.stop - rows.start, : found.kept.shape[0]].t()
+            statistics.kept[:, rows] = products[: rows.stop - rows.start, : statistics.kept.shape[0]].t()
         logits = _logits(block, weight, appended, bias, softcap, scale, vocab_size)[: rows.stop - rows.start]
         target = targets[rows]
         is_word = (target >= 0) & (target < words) & (target != ignore_index)
         at_target = logits.gather(1, torch.where(is_word, target, 0)[:, None])
-        found.target_logit[rows] = at_target.squeeze(1).masked_fill(~is_word, torch.nan).masked_fill(target == ignore_index, 0)
+        statistics.target_logit[rows] = at_target.squeeze(1).masked_fill(~is_word, torch.nan).masked_fill(target == ignore_index, 0)
         if mean:
-            found.mean_logit[rows] = logits.mean(1)
+            statistics.mean_logit[rows] = logits.mean(1)
         if rank:
-            found.rank[rows] = (logits > at_target).sum(1).masked_fill(~is_word, 0)
+            statistics.rank[rows] = (logits > at_target).sum(1).masked_fill(~is_word, 0)
         if argmax:
-            found.argmax[rows] = logits.argmax(1)
+            statistics.argmax[rows] = logits.argmax(1)
         highest = logits.amax(1, keepdim=True)
         below = logits.sub_(highest)
         odds = below.exp()
         total = odds.sum(1)
-        found.lse[rows] = total.log() + highest.squeeze(1)
+        statistics.lse[rows] = total.log() + highest.squeeze(1)
         if entropy:  # by the distances to the largest logit: lse - sum(p * z) would lose digits; a word of no probability adds nothing
-            found.entropy[rows] = total.log() - below.mul_(odds).masked_fill_(odds == 0, 0).sum(1) / total
-    return found
+            statistics.entropy[rows] = total.log() - below.mul_(odds).masked_fill_(odds == 0, 0).sum(1) / total
+    return statistics
 
 
 def backward_reference(
@@ -137,10 +139,13 @@ def _blocks(hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 def _logits(block, weight, appended, bias, softcap, scale, vocab_size) -> Tensor:
     """(R, vocab_size + E) in the wide dtype, a fresh tensor."""
-    logits = product(block, weight[:vocab_size].t())
-    if appended is not None:
-        logits = torch.cat([logits, product(block, appended.t())], 1)
-    logits = logits.to(wide(block.dtype))
+    parts = [weight[:vocab_size]] if appended is None else [weight[:vocab_size], appended]
+    if block.device.type == "cpu" and block.dtype != wide(block.dtype):
+        # torch's product of 16-bit numbers would round its sums to 16 bits: a few words at a time are made float32
+        count = max(1, _WIDENED_VALUES // max(1, block.shape[1]))
+        block, parts = block.to(wide(block.dtype)), [words for part in parts for words in part.split(count)]
+    products = [product(block, words.to(block.dtype).t()) for words in parts]
+    logits = (products[0] if len(products) == 1 else torch.cat(products, 1)).to(wide(block.dtype))
     if bias is not None:
         logits += bias[: logits.shape[1]]
     if softcap is None:

@@ -21,6 +21,8 @@ from pydisp.ops.library import FLOATS, call, check_tensors, define, has_kernel, 
 
 NARROW = (torch.bfloat16, torch.float16)
 FEW_ROWS = 24  # of float32: kFewFloatRows in csrc/upcast_linear.h
+# Instruction sets of the C++ ops and of torch with which FEW_ROWS were measured: a Zen 3 and a Zen 5.
+_MEASURED = {("avx2", "AVX2"), ("avx512", "AVX512"), ("avx512bf16", "AVX512")}
 _WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
 
 
@@ -117,8 +119,8 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad):
     needs = ctx.needs_input_grad
-    found = _backward_op(grad, *ctx.saved_tensors, *needs)
-    return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
+    gradients = _backward_op(grad, *ctx.saved_tensors, *needs)
+    return tuple(gradient if needed else None for gradient, needed in zip(gradients, needs, strict=True))
 
 
 _op = define(
@@ -152,8 +154,8 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
     if native.instruction_set() == "generic":
         return False, "only the generic kernels run here, and they were never measured against torch's"
     if dtype == torch.float32:
-        if (native.instruction_set(), torch.backends.cpu.get_cpu_capability()) != ("avx2", "AVX2"):
-            return False, "few rows in float32 were measured against torch's with AVX2 on both sides only"
+        if (native.instruction_set(), torch.backends.cpu.get_cpu_capability()) not in _MEASURED:
+            return False, "few rows in float32 were measured against torch's with AVX2 or AVX-512 on both sides only"
         return (
             True,
             f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them",

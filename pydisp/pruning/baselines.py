@@ -45,9 +45,9 @@ def magnitude_plan(model: nn.Module, spec: ModelSpec, budget: int, round_to: int
         write, mlp_write = layer.get_submodule(family.attention_write), layer.get_submodule(family.mlp_write)
         rows = torch.cat([m.weight.float().square().sum(1) for m in mlp_reads]).view(-1, spec.middle_size).sum(0)
         scores = (
-            _column_norms(reads) * _gain(layer, family.attention_norms, spec),
+            _column_norms(reads) * _gain(layer, "attention", spec),
             _row_norms(write),
-            _column_norms(mlp_reads) * _gain(layer, family.mlp_norms or family.attention_norms, spec),
+            _column_norms(mlp_reads) * _gain(layer, "mlp", spec),
             (rows + mlp_write.weight.float().square().sum(0)).sqrt(),
             _row_norms(mlp_write),
         )
@@ -55,10 +55,11 @@ def magnitude_plan(model: nn.Module, spec: ModelSpec, budget: int, round_to: int
     return convert(untied(layers), spec, budget, round_to)
 
 
-def _gain(layer: nn.Module, norms: tuple[str, ...], spec: ModelSpec) -> Tensor:
-    if spec.family.layout in ("output_norm", "post_norm"):  # the block reads the residual stream itself
+def _gain(layer: nn.Module, block: str, spec: ModelSpec) -> Tensor:
+    norm = spec.family.norms(block).before
+    if norm is None:  # the block reads the residual stream itself
         return torch.ones(())
-    weight = getattr(layer.get_submodule(norms[0]), "weight", None)
+    weight = getattr(layer.get_submodule(norm), "weight", None)
     return torch.ones(()) if weight is None else (weight.float() + spec.family.norm_offset).abs()
 
 

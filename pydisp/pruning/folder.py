@@ -47,7 +47,7 @@ def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
         )
     (folder / "README.md").write_text(outcome.card())
     (folder / SPEED_FILE).write_text(json.dumps(speed, indent=2, sort_keys=True) + "\n")
-    outcome.report().write(folder, record.section(speed))
+    outcome.report().write(folder, measured=[record.section(speed)])
 
 
 def describe(folder: str | os.PathLike) -> dict:

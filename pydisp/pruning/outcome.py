@@ -7,7 +7,8 @@ from pydisp.evaluation import TextLoss
 from pydisp.plan import SETS, PruningPlan
 from pydisp.pruning.search import SearchProgress
 from pydisp.pruning.settings import PruneSettings
-from pydisp.report import Metric, Picture, Report, Table
+from pydisp.report import Metric, Picture, Report, Section, Table
+from pydisp.report.words import number
 from pydisp.spec import ModelSpec
 
 HELDOUT, OTHER, CALIBRATION = "held-out", "other", "calibration"
@@ -24,6 +25,11 @@ class Losses:
     @property
     def perplexities(self) -> dict[str, float]:
         return {"dense": self.dense.perplexity, "pruned": self.pruned.perplexity}
+
+    @property
+    def times(self) -> float:
+        """The pruned model's perplexity over the dense one's."""
+        return self.pruned.perplexity / self.dense.perplexity
 
 
 @dataclass(frozen=True)
@@ -76,35 +82,13 @@ class Outcome:
         }
 
     def report(self) -> Report:
-        """Metrics, tables and four pictures (three without a search); holds no times and no paths."""
-        from pydisp.pruning import pictures
-
-        widths = layer_widths(self.plan)
-        full = {name: self.spec.middle_size if name == "mlp_middle" else self.spec.hidden_size for name in SETS}
-        masks = [{name: None if kept is None else kept.mask().numpy() for name, kept in layer.sets().items()} for layer in self.plan.layers]
-        bars = [(f"{kind}: {on.text}", on.dense.perplexity, on.pruned.perplexity) for kind, on in self.losses.items()]
-        shown = [
-            Picture("Widths", "Share of each mask's features that each layer keeps.", pictures.widths(widths, full)),
-            Picture(
-                "Kept features over depth",
-                "Which features of the residual stream each block reads and writes.",
-                pictures.kept_features(masks),
-            ),
-            Picture(
-                "Perplexity before and after",
-                "Lower is better; calibration text is what the masks were learned on.",
-                pictures.perplexities(bars),
-            ),
-        ]
-        if self.progress.history:
-            curve = pictures.search_curve(self.progress.history, self.settings.keep_ratio)
-            shown.insert(0, Picture("Search", "Loss under the drawn gates and kept share of the parameters over the steps.", curve))
+        """Headlines, then the losses, what is kept, the counted work and the search, a section each; holds no times and no paths."""
+        searched = [self._search_section()] if self.progress.history else []
         return Report(
             title=f"{self.model_name} pruned to {self.kept['total']:.1%} of its parameters",
             summary=self._summary(),
-            metrics=self._metrics(),
-            tables=[self._text_table(), self._cost_table(), self._width_table(widths)],
-            pictures=shown,
+            metrics=self._headlines(),
+            sections=[self._perplexity_section(), self._kept_section(), self._work_section(), *searched],
             facts={
                 "result": {name: value for name, value in self.as_dict().items() if name != "seconds"},
                 "settings": self.settings.in_use(),
@@ -116,43 +100,77 @@ class Outcome:
     def _summary(self) -> list[str]:
         held, count = self.losses[HELDOUT], self.parameters
         removed = removed_blocks(self.plan)
-        gone = f"{removed['attention']} attention and {removed['mlp']} MLP blocks are removed whole."
         return [
             f"{count['dense'] - count['pruned']:,} of {count['dense']:,} parameters are removed by the method {self.settings.method}: "
             f"{self.kept['total']:.2%} of all and {self.kept['block']:.2%} of block parameters are kept.",
             f"Perplexity on held-out text goes from {held.dense.perplexity:.2f} to {held.pruned.perplexity:.2f} "
-            f"({held.pruned.perplexity / held.dense.perplexity:.2f} times) at a context of {self.settings.context_tokens} tokens.",
-            gone,
+            f"({held.times:.2f} times) at a context of {self.settings.context_tokens} tokens.",
+            f"{removed['attention']} attention and {removed['mlp']} MLP blocks are removed whole.",
         ]
 
-    def _metrics(self) -> list[Metric]:
-        metrics = [
-            Metric("kept, all parameters", self.kept["total"], n=self.parameters["dense"]),
-            Metric("kept, block parameters", self.kept["block"], n=self.spec.parameters_block),
-        ]
-        for kind, losses in self.losses.items():
-            for which, loss in (("dense", losses.dense), ("pruned", losses.pruned)):
-                metrics.append(
-                    Metric(
-                        f"{kind}, {which}",
-                        loss.nats_per_token,
-                        unit="nats per token",
-                        standard_error=loss.standard_error,
-                        n=loss.tokens,
-                        higher_is_better=False,
-                    )
-                )
-        return metrics
+    def _headlines(self) -> list[Metric]:
+        """Each with what the dense model has, where that is not said by the name."""
+        held, costs = self.losses[HELDOUT], self.costs
+        mib = {name: cost.bytes_per_token / 2**20 for name, cost in costs.items()}
+        products = {name: cost.products_per_prompt / 1e9 for name, cost in costs.items()}
+        return [
+            Metric("kept of all parameters", 100 * self.kept["total"], "%", n=self.parameters["dense"]),
+            Metric("kept of block parameters", 100 * self.kept["block"], "%", n=self.spec.parameters_block),
+            Metric("perplexity, held-out text", held.pruned.perplexity, "per token", n=held.pruned.tokens, higher_is_better=False,
+                   note=f"dense {number(held.dense.perplexity)}"),
+            Metric("perplexity, pruned ÷ dense", held.times, "times", higher_is_better=False, note="held-out text"),
+            Metric("weights read a decoded token", mib["pruned"], "MiB", higher_is_better=False, note=_beside(mib)),
+            Metric(f"work of {self.settings.context_tokens} prompt tokens", products["pruned"], "10⁹ products", higher_is_better=False, note=_beside(products)),
+        ]  # fmt: skip
 
-    def _text_table(self) -> Table:
-        rows = [
-            (kind, on.text, on.dense.tokens, on.dense.perplexity, on.pruned.perplexity, on.pruned.perplexity / on.dense.perplexity)
-            for kind, on in self.losses.items()
-        ]
+    def _perplexity_section(self) -> Section:
+        from pydisp.pruning import pictures
+
+        bars = [(f"{kind}:\n{on.text}", on.dense.perplexity, on.pruned.perplexity) for kind, on in self.losses.items()]
+        title = f"Perplexity at a context of {self.settings.context_tokens} tokens"
         columns = ("text", "source", "tokens", "perplexity, dense", "perplexity, pruned", "pruned ÷ dense")
-        return Table(f"Perplexity at a context of {self.settings.context_tokens} tokens", columns, rows)
+        rows = [(kind, on.text, on.dense.tokens, on.dense.perplexity, on.pruned.perplexity, on.times) for kind, on in self.losses.items()]
+        nats = [
+            Metric(f"{kind}, {which}", loss.nats_per_token, "nats per token", loss.standard_error, n=loss.tokens, higher_is_better=False)
+            for kind, on in self.losses.items()
+            for which, loss in (("dense", on.dense), ("pruned", on.pruned))
+        ]
+        return Section(
+            "Perplexity",
+            [
+                "Calibration text is what the masks were learned on; the others were not seen.",
+                Picture("Perplexity before and after", "Lower is better.", pictures.perplexities(bars)),
+                Table(title, columns, rows),
+                "Perplexity is the exponential of the loss, here with the standard error over the tokens:",
+                *nats,
+            ],
+        )
 
-    def _cost_table(self) -> Table:
+    def _kept_section(self) -> Section:
+        from pydisp.pruning import pictures
+
+        widths = layer_widths(self.plan)
+        full = {name: self.spec.middle_size if name == "mlp_middle" else self.spec.hidden_size for name in SETS}
+        masks = [{name: None if kept is None else kept.mask().numpy() for name, kept in layer.sets().items()} for layer in self.plan.layers]
+        return Section(
+            "What is kept",
+            [
+                "Each block reads its own features of the residual stream and adds its output to others.",
+                Picture("Widths", "Share of each mask's features that each layer keeps.", pictures.widths(widths, full)),
+                Picture(
+                    "Kept features over depth",
+                    "Which features of the residual stream each block reads and writes.",
+                    pictures.kept_features(masks),
+                ),
+                Table(
+                    f"Features kept of {self.spec.hidden_size} (middle: of {self.spec.middle_size}); an empty cell is a removed block",
+                    ("layer", *SETS),
+                    [(layer, *(width[name] for name in SETS)) for layer, width in enumerate(widths)],
+                ),
+            ],
+        )
+
+    def _work_section(self) -> Section:
         """Counted, not timed: two equal runs must write equal files. Times stand in speed.json, and in a section of the page."""
         dense, pruned = self.costs["dense"], self.costs["pruned"]
         tokens = self.settings.context_tokens
@@ -160,12 +178,14 @@ class Outcome:
             ("MiB of weights read for a decoded token", *(c.bytes_per_token / 2**20 for c in (dense, pruned)), pruned.bytes_per_token / dense.bytes_per_token),
             (f"10^9 products for a prompt of {tokens} tokens", *(c.products_per_prompt / 1e9 for c in (dense, pruned)), pruned.products_per_prompt / dense.products_per_prompt),
         ]  # fmt: skip
-        return Table("Computing work, counted from the shapes", ("", "dense", "pruned", "pruned ÷ dense"), rows)
+        title = "Computing work, counted from the shapes"
+        return Section(title, [Table(title, ("", "dense", "pruned", "pruned ÷ dense"), rows)])
 
-    def _width_table(self, widths: list[dict]) -> Table:
-        rows = [(number, *(layer[name] for name in SETS)) for number, layer in enumerate(widths)]
-        title = f"Features kept of {self.spec.hidden_size} (middle: of {self.spec.middle_size}); an empty cell is a removed block"
-        return Table(title, ("layer", *SETS), rows)
+    def _search_section(self) -> Section:
+        from pydisp.pruning import pictures
+
+        curve = pictures.search_curve(self.progress.history, self.settings.keep_ratio)
+        return Section("Search", [Picture("Search", "Loss under the drawn gates and kept share of the parameters over the steps.", curve)])
 
     def card(self) -> str:
         """The README.md of the folder: front matter, how to load, what it costs, the exact command."""
@@ -200,7 +220,7 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 |---|---|---|
 {rows}
 
-Made by this command; the same seed, machine and number of threads give the same files, but for the times in `speed.json` and `report.html`:
+Made by this command; the same seed, machine, number of threads and versions give the same files, but for the times in `speed.json` and `report.html`:
 
 ```
 {self.command}
@@ -208,6 +228,11 @@ Made by this command; the same seed, machine and number of threads give the same
 
 `report.html` shows what was removed, `plan.safetensors` holds the indices, `report.json` the figures, settings and versions.
 """
+
+
+def _beside(amounts: dict[str, float]) -> str:
+    """What the dense model takes, and the pruned one's share of it."""
+    return f"dense {number(amounts['dense'])}: {amounts['pruned'] / amounts['dense']:.1%} of it"
 
 
 def layer_widths(plan: PruningPlan) -> list[dict[str, int | None]]:

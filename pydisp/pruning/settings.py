@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 
-from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec
+from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 
 METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
 SEARCHED = ("disp", "constrained")
@@ -43,10 +43,7 @@ class PruneSettings:
 
     def __post_init__(self):
         is_plan = self.method == "plan"  # which may keep everything
-        if not (0 < self.keep_ratio < 1 or (is_plan and self.keep_ratio == 1)):
-            raise ValueError(f"the keep ratio is {self.keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
-        if self.ratio_of not in ("total", "block"):
-            raise ValueError(f"the keep ratio is of {self.ratio_of!r}; choose 'total' (all parameters) or 'block' (decoder layers).")
+        check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=is_plan)
         if self.method not in METHODS and not is_plan:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
         for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("accumulate", 1), ("round_to", 1), ("seed", 0)):

@@ -3,33 +3,88 @@
 import html
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pydisp.report.words import Cell, cell_text, direction, error_text, fact_text, flat_facts, number, numeric_columns
+from pydisp.report.metric import Metric
+from pydisp.report.picture import Picture
+from pydisp.report.section import Section
+from pydisp.report.style import CSS
+from pydisp.report.table import Table
+from pydisp.report.values import require_distinct, slug
+from pydisp.report.words import cell_text, direction, error_text, fact_text, flat_facts, number, numeric_columns
 
 if TYPE_CHECKING:
-    from pydisp.report import Measured, Metric, Picture, Report
+    from pydisp.report import Report
+
+# Estimated letters in a row from which a table wants more than a phone has, and more than the column of the page has.
+_WIDE, _WIDEST = 44, 110
 
 
-def page(report: "Report", measured: "Measured | None" = None) -> str:
-    """The whole report, and what was measured beside it, as one HTML page that needs no other file."""
-    parts = [f"<header><h1>{_escaped(report.title)}</h1>", *(f"<p>{_escaped(s)}</p>" for s in report.summary), "</header>"]
+def page(report: "Report", measured: Sequence[Section] = ()) -> str:
+    """The whole report, and what was measured beside it, as one HTML page that needs no other file.
+
+    Raises: ValueError where a measured section has the title of another one.
+    """
+    sections = [*report.sections, *measured]
+    require_distinct([section.anchor for section in sections] + ["facts"], "sections (by address)")
+    parts = [f"<header><h1>{_escaped(report.title)}</h1>", *map(_paragraph, report.summary), "</header>"]
     if report.metrics:
-        parts += ['<section class="metrics" aria-label="Metrics">', *map(_metric, report.metrics), "</section>"]
-    parts += [_picture(position, picture) for position, picture in enumerate(report.pictures, 1)]
-    parts += [f"<section><h2>{_escaped(t.title)}</h2>{_table(t.columns, t.rows)}</section>" for t in report.tables]
-    if measured:
-        parts.append(_measured(measured))
+        parts.append(_metrics(report.metrics))
+    if len(sections) > 1:
+        facts = ['<li><a href="#facts">Facts</a></li>'] * bool(report.facts)
+        parts.append(f'<nav aria-label="Contents">{_contents(sections, "", facts)}</nav>')
+    parts += [_section(section, "", 2) for section in report.sections]
+    parts += [_section(section, "", 2, ' class="measured"') for section in measured]
     if report.facts:
-        parts.append(f"<section><h2>Facts</h2>{_facts(report.facts)}</section>")
-    return _PAGE.format(title=_escaped(report.title), style=_CSS, body="\n".join(parts))
+        parts.append(f'<section id="facts"><h2>Facts</h2>{_facts(report.facts)}</section>')
+    return _PAGE.format(title=_escaped(report.title), style=CSS, body="\n".join(parts))
 
 
 def _escaped(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-def _metric(metric: "Metric") -> str:
+def _paragraph(text: str) -> str:
+    return f"<p>{_escaped(text)}</p>"
+
+
+def _contents(sections: Sequence[Section], above: str, more: Sequence[str] = ()) -> str:
+    """Links to the sections, and in each to the sections within it."""
+    items = []
+    for section in sections:
+        within = [part for part in section.parts if isinstance(part, Section)]
+        address = above + section.anchor
+        inner = _contents(within, f"{address}--") if within else ""
+        items.append(f'<li><a href="#{address}">{_escaped(section.title)}</a>{inner}</li>')
+    return f"<ol>{''.join([*items, *more])}</ol>"
+
+
+def _section(section: Section, above: str, level: int, attributes: str = "") -> str:
+    """A section under a heading of that level; `above` is the address of the sections around it."""
+    address = above + section.anchor
+    body = []
+    for kind, parts in groupby(section.parts, type):
+        if kind is Metric:
+            body.append(_metrics(parts))
+            continue
+        for part in parts:
+            if kind is str:
+                body.append(_paragraph(part))
+            elif kind is Section:
+                body.append(_section(part, f"{address}--", level + 1))
+            else:
+                heading = "" if part.title == section.title else f"<h{level + 1}>{_escaped(part.title)}</h{level + 1}>"
+                # no address has an underscore in it
+                body.append(heading + (_picture(part, f"{address}--{slug(part.title)}_") if kind is Picture else _table(part)))
+    return f'<section id="{address}"{attributes}><h{level}>{_escaped(section.title)}</h{level}>{"".join(body)}</section>'
+
+
+def _metrics(metrics) -> str:
+    return f'<dl class="metrics">{"".join(map(_metric, metrics))}</dl>'
+
+
+def _metric(metric: Metric) -> str:
     small = []
     if metric.standard_error is not None:
         small.append(f"± {error_text(metric)} s.e.")
@@ -42,41 +97,51 @@ def _metric(metric: "Metric") -> str:
     if metric.note:
         small.append(metric.note)
     unit = f' <span class="unit">{_escaped(metric.unit)}</span>' if metric.unit else ""
-    detail = f'<p class="detail">{_escaped(" · ".join(small))}</p>' if small else ""
-    return f'<div class="metric"><h3>{_escaped(metric.name)}</h3><p class="value">{number(metric.value)}{unit}</p>{detail}</div>'
+    detail = f'<dd class="detail">{" · ".join(f"<span>{_escaped(words)}</span>" for words in small)}</dd>' if small else ""
+    return f'<div><dt>{_escaped(metric.name)}</dt><dd class="value">{number(metric.value)}{unit}</dd>{detail}</div>\n'
 
 
-def _picture(position: int, picture: "Picture") -> str:
+def _picture(picture: Picture, prefix: str) -> str:
+    """A figure with its caption; on a phone it scrolls, and says so."""
     return (
-        f'<section><h2>{_escaped(picture.title)}</h2><figure><div class="scroll" tabindex="0">{_inline_svg(position, picture)}</div>'
-        f"<figcaption>{_escaped(picture.caption)}</figcaption></figure></section>"
+        f'<figure class="wide">{_scrolling(picture.title, _inline_svg(picture, prefix))}'
+        f"<figcaption>{_escaped(picture.caption)}</figcaption></figure>"
     )
 
 
-def _measured(measured: "Measured") -> str:
-    sentences = "".join(f"<p>{_escaped(s)}</p>" for s in measured.sentences)
-    table = _table(measured.table.columns, measured.table.rows) if measured.table else ""
-    return f'<section id="measured"><h2>{_escaped(measured.title)}</h2>{sentences}{table}</section>'
-
-
-def _inline_svg(position: int, picture: "Picture") -> str:
-    """The <svg> element alone, named for screen readers, its ids made this page's own: each picture has its `figure_1`."""
+def _inline_svg(picture: Picture, prefix: str) -> str:
+    """The <svg> element alone, named for screen readers, its ids made its own by the prefix: each picture has its `figure_1`."""
     svg = picture.svg[re.search(r"<svg[\s>]", picture.svg).start() :].rstrip()
-    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\1p{position}-", svg)
+    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\1{prefix}", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{_escaped(picture.title)}: {_escaped(picture.caption)}"', 1)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    numeric = numeric_columns(columns, rows)
-    kinds = [' class="number"' if right else "" for right in numeric]
-    head = "".join(f'<th scope="col"{kind}>{_escaped(c)}</th>' for c, kind in zip(columns, kinds, strict=True))
-    body = "".join(f"<tr>{''.join(_cell(i, cell, kinds[i]) for i, cell in enumerate(row))}</tr>\n" for row in rows)
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
+def _scrolling(title: str, content: str) -> str:
+    """What is wider than the screen scrolls inside its own box, by the keyboard too; the style shows the hint where that is so."""
+    hint = '<p class="hint" aria-hidden="true">wider than the screen: scroll sideways →</p>'
+    return f'{hint}<div class="scroll" role="region" aria-label="{_escaped(title)}" tabindex="0">{content}</div>'
 
 
-def _cell(index: int, cell: Cell, kind: str) -> str:
+def _table(table: Table) -> str:
+    kinds = [' class="number"' if right else "" for right in numeric_columns(table.columns, table.rows)]
+    head = "".join(f'<th scope="col"{kind}>{_escaped(c).replace("_", "_<wbr>")}</th>' for c, kind in zip(table.columns, kinds, strict=True))
+    body = "".join(f"<tr>{''.join(_cell(i, cell, kinds[i]) for i, cell in enumerate(row))}</tr>\n" for row in table.rows)
+    width = _letters(table)
+    size = "widest" if width > _WIDEST else "wide" if width > _WIDE else "narrow"
+    content = f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
+    return f'<div class="table {size}">{_scrolling(table.title, content)}</div>'
+
+
+def _cell(index: int, cell, kind: str) -> str:
     text = _escaped(cell_text(cell))
     return f'<th scope="row"{kind}>{text}</th>' if index == 0 else f"<td{kind}>{text}</td>"
+
+
+def _letters(table: Table) -> int:
+    """How many letters a row needs at least: each column's longest word, and the space beside it. Heads break at underscores too."""
+    heads = [column.replace("_", "_ ") for column in table.columns]
+    columns = zip(heads, *([cell_text(cell) for cell in row] for row in table.rows), strict=True)
+    return sum(2 + max(len(word) for text in column for word in text.split(" ")) for column in columns)
 
 
 def _facts(facts: dict) -> str:
@@ -89,53 +154,8 @@ def _facts(facts: dict) -> str:
 
 def _definitions(rows: Sequence[tuple[str, str]]) -> str:
     items = "".join(f"<div><dt>{_escaped(k)}</dt><dd>{_escaped(v)}</dd></div>\n" for k, v in rows)
-    return f"<dl>\n{items}</dl>" if rows else ""
+    return f'<dl class="facts">\n{items}</dl>' if rows else ""
 
-
-_CSS = """
-:root { color-scheme: light dark; --paper: #fdfdfc; --card: #ffffff; --ink: #1d232b; --soft: #5b6572; --line: #e2e5e9; --accent: #0b62a4; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #12151a; --card: #1a1e25; --ink: #e4e8ee; --soft: #9aa5b4; --line: #2c323c; --accent: #6cb6f0; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 54rem; margin: 0 auto; padding: clamp(1.5rem, 5vw, 4rem) clamp(1rem, 4vw, 2rem); }
-header { border-bottom: 1px solid var(--line); padding-bottom: 1.25rem; margin-bottom: 2rem; }
-header p { max-width: 42rem; margin: .5rem 0; }
-h1 { font-size: clamp(1.6rem, 4.5vw, 2.3rem); line-height: 1.2; letter-spacing: -.015em; margin: 0 0 .75rem; text-wrap: balance; }
-h2 { font-size: 1.25rem; line-height: 1.3; margin: 3rem 0 .75rem; }
-h3 { font-size: .85rem; font-weight: 600; color: var(--soft); margin: 0; }
-.metrics { display: grid; grid-template-columns: repeat(auto-fill, minmax(14.5rem, 1fr)); gap: .75rem; }
-.metric { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .85rem 1rem; }
-.value { font-size: 1.75rem; line-height: 1.25; font-weight: 650; font-variant-numeric: tabular-nums; margin: .2rem 0 0; }
-.unit { display: inline-block; font-size: .85rem; line-height: 1.3; font-weight: 400; color: var(--soft); }
-.detail { font-size: .8rem; line-height: 1.45; color: var(--soft); margin: .3rem 0 0; }
-.scroll { overflow-x: auto; }
-.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-figure { margin: 0; }
-figure .scroll { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; }
-figure svg { display: block; margin: 0 auto; max-width: 100%; min-width: min(100%, 34rem); height: auto; }
-figcaption { font-size: .9rem; color: var(--soft); margin-top: .6rem; max-width: 42rem; }
-table { border-collapse: collapse; min-width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-thead th { color: var(--soft); font-weight: 600; white-space: nowrap; border-bottom-width: 2px; }
-th:first-child { padding-left: 0; }
-tbody th { font-weight: 500; }
-.number { text-align: right; white-space: nowrap; }
-dl { margin: 0; font-size: .92rem; }
-dl div { display: grid; grid-template-columns: minmax(9rem, 16rem) 1fr; gap: 0 1rem;
-  padding: .3rem 0; border-bottom: 1px solid var(--line); }
-dt { color: var(--soft); overflow-wrap: anywhere; }
-dd { margin: 0; overflow-wrap: anywhere; font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .88em; }
-details { margin-top: .75rem; }
-summary { cursor: pointer; color: var(--accent); font-weight: 600; padding: .25rem 0; }
-@media (max-width: 36rem) {
-  dl div { grid-template-columns: 1fr; }
-  figure svg { min-width: 34rem; }
-  figure .scroll { padding: .5rem; }
-}
-@media print { .metric, figure, tr { break-inside: avoid; } main { max-width: none; } }
-"""
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -10,15 +10,15 @@ from pydisp.loading import (
     choose_device,
     choose_dtype,
     displayed_name,
-    free_bytes,
     load_config,
     load_model,
     load_pruned_config,
     stored_dtype,
 )
+from pydisp.memory import free_bytes
 from pydisp.modeling.plain import plain_model
 from pydisp.shapes import SHAPES, config_of, random_model, random_plan
-from pydisp.spec import ModelSpec, decoder_layers, family_of
+from pydisp.spec import ModelSpec, check_keep_ratio, decoder_layers, family_of
 from pydisp.surgery import prune_model, stock_config, to_dense
 
 UNPRUNED, PRUNED, SAME = NAMES = ("unpruned", "pruned", "same shapes")
@@ -48,8 +48,7 @@ class Source:
             raise ValueError(f"unknown shape {self.shape!r}; known: {', '.join(SHAPES)}.")
         if self.shape is not None and self.against is not None:
             raise ValueError("--shape and --against exclude each other: a shape is compared with its own unpruned model; leave one out.")
-        if not 0 < self.keep_ratio < 1:
-            raise ValueError(f"the keep ratio is {self.keep_ratio}; it must lie between 0 and 1, both excluded, such as 0.5.")
+        check_keep_ratio(self.keep_ratio)
 
     @property
     def title(self) -> str:

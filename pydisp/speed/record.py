@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from pydisp.cost import Cost, cost_of
-from pydisp.report import Measured, Table
-from pydisp.report.words import counted
+from pydisp.report import Metric, Section, Table
+from pydisp.report.words import counted, number
 from pydisp.spec import decoder_layers, family_of
 from pydisp.speed.memory import huge_page_share
-from pydisp.speed.models import PRUNED
+from pydisp.speed.models import PRUNED, UNPRUNED
 from pydisp.speed.timing import Workload
 from pydisp.surgery import stock_config
 
@@ -60,19 +60,39 @@ def comparison_of(title: str, against: str, models: dict[str, nn.Module], times:
     return {"source": title, "against": against, "kept_block": kept, **_conditions(pruned, workload), **figures}
 
 
-def section(comparison: dict) -> Measured:
+def section(comparison: dict) -> Section:
     """A comparison (what `comparison_of` returns), or {"absent": why} in its place, as a section of the page."""
     title = "Speed on this machine"
     if "absent" in comparison:
-        return Measured(title, (f"It was not measured: {comparison['absent']}",))
+        return Section(title, [f"It was not measured: {comparison['absent']}"])
     has_peaks = any("peak_mib" in values for values in comparison["models"].values())
-    sentences = [
+    words = [
         f"On {comparison['device']} in {comparison['dtype']}, {counted(comparison['threads'], 'thread')}: medians of {counted(comparison['rounds'], 'round')}, in "
         f"which the models take turns, of a prompt of {comparison['prompt_tokens']} tokens and {comparison['decode_tokens']} decoded ones. "
         "What the pruned model takes of another one's time is the median of the ratios within a turn, so not quite the ratio of the medians. "
         "A glimpse: pydisp speed DIR measures longer."
     ]
-    sentences += [f"Peak memory is left out{' in part' * has_peaks}: {comparison['peak_absent']}"] if "peak_absent" in comparison else []
+    words += [f"Peak memory is left out{' in part' * has_peaks}: {comparison['peak_absent']}"] if "peak_absent" in comparison else []
+    return Section(title, [*_headlines(comparison), *words, _table(title, comparison, has_peaks)])
+
+
+def _headlines(comparison: dict) -> list[Metric]:
+    """What pruning brought against the unpruned model."""
+    if UNPRUNED not in comparison["times"]:
+        return []
+    ratios, rounds = comparison["times"][UNPRUNED], comparison["rounds"]
+    headlines = [
+        Metric(f"{words}, pruned", 1 / ratios[phase], "× as fast as unpruned", n=rounds, higher_is_better=True)
+        for phase, words in (("prefill", "prompt"), ("decode", "decoding"))
+    ]
+    if "peak" in ratios:
+        peaks = {name: comparison["models"][name]["peak_mib"] for name in (PRUNED, UNPRUNED)}
+        note = f"unpruned {number(peaks[UNPRUNED])}: {ratios['peak']:.1%} of it"
+        headlines.append(Metric("peak memory, pruned", peaks[PRUNED], "MiB", higher_is_better=False, note=note))
+    return headlines
+
+
+def _table(title: str, comparison: dict, has_peaks: bool) -> Table:
     models = comparison["models"]
     others = list(comparison["times"])
 
@@ -86,8 +106,7 @@ def section(comparison: dict) -> Measured:
         row("decoded token, ms", "decode_ms", "decode"),
         *([row("peak, MiB", "peak_mib", "peak")] if has_peaks else []),
     ]
-    columns = ["", *models, *(f"÷ {name}" for name in others)]
-    return Measured(title, tuple(sentences), Table(title, tuple(columns), tuple(map(tuple, rows))))
+    return Table(title, ["", *models, *(f"÷ {name}" for name in others)], rows)
 
 
 def sentence(comparison: dict, name: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import logging
+import re
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ import triton.language as tl
 from as_on_cuda import INTERPRETED, AsOnCuda
 
 from pydisp import ops
-from pydisp.ops import cuda
+from pydisp.ops import cuda, verdicts
 from pydisp.ops.self_check import CALLS, first_error
 
+LEFT_OUT = r"result 0 of index_add for \(\d+, 256\) x \(\d+, 80\) is off by "
 FORMS = [(op, name) for op, forms in cuda.FORMS.items() for name in forms]
 
 
@@ -92,7 +94,7 @@ def test_a_kernel_that_does_not_compile_is_seen(device, monkeypatch):
 def test_a_kernel_that_leaves_its_update_out_is_seen(device, broken_index_add):
     for dtype in cuda.DTYPES:
         verdict, is_lasting = cuda.check("index_add", device, dtype)
-        assert verdict.error.startswith("result 0 of index_add for (6, 256) x (6, 80) is off by") and is_lasting
+        assert re.match(LEFT_OUT, verdict.error) and is_lasting
 
 
 @pytest.fixture
@@ -143,14 +145,22 @@ def test_right_kernels_serve_after_one_check(on_cuda, device, dtype, monkeypatch
     assert "Triton kernels of norm_select serve " in caplog.text and "so says" in caplog.records[1].getMessage()
 
 
+def test_a_backward_goes_where_its_forward_went(on_cuda, device, dtype, caplog):
+    """By the dtype of the hidden states: the gradients of a loss are float32."""
+    hidden, weight = (torch.ones(*shape, device=device, dtype=dtype).requires_grad_() for shape in ((3, 16), (5, 16)))
+    ops.linear_cross_entropy(hidden, weight, torch.tensor([0, 4, 1], device=device)).sum().backward()
+    assert {(op, decided) for (op, _, decided), serves in cuda._decided.items() if serves} == {("token_statistics", dtype)}
+    assert len(cuda._decided) == 1 and not caplog.records
+
+
 def test_plain_torch_serves_where_a_kernel_is_wrong(on_cuda, device, dtype, broken_index_add, caplog):
     x, index = torch.ones(2, 8, device=device, dtype=dtype), torch.tensor([1, 5]).int().to(device)
     for _ in range(2):
         assert ops.index_add(x, x[:, :2] * 3, index).tolist() == [[1, 4, 1, 1, 1, 4, 1, 1]] * 2
     assert ops.index_select(x, index).tolist() == [[1, 1]] * 2
     (record,) = caplog.records
-    place = f"{str(dtype).removeprefix('torch.')} on {'cpu, interpreted' if INTERPRETED else torch.cuda.get_device_name()}"
-    assert record.levelname == "WARNING" and record.getMessage().startswith(f"pydisp: plain torch serves index_add of {place}")
-    assert "its Triton kernels fail: result 0 of index_add for (6, 256) x (6, 80) is off by" in record.getMessage()
+    place = f"{verdicts.name_of(dtype)} on {verdicts.name_of_device(device)}"
+    before, after = record.getMessage().split(", because its Triton kernels fail: ")
+    assert record.levelname == "WARNING" and before == f"pydisp: plain torch serves index_add of {place}" and re.match(LEFT_OUT, after)
     (kept,) = on_cuda.glob("index_add-*")
     assert "is off by" in json.loads(kept.read_text())["error"]

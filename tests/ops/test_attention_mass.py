@@ -98,14 +98,14 @@ def naive(q, k, groups, count, *, causal=True, window=None, scale=None, softcap=
     return AttentionMass(mass, mass_sum, entropy, joined.logsumexp(-1), s.amax(-1)), counted.sum(2)
 
 
-def assert_near(found, same_dtype, gold):
+def assert_near(ours, same_dtype, gold):
     """No further from float64 than the reference in the same dtype is, plus TOLERANCE of the largest value; infinities in the same places."""
-    assert found.dtype == same_dtype.dtype and found.shape == gold.shape and not found.isnan().any()
-    assert torch.equal(found.isinf(), gold.isinf()) and torch.equal(found[found.isinf()].double(), gold[gold.isinf()])
-    found, same_dtype, gold = (x.double().nan_to_num(0, 0, 0) for x in (found, same_dtype, gold))
+    assert ours.dtype == same_dtype.dtype and ours.shape == gold.shape and not ours.isnan().any()
+    assert torch.equal(ours.isinf(), gold.isinf()) and torch.equal(ours[ours.isinf()].double(), gold[gold.isinf()])
+    ours, same_dtype, gold = (x.double().nan_to_num(0, 0, 0) for x in (ours, same_dtype, gold))
     if gold.numel():
         own = (same_dtype - gold).abs().amax().item()
-        assert (found - gold).abs().amax().item() <= own + TOLERANCE * max(1.0, gold.abs().amax().item())
+        assert (ours - gold).abs().amax().item() <= own + TOLERANCE * max(1.0, gold.abs().amax().item())
 
 
 def positional(q, options, per_query=True):
@@ -135,9 +135,9 @@ def key_positional(q, options):
 def test_is_the_softmax_in_float64(case, name, dtype, isa):
     q, k, groups, count, options = case(name, dtype)
     gold, gold_keys = naive(q, k, groups, count, **options)
-    found = attention_mass(q, k, groups, count, **options)
+    ours = attention_mass(q, k, groups, count, **options)
     same_dtype = reference(q, k, groups, count, *positional(q, options))
-    for one, plain, exact in zip(found, same_dtype, gold, strict=True):
+    for one, plain, exact in zip(ours, same_dtype, gold, strict=True):
         assert_near(one, plain, exact)
     lse = gold.lse.float()
     assert_near(attention_key_mass(q, k, lse, **without_sinks(options)), key_reference(q, k, lse, *key_positional(q, options)), gold_keys)
@@ -149,34 +149,34 @@ def test_float64_is_exact(case, name, plain):
     q, k, groups, count, options = case(name, torch.float64)
     gold, gold_keys = naive(q, k, groups, count, **options)
     if plain:
-        found = reference(q, k, groups, count, *positional(q, options))
+        ours = reference(q, k, groups, count, *positional(q, options))
         keys = key_reference(q, k, gold.lse, *key_positional(q, options))
     else:
-        found = attention_mass(q, k, groups, count, **options)
+        ours = attention_mass(q, k, groups, count, **options)
         keys = attention_key_mass(q, k, gold.lse, **without_sinks(options))
-    for one, exact in zip((*found, keys), (*gold, gold_keys), strict=True):
+    for one, exact in zip((*ours, keys), (*gold, gold_keys), strict=True):
         torch.testing.assert_close(one, exact, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["grouped", "all", "decode_in_runs"])
 def test_sum_alone_has_the_same_bits(case, name, isa):
     q, k, groups, count, options = case(name)
-    found, alone = attention_mass(q, k, groups, count, **options), attention_mass(q, k, groups, count, per_query=False, **options)
+    ours, alone = attention_mass(q, k, groups, count, **options), attention_mass(q, k, groups, count, per_query=False, **options)
     assert alone.mass is None
-    for one, other in zip(alone[1:], found[1:], strict=True):
+    for one, other in zip(alone[1:], ours[1:], strict=True):
         assert torch.equal(one, other)
-    counted = found.mass if "query_mask" not in options else found.mass * options["query_mask"][:, None, :, None]
-    torch.testing.assert_close(found.mass_sum, counted.sum(2), rtol=1e-5, atol=1e-5)
+    counted = ours.mass if "query_mask" not in options else ours.mass * options["query_mask"][:, None, :, None]
+    torch.testing.assert_close(ours.mass_sum, counted.sum(2), rtol=1e-5, atol=1e-5)
 
 
 def test_mass_of_everything_is_one_and_the_keys_hold_it_all(case, isa):
     q, k, _, _, options = case("padding")
-    found = attention_mass(q, k, torch.ones(k.shape[0], k.shape[2], dtype=torch.int64), 1, **options)
-    seen = found.lse > -math.inf
+    ours = attention_mass(q, k, torch.ones(k.shape[0], k.shape[2], dtype=torch.int64), 1, **options)
+    seen = ours.lse > -math.inf
     assert not seen.all()
-    torch.testing.assert_close(found.mass[..., 0], seen.float(), rtol=0, atol=2e-6)
-    by_key = attention_key_mass(q, k, found.lse, **options)
-    torch.testing.assert_close(by_key.sum(-1), found.mass_sum[..., 0], rtol=2e-6, atol=0)
+    torch.testing.assert_close(ours.mass[..., 0], seen.float(), rtol=0, atol=2e-6)
+    by_key = attention_key_mass(q, k, ours.lse, **options)
+    torch.testing.assert_close(by_key.sum(-1), ours.mass_sum[..., 0], rtol=2e-6, atol=0)
     assert (by_key[~options["key_mask"][:, None].expand_as(by_key)] == 0).all()
 
 
@@ -186,8 +186,8 @@ def test_same_bits_twice_in_another_batch_and_with_two_threads(case, name, isa):
 
     def both(rows=slice(None)):
         mine = {key: v[rows] if key.endswith("_mask") else v for key, v in options.items()}
-        found = attention_mass(q[rows], k[rows], groups[rows], count, **mine)
-        return *found, attention_key_mass(q[rows], k[rows], found.lse, **without_sinks(mine))
+        ours = attention_mass(q[rows], k[rows], groups[rows], count, **mine)
+        return *ours, attention_key_mass(q[rows], k[rows], ours.lse, **without_sinks(mine))
 
     threads = torch.get_num_threads()
     try:
@@ -221,39 +221,39 @@ def test_strides_of_a_model(draw, isa):
     groups, mask = torch.arange(200).view(2, 100)[:, ::2] % 8, (torch.arange(200).view(2, 100) % 5 > 0)[:, ::2]
     swapped = draw(2, 3, 50, 16, dtype=torch.float32, strided=True)
     for keys in (k, swapped):
-        found = attention_mass(q, keys, groups, 3, key_mask=mask)
+        ours = attention_mass(q, keys, groups, 3, key_mask=mask)
         dense = attention_mass(q.contiguous(), keys.contiguous(), groups.contiguous(), 3, key_mask=mask.contiguous())
-        for one, other in zip(found, dense, strict=True):
+        for one, other in zip(ours, dense, strict=True):
             assert torch.equal(one, other)
-        key_mass = attention_key_mass(q, keys, found.lse, key_mask=mask)
-        assert torch.equal(key_mass, attention_key_mass(q.contiguous(), keys.contiguous(), found.lse, key_mask=mask.contiguous()))
+        key_mass = attention_key_mass(q, keys, ours.lse, key_mask=mask)
+        assert torch.equal(key_mass, attention_key_mass(q.contiguous(), keys.contiguous(), ours.lse, key_mask=mask.contiguous()))
 
 
 @pytest.mark.parametrize(("batch", "queries", "keys"), [(0, 3, 3), (2, 0, 3), (2, 0, 0)])
 def test_empty(draw, batch, queries, keys, isa):
     q, k = draw(batch, 2, queries, 8, dtype=torch.float32), draw(batch, 1, keys, 8, dtype=torch.float32)
-    found = attention_mass(q, k, torch.zeros(batch, keys, dtype=torch.int64), 3)
-    assert found.mass.shape == (batch, 2, queries, 3) and found.lse.shape == (batch, 2, queries)
-    assert torch.equal(found.mass_sum, torch.zeros(batch, 2, 3))
-    assert torch.equal(attention_key_mass(q, k, found.lse), torch.zeros(batch, 2, keys))
+    ours = attention_mass(q, k, torch.zeros(batch, keys, dtype=torch.int64), 3)
+    assert ours.mass.shape == (batch, 2, queries, 3) and ours.lse.shape == (batch, 2, queries)
+    assert torch.equal(ours.mass_sum, torch.zeros(batch, 2, 3))
+    assert torch.equal(attention_key_mass(q, k, ours.lse), torch.zeros(batch, 2, keys))
 
 
 @pytest.mark.parametrize("queries", [3, 90])
 def test_rows_without_a_key(draw, queries, isa):
     q, k = draw(1, 2, queries, 8, dtype=torch.float32), draw(1, 2, queries, 8, dtype=torch.float32)
     nothing, groups = torch.zeros(1, queries, dtype=torch.bool), torch.ones(1, queries, dtype=torch.int64)
-    found = attention_mass(q, k, groups, 1, key_mask=nothing)
-    assert (found.mass == 0).all() and (found.entropy == 0).all() and (found.lse == -math.inf).all() and (found.maximum == -math.inf).all()
-    assert (found.mass_sum == 0).all() and (attention_key_mass(q, k, found.lse, key_mask=nothing) == 0).all()
+    ours = attention_mass(q, k, groups, 1, key_mask=nothing)
+    assert (ours.mass == 0).all() and (ours.entropy == 0).all() and (ours.lse == -math.inf).all() and (ours.maximum == -math.inf).all()
+    assert (ours.mass_sum == 0).all() and (attention_key_mass(q, k, ours.lse, key_mask=nothing) == 0).all()
     last = (torch.arange(queries) == queries - 1)[None]
-    found = attention_mass(q, k, groups, 1, key_mask=last)
+    ours = attention_mass(q, k, groups, 1, key_mask=last)
     seen = last[0].float().expand(1, 2, queries)
-    torch.testing.assert_close(found.mass[..., 0], seen, rtol=1e-6, atol=0)
-    torch.testing.assert_close(attention_key_mass(q, k, found.lse, key_mask=last), seen, rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours.mass[..., 0], seen, rtol=1e-6, atol=0)
+    torch.testing.assert_close(attention_key_mass(q, k, ours.lse, key_mask=last), seen, rtol=1e-6, atol=0)
     sinks = torch.tensor([0.5, -2.0])
-    found = attention_mass(q, k, groups, 1, key_mask=nothing, sinks=sinks)
-    assert (found.mass == 0).all() and (found.entropy == 0).all() and (found.maximum == -math.inf).all()
-    assert torch.equal(found.lse, sinks[None, :, None].expand(1, 2, queries))
+    ours = attention_mass(q, k, groups, 1, key_mask=nothing, sinks=sinks)
+    assert (ours.mass == 0).all() and (ours.entropy == 0).all() and (ours.maximum == -math.inf).all()
+    assert torch.equal(ours.lse, sinks[None, :, None].expand(1, 2, queries))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -265,15 +265,15 @@ def test_any_sink_as_in_the_reference(draw, sink, queries, visible, dtype, isa):
     groups, sinks = torch.ones(1, 90, dtype=torch.int64), torch.tensor([sink, 0.5])
     first = {"all": 0, "last": 85, "none": 90}[visible]
     options = dict(sinks=sinks, key_mask=(torch.arange(90) >= first)[None])
-    found = attention_mass(q, k, groups, 1, **options)
+    ours = attention_mass(q, k, groups, 1, **options)
     plain = reference(q, k, groups, 1, *positional(q, options))
-    keys = attention_key_mass(q, k, found.lse, **without_sinks(options))
+    keys = attention_key_mass(q, k, ours.lse, **without_sinks(options))
     plain_keys = key_reference(q, k, plain[3], *key_positional(q, options))
-    for one, other in zip((*found, keys), (*plain, plain_keys), strict=True):
+    for one, other in zip((*ours, keys), (*plain, plain_keys), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, equal_nan=True)
-    assert not found.maximum.isnan().any()
+    assert not ours.maximum.isnan().any()
     is_number = sink < math.inf
-    assert found.lse[:, 0].isnan().all() != is_number and found.mass[:, 0].isnan().all() != is_number
+    assert ours.lse[:, 0].isnan().all() != is_number and ours.mass[:, 0].isnan().all() != is_number
 
 
 @pytest.mark.parametrize("options", [{}, dict(softcap=4.0), dict(window=2)], ids=["plain", "softcap", "window"])
@@ -287,11 +287,11 @@ def test_nan_shows_in_its_rows_and_in_no_other(draw, where, queries, options, is
     place = 90 - queries + row
     (q[0, 0, row] if where == "q" else k[0, 0, place])[3] = math.nan
     touched = torch.arange(queries) == row if where == "q" else visible[:, place]
-    found = attention_mass(q, k, groups, 1, **options)
-    for one in (found.mass[0, 0, :, 0], found.entropy[0, 0], found.lse[0, 0], found.maximum[0, 0]):
+    ours = attention_mass(q, k, groups, 1, **options)
+    for one in (ours.mass[0, 0, :, 0], ours.entropy[0, 0], ours.lse[0, 0], ours.maximum[0, 0]):
         assert torch.equal(one.isnan(), touched)
-    plain = key_reference(q, k, found.lse, *key_positional(q, options))
-    for key_mass in (attention_key_mass(q, k, found.lse, **options), plain):
+    plain = key_reference(q, k, ours.lse, *key_positional(q, options))
+    for key_mass in (attention_key_mass(q, k, ours.lse, **options), plain):
         assert torch.equal(key_mass[0, 0].isnan(), visible[touched].any(0))
 
 
@@ -302,12 +302,12 @@ def test_a_softcap_bounds_huge_and_infinite_logits(queries, isa):
     k = torch.tensor([1e30, -1e30, math.inf, -math.inf, 1e-30, -3e-30]).repeat(15)[None, None, :, None]
     groups, options = 1 << torch.arange(90)[None] % 6, dict(softcap=4.0, scale=1.0)
     gold, gold_keys = naive(q, k, groups, 6, **options)
-    found = attention_mass(q, k, groups, 6, **options)
-    keys = attention_key_mass(q, k, found.lse, **options)
+    ours = attention_mass(q, k, groups, 6, **options)
+    keys = attention_key_mass(q, k, ours.lse, **options)
     plain = reference(q, k, groups, 6, *positional(q, options))
     plain_keys = key_reference(q, k, plain[3], *key_positional(q, options))
     assert gold.maximum.abs().max() <= 4
-    for results in ((*found, keys), (*plain, plain_keys)):
+    for results in ((*ours, keys), (*plain, plain_keys)):
         for one, exact in zip(results, (*gold, gold_keys), strict=True):
             torch.testing.assert_close(one, exact.float(), rtol=1e-5, atol=1e-5)
 
@@ -317,14 +317,14 @@ def test_autocast_does_not_round_the_products(case):
 
     def everything():
         plain = reference(q, k, groups, count, *positional(q, options))
-        found = attention_mass(q, k, groups, count, **options)
-        keys = attention_key_mass(q, k, found.lse, **without_sinks(options))
-        return *plain, key_reference(q, k, plain[3], *key_positional(q, options)), *found, keys
+        ours = attention_mass(q, k, groups, count, **options)
+        keys = attention_key_mass(q, k, ours.lse, **without_sinks(options))
+        return *plain, key_reference(q, k, plain[3], *key_positional(q, options)), *ours, keys
 
     expected = everything()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = everything()
-    for one, other in zip(found, expected, strict=True):
+        ours = everything()
+    for one, other in zip(ours, expected, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
 
 
@@ -332,10 +332,10 @@ def test_large_logits_do_not_overflow(draw, isa):
     q, k = 40 * draw(1, 2, 70, 16, dtype=torch.float32), 40 * draw(1, 2, 70, 16, dtype=torch.float32)
     groups = torch.arange(70)[None] % 4
     gold, _ = naive(q, k, groups, 2)
-    found = attention_mass(q, k, groups, 2)
+    ours = attention_mass(q, k, groups, 2)
     assert gold.lse.max() > 1000
-    torch.testing.assert_close(found.mass, gold.mass.float(), rtol=0, atol=2e-3)  # a logit of 1000s is only known to 1e-4
-    torch.testing.assert_close(found.lse, gold.lse.float(), rtol=2e-6, atol=1e-3)
+    torch.testing.assert_close(ours.mass, gold.mass.float(), rtol=0, atol=2e-3)  # a logit of 1000s is only known to 1e-4
+    torch.testing.assert_close(ours.lse, gold.lse.float(), rtol=2e-6, atol=1e-3)
 
 
 @pytest.mark.parametrize("apart", ["blocks", "runs", "sink"])
@@ -350,9 +350,9 @@ def test_logits_further_apart_than_the_largest_float(queries, apart, isa):
         options["sinks"] = torch.tensor([-3e38])
     groups = torch.ones(1, keys, dtype=torch.int64)
     plain = reference(q, k, groups, 1, False, 0, 1.0, 0.0, options.get("sinks"), None, None, True)
-    for found in (attention_mass(q, k, groups, 1, **options), AttentionMass(*plain)):
-        torch.testing.assert_close(found.entropy, torch.full((1, 1, queries), math.log(keys - high)), rtol=2e-6, atol=0)
-        torch.testing.assert_close(found.mass, torch.ones(1, 1, queries, 1), rtol=2e-6, atol=0)
+    for ours in (attention_mass(q, k, groups, 1, **options), AttentionMass(*plain)):
+        torch.testing.assert_close(ours.entropy, torch.full((1, 1, queries), math.log(keys - high)), rtol=2e-6, atol=0)
+        torch.testing.assert_close(ours.mass, torch.ones(1, 1, queries, 1), rtol=2e-6, atol=0)
 
 
 @pytest.mark.parametrize("window", [2**31 - 1, sys.maxsize])
@@ -366,9 +366,9 @@ def test_a_window_of_more_than_the_keys_is_none(draw, window, monkeypatch):
 
     monkeypatch.setattr(MODULE, "_op", noting(MODULE._op, 5))
     monkeypatch.setattr(MODULE, "_key_op", noting(MODULE._key_op, 4))
-    want, found = attention_mass(q, k, groups, 1), attention_mass(q, k, groups, 1, window=window)
+    want, ours = attention_mass(q, k, groups, 1), attention_mass(q, k, groups, 1, window=window)
     attention_mass(q, k, groups, 1, window=8)
-    assert torch.equal(found.mass, want.mass)
+    assert torch.equal(ours.mass, want.mass)
     assert torch.equal(attention_key_mass(q, k, want.lse, window=window), attention_key_mass(q, k, want.lse))
     assert passed == [0, 0, 8, 0, 0]
 
@@ -394,10 +394,10 @@ def test_any_shape(isa, key_heads, group, queries, before, width, count, window,
     groups = groups if count == 64 else groups & ((1 << count) - 1)
     options = dict(causal=causal, window=window, key_mask=torch.rand(2, keys, generator=generator) > 0.2)
     gold, gold_keys = naive(q, k, groups, count, **options)
-    found = attention_mass(q, k, groups, count, **options)
-    for one, plain, exact in zip(found, reference(q, k, groups, count, *positional(q, options)), gold, strict=True):
+    ours = attention_mass(q, k, groups, count, **options)
+    for one, plain, exact in zip(ours, reference(q, k, groups, count, *positional(q, options)), gold, strict=True):
         assert_near(one, plain, exact)
-    assert_near(attention_key_mass(q, k, found.lse, **options), key_reference(q, k, found.lse, *key_positional(q, options)), gold_keys)
+    assert_near(attention_key_mass(q, k, ours.lse, **options), key_reference(q, k, ours.lse, *key_positional(q, options)), gold_keys)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -414,8 +414,8 @@ def test_compiles_in_one_graph(case):
     q, k, groups, count, options = case("all")
 
     def both(q, k, groups, options):
-        found = attention_mass(q, k, groups, count, **options)
-        return *found, attention_key_mass(q, k, found.lse, **without_sinks(options))
+        ours = attention_mass(q, k, groups, count, **options)
+        return *ours, attention_key_mass(q, k, ours.lse, **without_sinks(options))
 
     compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
     for one, other in zip(compiled(q, k, groups, options), both(q, k, groups, options), strict=True):
@@ -426,9 +426,9 @@ def test_no_gradient_goes_back(case):
     q, k, groups, count, options = case("sinks")
     q.requires_grad_()
     options["sinks"].requires_grad_()
-    found = attention_mass(q, k, groups, count, **options)
-    assert not any(one.requires_grad for one in found)
-    assert not attention_key_mass(q, k, found.lse).requires_grad
+    ours = attention_mass(q, k, groups, count, **options)
+    assert not any(one.requires_grad for one in ours)
+    assert not attention_key_mass(q, k, ours.lse).requires_grad
 
 
 def test_cpp_serves_where_it_was_built():

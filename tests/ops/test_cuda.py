@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -180,7 +181,7 @@ def test_equal_gpus_share_a_verdict(serve, monkeypatch, caplog):
 
 
 def test_one_of_many_threads_checks(serve):
-    kernel = Kernel()
+    kernel = Kernel(lambda result: time.sleep(0.02) or result)
     call = serve(kernel)
     threads = [threading.Thread(target=call, args=(X, INDEX, None, None)) for _ in range(8)]
     for thread in threads:
@@ -200,6 +201,24 @@ def test_a_check_leaves_nothing_behind(where, serve):
         assert cuda._decided["index_select", X.device, X.dtype]
         assert torch.is_grad_enabled() == (where in ("grad", "autocast"))
     assert torch.equal(torch.get_rng_state(), state) and torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_check_runs_its_plain_form_under_no_rule_of_the_callers(serve, monkeypatch):
+    """autocast would round the products of both, and a GPU refuses some plain ops in the deterministic mode that every test has."""
+    seen = []
+
+    def kernel(*arguments):
+        seen.append(("kernel", torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled()))
+        return plain(*arguments)
+
+    def watched(*arguments):
+        seen.append(("plain", torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled()))
+        return plain(*arguments)
+
+    monkeypatch.setitem(cuda.FORMS, "index_select", {"index_select": (kernel, watched)})
+    with torch.autocast("cpu"):
+        cuda.check("index_select", X.device, X.dtype)
+    assert set(seen) == {("kernel", False, True), ("plain", False, False)}
 
 
 def test_nothing_is_decided_while_a_graph_is_captured(serve, monkeypatch, caplog):
@@ -257,7 +276,7 @@ def test_a_triton_that_does_not_import_leaves_plain_torch(serve, monkeypatch, ca
     for _ in range(2):
         assert torch.equal(call(X, INDEX, None, None), reference(X, INDEX))
     assert kernel.calls == 0 and len(caplog.records) == 1 and not list(tmp_path.iterdir())
-    assert "fail: triton cannot be imported (ModuleNotFoundError" in caplog.text
+    assert "fail: they cannot be checked (ModuleNotFoundError" in caplog.text
 
 
 @pytest.mark.parametrize(("value", "registered"), [("0", False), ("1", True), ("auto", True)])

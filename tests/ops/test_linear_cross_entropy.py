@@ -47,21 +47,21 @@ def test_it_is_cross_entropy_of_linear(options, reduction, dtype, draw, draw_tar
     def ours(hidden, weight, bias):
         return ops.linear_cross_entropy(hidden, weight, targets, bias, reduction=reduction, **options)
 
-    for found, own, gold in zip(run(ours), run(by_torch), run(by_torch, torch.float64), strict=True):
-        assert_as_good(found, own, gold)
+    for result, own, gold in zip(run(ours), run(by_torch), run(by_torch, torch.float64), strict=True):
+        assert_as_good(result, own, gold)
 
 
 def test_softcap_scale_z_loss_and_padding(draw, draw_targets, isa):
     hidden, weight, bias = draw(20, 9, requires_grad=True), draw(40, 9, requires_grad=True), draw(40, requires_grad=True)
     targets = draw_targets(20, vocabulary=33)
-    found = ops.linear_cross_entropy(
+    result = ops.linear_cross_entropy(
         hidden, weight, targets, bias, softcap=4.0, logit_scale=0.3, z_loss=0.01, vocab_size=33, label_smoothing=0.2
     )
     logits = whole_logits(hidden, weight, bias, 4.0, 0.3)[:, :33]
     gold = F.cross_entropy(logits, targets, reduction="none", label_smoothing=0.2)
     gold = gold + torch.where(targets == -100, 0, 0.01 * logits.logsumexp(1).square())
-    torch.testing.assert_close(found, gold)
-    for ours, exact in zip(*(torch.autograd.grad(loss.sum(), (hidden, weight, bias)) for loss in (found, gold)), strict=True):
+    torch.testing.assert_close(result, gold)
+    for ours, exact in zip(*(torch.autograd.grad(loss.sum(), (hidden, weight, bias)) for loss in (result, gold)), strict=True):
         torch.testing.assert_close(ours, exact)
 
 
@@ -70,10 +70,10 @@ def test_appended_words_learn_and_the_vocabulary_does_not(draw, draw_targets, is
     targets = draw_targets(3, 7, vocabulary=34)
     ops.linear_cross_entropy(hidden, weight, targets, bias, appended=appended, reduction="mean").backward()
     assert weight.grad is None and bias.grad is None
-    found = hidden.grad, appended.grad
+    result = hidden.grad, appended.grad
     logits = whole_logits(hidden, torch.cat([weight, appended]), bias)
     gold = torch.autograd.grad(F.cross_entropy(logits.flatten(0, 1), targets.flatten()), (hidden, appended))
-    for ours, exact in zip(found, gold, strict=True):
+    for ours, exact in zip(result, gold, strict=True):
         torch.testing.assert_close(ours, exact)
 
 
@@ -81,10 +81,10 @@ def test_appended_words_learn_and_the_vocabulary_does_not(draw, draw_targets, is
 def test_leading_dimensions_are_those_of_targets(shape, draw, draw_targets, isa):
     hidden, weight, targets = draw(*shape, 4), draw(9, 4), draw_targets(*shape, vocabulary=9)
     asked = {"return_lse": True, "return_entropy": True, "return_rank": True, "return_argmax": True}
-    found = ops.linear_cross_entropy(hidden, weight, targets, **asked)
-    assert all(part.shape == shape for part in found)
+    ours = ops.linear_cross_entropy(hidden, weight, targets, **asked)
+    assert all(part.shape == shape for part in ours)
     gold = F.cross_entropy(whole_logits(hidden, weight).view(-1, 9), targets.view(-1), reduction="none").view(shape)
-    torch.testing.assert_close(found.loss, gold)
+    torch.testing.assert_close(ours.loss, gold)
     mean = ops.linear_cross_entropy(hidden, weight, targets, reduction="mean")
     counts = (targets != -100).sum()
     assert mean.isnan() if counts == 0 else torch.allclose(mean, gold.sum() / counts)
@@ -94,15 +94,15 @@ def test_what_else_can_be_returned(draw, draw_targets, isa):
     hidden, weight, targets = draw(50, 4, requires_grad=True), draw(19, 4), draw_targets(50, vocabulary=19)
     logits = whole_logits(hidden, weight)
     assert isinstance(ops.linear_cross_entropy(hidden, weight, targets), torch.Tensor)
-    found = ops.linear_cross_entropy(hidden, weight, targets, return_rank=True, return_argmax=True, reduction="sum")
-    assert isinstance(found, TokenLoss) and found.lse is None and found.entropy is None and found.loss.dim() == 0
+    result = ops.linear_cross_entropy(hidden, weight, targets, return_rank=True, return_argmax=True, reduction="sum")
+    assert isinstance(result, TokenLoss) and result.lse is None and result.entropy is None and result.loss.dim() == 0
     above = (logits > logits.gather(1, targets.clamp(min=0)[:, None])).sum(1)
-    assert torch.equal(found.rank, torch.where(targets == -100, -1, above)) and torch.equal(found.argmax, logits.argmax(1))
-    found = ops.linear_cross_entropy(hidden, weight, targets, return_lse=True, return_entropy=True)
-    torch.testing.assert_close(found.entropy, torch.distributions.Categorical(logits=logits.detach()).entropy())
-    torch.testing.assert_close(found.lse, logits.logsumexp(1))
-    assert not found.entropy.requires_grad
-    ours, exact = (torch.autograd.grad((lse * targets).sum(), hidden)[0] for lse in (found.lse, logits.logsumexp(1)))
+    assert torch.equal(result.rank, torch.where(targets == -100, -1, above)) and torch.equal(result.argmax, logits.argmax(1))
+    result = ops.linear_cross_entropy(hidden, weight, targets, return_lse=True, return_entropy=True)
+    torch.testing.assert_close(result.entropy, torch.distributions.Categorical(logits=logits.detach()).entropy())
+    torch.testing.assert_close(result.lse, logits.logsumexp(1))
+    assert not result.entropy.requires_grad
+    ours, exact = (torch.autograd.grad((lse * targets).sum(), hidden)[0] for lse in (result.lse, logits.logsumexp(1)))
     torch.testing.assert_close(ours, exact)
 
 
@@ -111,40 +111,40 @@ def test_buckets_are_sums_in_order(dtype, draw, draw_targets, generator, isa):
     hidden, weight, targets = draw(10, 20, 4, dtype=dtype), draw(19, 4, dtype=dtype), draw_targets(10, 20, vocabulary=19)
     buckets = torch.randint(-1, 5, (10, 20), generator=generator, dtype=torch.int32)
     arguments = {"reduction": "buckets", "buckets": buckets, "num_buckets": 6}
-    found = ops.linear_cross_entropy(hidden, weight, targets, **arguments)
+    ours = ops.linear_cross_entropy(hidden, weight, targets, **arguments)
     per_token = ops.linear_cross_entropy(hidden, weight, targets, return_argmax=True)
-    assert isinstance(found, BucketLoss) and found.sum.dtype == found.sum_squares.dtype == torch.float64
-    assert found.count.dtype == found.correct.dtype == torch.int64
+    assert isinstance(ours, BucketLoss) and ours.sum.dtype == ours.sum_squares.dtype == torch.float64
+    assert ours.count.dtype == ours.correct.dtype == torch.int64
     for bucket in range(6):  # the last one is empty
         counted = (buckets == bucket) & (targets != -100)
         losses = per_token.loss[counted].tolist()
         # to the bit: float64, one after the other (from Python 3.12 on its own sum compensates)
-        assert found.sum[bucket].item() == functools.reduce(operator.add, losses, 0.0)
-        assert found.sum_squares[bucket].item() == functools.reduce(operator.add, (x * x for x in losses), 0.0)
-        assert found.count[bucket] == len(losses)
-        assert found.correct[bucket] == (per_token.argmax == targets)[counted].sum()
+        assert ours.sum[bucket].item() == functools.reduce(operator.add, losses, 0.0)
+        assert ours.sum_squares[bucket].item() == functools.reduce(operator.add, (x * x for x in losses), 0.0)
+        assert ours.count[bucket] == len(losses)
+        assert ours.correct[bucket] == (per_token.argmax == targets)[counted].sum()
     again = ops.linear_cross_entropy(hidden, weight, targets, **arguments, return_entropy=True)
-    assert all(torch.equal(a, b) for a, b in zip(found, again.loss, strict=True)) and again.entropy.shape == (10, 20)
+    assert all(torch.equal(a, b) for a, b in zip(ours, again.loss, strict=True)) and again.entropy.shape == (10, 20)
 
 
 def test_many_and_empty_buckets(draw, isa):
     hidden, weight = draw(3, 4), draw(300, 4)
     targets = torch.tensor([1, 2, 156], dtype=torch.uint8)  # 156 is -100 in a byte; and more words and buckets than a byte counts
-    found = ops.linear_cross_entropy(
+    ours = ops.linear_cross_entropy(
         hidden, weight, targets, reduction="buckets", buckets=torch.tensor([255, 0, 255], dtype=torch.uint8), num_buckets=1000
     )
-    assert found.count.tolist() == [1] + [0] * 254 + [2] + [0] * 744
+    assert ours.count.tolist() == [1] + [0] * 254 + [2] + [0] * 744
     none = ops.linear_cross_entropy(hidden[:0], weight, targets[:0], reduction="buckets", buckets=targets[:0], num_buckets=2)
     assert none.sum.tolist() == [0, 0] and none.count.tolist() == [0, 0]
 
 
 def test_losses_of_float32_add_up_in_float64(isa):
     hidden, weight = torch.zeros(3, 2), torch.zeros(7, 2)
-    found = ops.linear_cross_entropy(
+    ours = ops.linear_cross_entropy(
         hidden, weight, torch.zeros(3, dtype=torch.long), reduction="buckets", buckets=torch.zeros(3, dtype=torch.long), num_buckets=1
     )
     loss = ops.linear_cross_entropy(hidden, weight, torch.zeros(3, dtype=torch.long))[0].item()
-    assert found.sum.item() == 3 * loss and found.sum.item() != torch.tensor(3 * loss, dtype=torch.float32).item()
+    assert ours.sum.item() == 3 * loss and ours.sum.item() != torch.tensor(3 * loss, dtype=torch.float32).item()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -156,13 +156,13 @@ def test_any_shape_and_options(data, isa):
     targets = torch.randint(vocabulary + added, (tokens,), generator=generator)
     smoothing, softcap = data.draw(st.sampled_from([0.0, 0.3])), data.draw(st.sampled_from([None, 3.0]))
     hidden.requires_grad_(), appended.requires_grad_()
-    found = ops.linear_cross_entropy(
+    result = ops.linear_cross_entropy(
         hidden, weight, targets, appended=appended, softcap=softcap, label_smoothing=smoothing, reduction="mean"
     )
     logits = whole_logits(hidden.double(), torch.cat([weight, appended]).double(), None, softcap)
     gold = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-    torch.testing.assert_close(found.double(), gold, rtol=1e-5, atol=1e-5)
-    for ours, exact in zip(*(torch.autograd.grad(loss, (hidden, appended)) for loss in (found, gold)), strict=True):
+    torch.testing.assert_close(result.double(), gold, rtol=1e-5, atol=1e-5)
+    for ours, exact in zip(*(torch.autograd.grad(loss, (hidden, appended)) for loss in (result, gold)), strict=True):
         torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-5)
 
 
@@ -197,14 +197,14 @@ def test_compiles_without_graph_break(draw, draw_targets):
         {"return_entropy": True, "return_rank": True, "softcap": 3.0},
         {"reduction": "buckets", "buckets": targets % 3, "num_buckets": 3},
     ):
-        found, gold = compiled(hidden, weight, targets, **options), ops.linear_cross_entropy(hidden, weight, targets, **options)
-        assert type(found) is type(gold)
-        for ours, exact in zip(found, gold, strict=True) if isinstance(found, tuple) else [(found, gold)]:
+        result, gold = compiled(hidden, weight, targets, **options), ops.linear_cross_entropy(hidden, weight, targets, **options)
+        assert type(result) is type(gold)
+        for ours, exact in zip(result, gold, strict=True) if isinstance(result, tuple) else [(result, gold)]:
             assert ours is exact is None or torch.equal(ours, exact)
     compiled(hidden, weight, targets).sum().backward()
-    found, hidden.grad = hidden.grad, None
+    result, hidden.grad = hidden.grad, None
     ops.linear_cross_entropy(hidden, weight, targets).sum().backward()
-    torch.testing.assert_close(found, hidden.grad)
+    torch.testing.assert_close(result, hidden.grad)
 
 
 def test_under_autocast_as_linear(draw, draw_targets, isa):
@@ -300,9 +300,9 @@ def test_kept_products_have_any_number_of_tokens_compiled(draw, draw_targets, ed
     compiled = torch.compile(ops.linear_cross_entropy, fullgraph=True, backend="aot_eager", dynamic=True)
     for tokens in (20, 60, 7):
         hidden, targets = draw(tokens, 3, dtype=torch.float32).requires_grad_(), draw_targets(tokens, vocabulary=300)
-        found = torch.autograd.grad(compiled(hidden, weight, targets).sum(), (hidden, weight))
+        result = torch.autograd.grad(compiled(hidden, weight, targets).sum(), (hidden, weight))
         for ours, plain in zip(
-            found, torch.autograd.grad(ops.linear_cross_entropy(hidden, weight, targets).sum(), (hidden, weight)), strict=True
+            result, torch.autograd.grad(ops.linear_cross_entropy(hidden, weight, targets).sum(), (hidden, weight)), strict=True
         ):
             assert torch.equal(ours, plain)
 
@@ -310,18 +310,18 @@ def test_kept_products_have_any_number_of_tokens_compiled(draw, draw_targets, ed
 def test_sums_do_not_depend_on_the_threads(generator):
     # 1 hidden dimension and 2 words make many tokens cheap; torch's own float32 sum of these differs from 2 threads on
     hidden, weight = torch.randn(120_001, 1, generator=generator), torch.randn(2, 1, generator=generator)
-    targets, before, found = torch.randint(2, (120_001,), generator=generator), torch.get_num_threads(), []
+    targets, before, ours = torch.randint(2, (120_001,), generator=generator), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append([ops.linear_cross_entropy(hidden, weight, targets, reduction=how).item() for how in ("sum", "mean")])
+            ours.append([ops.linear_cross_entropy(hidden, weight, targets, reduction=how).item() for how in ("sum", "mean")])
             by_word = ops.linear_cross_entropy(hidden, weight, targets, reduction="buckets", buckets=targets.int(), num_buckets=2)
-            found[-1] += [value for part in by_word for value in part.tolist()]
+            ours[-1] += [value for part in by_word for value in part.tolist()]
     finally:
         torch.set_num_threads(before)
-    assert found[0] == found[1] == found[2]
+    assert ours[0] == ours[1] == ours[2]
     gold = F.cross_entropy(hidden.double() @ weight.double().t(), targets, reduction="sum").item()
-    assert abs(found[0][0] - gold) <= 1e-6 * gold
+    assert abs(ours[0][0] - gold) <= 1e-6 * gold
 
 
 def test_there_are_no_other_derivatives(draw):
@@ -343,7 +343,7 @@ def test_a_bad_target_in_compiled_code_leaves_no_gradient_to_step_on(dtype_of, d
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "found"),
+    ("options", "error", "message"),
     [
         ({"softcap": float("inf")}, ValueError, "softcap is inf"),
         ({"softcap": 1e-50}, ValueError, "softcap is 1e-50"),
@@ -361,6 +361,6 @@ def test_a_bad_target_in_compiled_code_leaves_no_gradient_to_step_on(dtype_of, d
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_options_that_float32_or_the_op_cannot_take_are_refused(options, error, found, draw):
-    with pytest.raises(error, match=found):
+def test_options_that_float32_or_the_op_cannot_take_are_refused(options, error, message, draw):
+    with pytest.raises(error, match=message):
         ops.linear_cross_entropy(draw(2, 3), draw(2, 3), torch.tensor([0, 1]), **options)

@@ -79,23 +79,22 @@ def test_statistics_are_those_of_the_whole_logits(
         tokens, width, vocabulary, added, dtype=dtype, has_bias=has_bias, softcap=softcap, scale=scale, padding=padding, strided=strided
     )
     gold = by_definition(*widened(given))
-    # the plain form rounds its logits to dtype, as by_definition does, but not the same ones
-    for run, rounded_to in ((OP, None), (reference, dtype)):
-        found = TokenStatistics(*run(*given, True, True, True, True))
+    for run in (OP, reference):
+        ours = TokenStatistics(*run(*given, True, True, True, True))
         for name in ("lse", "target_logit", "mean_logit", "entropy"):
             terms = gold.lse.abs().amax().item() if tokens and name == "entropy" else 1.0  # it is a difference of logits
-            assert_as_good(getattr(found, name), getattr(by_definition(*given), name), getattr(gold, name), rounded_to, terms)
+            assert_as_good(getattr(ours, name), getattr(by_definition(*given), name), getattr(gold, name), terms=terms)
         if tokens and dtype == torch.float32:  # the products of 16-bit types round, so words change places
             least = 0.9 if softcap is None else 0.7  # a softcap makes ties of the largest
-            assert (found.argmax == gold.argmax).double().mean() > least and (found.rank == gold.rank).double().mean() > least
-            assert (found.rank - gold.rank).abs().max() <= max(1, vocabulary // 50)
+            assert (ours.argmax == gold.argmax).double().mean() > least and (ours.rank == gold.rank).double().mean() > least
+            assert (ours.rank - gold.rank).abs().max() <= max(1, vocabulary // 50)
 
 
 @pytest.mark.parametrize(("tokens", "width", "vocabulary", "added"), SHAPES)
 def test_float64_is_exact(tokens, width, vocabulary, added, problem, isa):
     given = problem(tokens, width, vocabulary, added, has_bias=True, softcap=3.0, scale=0.5)
-    for found, gold in zip(OP(*given, True, True, True, True), by_definition(*given), strict=True):
-        torch.testing.assert_close(found, gold, rtol=1e-12, atol=1e-12)
+    for ours, gold in zip(OP(*given, True, True, True, True), by_definition(*given), strict=True):
+        torch.testing.assert_close(ours, gold, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("tokens", "width", "vocabulary", "added", "has_bias", "softcap", "scale", "padding", "strided"), CASES)
@@ -111,25 +110,25 @@ def test_gradients_are_those_of_the_whole_logits(
         leaves = [t.detach().clone().requires_grad_() if t is not None else None for t in arguments[:4]]
         outputs = op(*leaves, *arguments[4:])[:3]
         wanted = [leaf for leaf in leaves if leaf is not None]
-        found = torch.autograd.grad(outputs, wanted, [c.to(o.dtype) for c, o in zip(cotangents, outputs, strict=True)])
-        assert [g.dtype for g in found] == [leaf.dtype for leaf in wanted]
-        return found
+        result = torch.autograd.grad(outputs, wanted, [c.to(o.dtype) for c, o in zip(cotangents, outputs, strict=True)])
+        assert [g.dtype for g in result] == [leaf.dtype for leaf in wanted]
+        return result
 
     def plain(*arguments):
         needs = [arguments[0], arguments[1], *(t for t in arguments[2:4] if t is not None)]
         lse = reference(*arguments, False, False, False, False).lse
         c = [value.to(lse.dtype) for value in cotangents]
-        found = backward_reference(*c, lse, *arguments, True, True, arguments[2] is not None, arguments[3] is not None)
-        return [g for g in found if g.numel()] if tokens and width else [torch.zeros_like(t) for t in needs]
+        result = backward_reference(*c, lse, *arguments, True, True, arguments[2] is not None, arguments[3] is not None)
+        return [g for g in result if g.numel()] if tokens and width else [torch.zeros_like(t) for t in needs]
 
     own, gold = gradients(given, by_definition), gradients(widened(given), by_definition)
     ours = gradients(given, lambda *arguments: OP(*arguments, True, False, False, False))
     # exp(logit - LSE) is as exact as the rounding of the larger of them leaves it
     terms = by_definition(*widened(given)).lse.abs().amax().item() if tokens else 1.0
-    for found, same_dtype, exact in zip(ours, own, gold, strict=True):
-        assert_as_good(found, same_dtype, exact, terms=terms)
-    for found, same_dtype, exact in zip(plain(*given), own, gold, strict=True):
-        assert_as_good(found, same_dtype, exact, terms=terms)
+    for result, same_dtype, exact in zip(ours, own, gold, strict=True):
+        assert_as_good(result, same_dtype, exact, terms=terms)
+    for result, same_dtype, exact in zip(plain(*given), own, gold, strict=True):
+        assert_as_good(result, same_dtype, exact, terms=terms)
 
 
 @pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16])
@@ -138,14 +137,14 @@ def test_autocast_does_not_round_the_sums(cast, problem, draw):
     cotangents = [draw(70).float() for _ in range(3)]
 
     def everything():
-        found = OP(*given, True, True, True, True), reference(*given, True, True, True, True)
-        needs = cotangents + [found[0][0], *given] + [True] * 4
-        return *found[0], *found[1], *BACKWARD(*needs), *backward_reference(*needs)
+        ours = OP(*given, True, True, True, True), reference(*given, True, True, True, True)
+        needs = cotangents + [ours[0][0], *given] + [True] * 4
+        return *ours[0], *ours[1], *BACKWARD(*needs), *backward_reference(*needs)
 
     expected = everything()
     with torch.autocast("cpu", dtype=cast):
-        found = everything()
-    for one, other in zip(found, expected, strict=True):
+        ours = everything()
+    for one, other in zip(ours, expected, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
 
 
@@ -154,8 +153,8 @@ def test_only_needed_gradients_come(needs, problem, draw, isa):
     given = problem(70, 5, 300, 9, has_bias=True)
     arguments = *(draw(70) for _ in range(3)), OP(*given, False, False, False, False)[0], *given
     whole = BACKWARD(*arguments, True, True, True, True)
-    for found, full, needed in zip(BACKWARD(*arguments, *needs), whole, needs, strict=True):
-        assert torch.equal(found, full) if needed else found.numel() == 0
+    for ours, full, needed in zip(BACKWARD(*arguments, *needs), whole, needs, strict=True):
+        assert torch.equal(ours, full) if needed else ours.numel() == 0
 
 
 # all words, some of them, not one whole block of them; 1,100 tokens are more than the backward takes at once
@@ -164,22 +163,22 @@ def test_only_needed_gradients_come(needs, problem, draw, isa):
 def test_kept_products_change_no_gradient(tokens, width, words, kind, problem, draw, isa, products):
     given = problem(tokens, width, 1370, 30, dtype=kind, has_bias=True, softcap=2.0, scale=0.7)
     hidden, weight, appended, *_ = given
-    plain, found = (
+    plain, result = (
         OP(*given, True, False, True, False),
         TokenStatistics(*OP(*given, True, False, True, False, words * tokens * (8 if kind == torch.float64 else 4))),
     )
-    for ours, without in zip(found[:6], plain[:6], strict=True):
+    for ours, without in zip(result[:6], plain[:6], strict=True):
         assert torch.equal(ours, without)
     gold = (hidden.double() @ torch.cat([weight, appended]).double().t())[:, :words].t()
-    assert found.kept.shape == (words, tokens)
+    assert result.kept.shape == (words, tokens)
     rounding = {"rtol": 1e-2, "atol": 1e-1} if kind == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(found.kept.double(), gold, **rounding)
-    arguments = *(draw(tokens).to(found.lse.dtype) for _ in range(3)), found.lse, *given, True, True, True, True
+    torch.testing.assert_close(result.kept.double(), gold, **rounding)
+    arguments = *(draw(tokens).to(result.lse.dtype) for _ in range(3)), result.lse, *given, True, True, True, True
     again = BACKWARD(*arguments)
-    for ours, without in zip(BACKWARD(*arguments, found.kept), again, strict=True):
+    for ours, without in zip(BACKWARD(*arguments, result.kept), again, strict=True):
         assert torch.equal(ours, without)
     if native.is_loaded():  # they are used: other products give other gradients, from a whole block of words on
-        changed = BACKWARD(*arguments, found.kept + 1)
+        changed = BACKWARD(*arguments, result.kept + 1)
         assert torch.equal(changed[0], again[0]) == (words < 1024)
 
 
@@ -194,9 +193,9 @@ def test_gradients_over_several_passes_and_chunks(tokens, kind, problem, draw, i
         outputs = op(*leaves, *arguments[4:])[:3]
         return torch.autograd.grad(outputs, leaves, [c.to(o.dtype) for c, o in zip(cotangents, outputs, strict=True)])
 
-    found = gradients(given, lambda *arguments: OP(*arguments, True, False, False, False))
+    result = gradients(given, lambda *arguments: OP(*arguments, True, False, False, False))
     own, gold = gradients(given, by_definition), gradients(widened(given), by_definition)
-    for ours, same_dtype, exact in zip(found, own, gold, strict=True):
+    for ours, same_dtype, exact in zip(result, own, gold, strict=True):
         assert_as_good(ours, same_dtype, exact)
 
 
@@ -216,11 +215,11 @@ def test_columns_behind_the_last_token_give_no_gradient(what, kind, problem, isa
     lse = OP(*given, False, False, False, False)[0]
     ones = torch.ones_like(lse)
     arguments = ones, -ones, ones[:0], lse, *given
-    found, gold = BACKWARD(*arguments, False, False, False, True)[3], backward_reference(*arguments, False, False, False, True)[3]
-    assert found.isfinite().all()
+    ours, gold = BACKWARD(*arguments, False, False, False, True)[3], backward_reference(*arguments, False, False, False, True)[3]
+    assert ours.isfinite().all()
     if kind != torch.bfloat16:  # whose products round, and a large scale makes much of that
         tolerance = 1e-9 if kind == torch.float64 else 2e-2
-        torch.testing.assert_close(found, gold, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(ours, gold, rtol=tolerance, atol=tolerance)
 
 
 def test_products_are_kept_over_several_passes(problem):
@@ -241,8 +240,8 @@ def test_gradcheck(softcap, scale, problem, isa):
 
 
 def test_unasked_statistics_are_empty(problem, isa):
-    found = TokenStatistics(*OP(*problem(5, 3, 7), False, False, False, False))
-    assert [t.numel() for t in found] == [5, 5, 0, 0, 0, 0, 0]
+    ours = TokenStatistics(*OP(*problem(5, 3, 7), False, False, False, False))
+    assert [t.numel() for t in ours] == [5, 5, 0, 0, 0, 0, 0]
     assert [t.numel() for t in OP(*problem(5, 3, 7), True, False, True, False)] == [5, 5, 5, 0, 5, 0, 0]
 
 
@@ -254,8 +253,8 @@ def test_a_token_has_the_same_bits_in_every_batch(width, kind, problem, generato
     def run(rows):
         return OP(hidden[rows], weight, appended, bias, targets[rows], *rest, True, True, True, True)
 
-    def assert_same(found, rows):
-        for part, full in zip(found[:6], whole[:6], strict=True):
+    def assert_same(ours, rows):
+        for part, full in zip(ours[:6], whole[:6], strict=True):
             assert torch.equal(part, full[rows])
 
     whole = run(torch.arange(201))
@@ -292,8 +291,8 @@ def test_threads_change_no_bit(tokens, width, words, appended, kind, problem, dr
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            found = OP(*given, True, True, True, True)
-            return *found, *BACKWARD(*grads, found[0], *given, True, True, appended > 0, True)
+            ours = OP(*given, True, True, True, True)
+            return *ours, *BACKWARD(*grads, ours[0], *given, True, True, appended > 0, True)
         finally:
             torch.set_num_threads(before)
 
@@ -305,14 +304,83 @@ def test_a_native_product_is_as_good_as_an_upcast_one(problem, isa, products, as
     given = problem(70, 33, 1300, 5, dtype=torch.bfloat16, has_bias=True)
     own, gold = by_definition(*given), by_definition(*widened(given))
     ours = OP(*given, True, True, False, False)
-    for found, same_dtype, exact in zip(ours[:4], own[:4], gold[:4], strict=True):
-        assert_as_good(found, same_dtype, exact)
+    for result, same_dtype, exact in zip(ours[:4], own[:4], gold[:4], strict=True):
+        assert_as_good(result, same_dtype, exact)
     ones = own.lse.new_ones(70)
-    found = BACKWARD(ones, -ones, ones[:0], ours[0], *given, True, True, True, True)
+    result = BACKWARD(ones, -ones, ones[:0], ours[0], *given, True, True, True, True)
     exact = BACKWARD(ones.double(), -ones.double(), ones[:0].double(), gold.lse, *widened(given), True, True, True, True)
     plain = backward_reference(ones, -ones, ones[:0], own.lse, *given, True, True, True, True)
-    for grad, same_dtype, truth in zip(found, plain, exact, strict=True):
+    for grad, same_dtype, truth in zip(result, plain, exact, strict=True):
         assert_as_good(grad, same_dtype, truth)
+
+
+FLOAT = 2.0**-24  # what rounding to float32 changes at most, of the value
+
+
+@pytest.mark.parametrize("width", [2, 63, 512, 1030])
+@pytest.mark.parametrize(("softcap", "scale"), [(None, 1.0), (None, 0.125), (20.0, 0.5)])
+def test_logits_of_bfloat16_are_float32(width, softcap, scale, problem, isa, products):
+    """On every processor: by its bfloat16 instruction, by multiply-adds that stand for it, or with the words made float32.
+
+    Products of two bfloat16 numbers are exact in float32, so the sum of D of them, in any order, is off by D float32 roundings of the sum of
+    their sizes at most. Bias, scale and softcap add some roundings of the logit, exp and log as many of the result, and the sum over a block
+    of words, of 1024 at most, one a word. Logits rounded to bfloat16 are off 65,536 times as much.
+    """
+    hidden, weight, appended, bias, targets, *rest = problem(
+        9, width, 1100, 30, dtype=torch.bfloat16, has_bias=True, softcap=softcap, scale=scale
+    )
+    given = hidden, weight, appended, bias, targets, *rest
+    words = torch.cat([weight, appended]).double()
+    sizes = hidden.double().abs() @ words.abs().t() + bias.double().abs()
+    exact = by_definition(*widened(given))
+    of_logits = ((width + 8) * FLOAT * sizes * scale).amax(1)
+    for run in (OP, reference):
+        ours = TokenStatistics(*run(*given, False, False, False, False, 1130 * 9 * 4))
+        off = (ours.kept.double().t() - hidden.double() @ words.t()).abs()
+        assert (off <= width * FLOAT * sizes).all()
+        assert ((ours.target_logit.double() - exact.target_logit).abs() <= of_logits)[targets >= 0].all()
+        assert ((ours.lse.double() - exact.lse).abs() <= of_logits + (1024 + 8) * FLOAT + 2 * FLOAT * exact.lse.abs()).all()
+
+
+@pytest.mark.skipif(not native.is_loaded(), reason="the C++ ops are not built")
+def test_the_same_bits_wherever_pairs_are_summed(problem, monkeypatch):
+    """The instruction, and the multiply-adds that stand for it in the other sets."""
+    monkeypatch.setenv("PYDISP_BF16_MM", "native")
+    given = problem(40, 301, 700, dtype=torch.bfloat16, has_bias=True)
+    before, kept = native.instruction_set(), []
+    for name in native.instruction_sets():
+        native.use_instruction_set(name)
+        kept.append(OP(*given, False, False, False, False, 700 * 40 * 4)[6])
+    native.use_instruction_set(before)
+    assert all(torch.equal(kept[0], other) for other in kept)
+
+
+@pytest.mark.skipif(not native.is_loaded(), reason="the C++ ops are not built")
+@pytest.mark.parametrize("tokens", [1, 77, 1300])
+def test_gradients_of_bfloat16_are_rounded_once(tokens, problem, draw, isa, products):
+    """Summed in float32 over all words and all tokens. By pairs the gradient to a logit is rounded to bfloat16 first, by one part in 256 at most.
+
+    The bound is of a sum of terms that are each off by that, plus float32 sums, plus the rounding of the result to bfloat16.
+    """
+    given = problem(tokens, 64, 1500, 40, dtype=torch.bfloat16, has_bias=True)
+    hidden, weight, appended, bias, targets, *rest = given
+    lse = by_definition(*widened(given)).lse
+    cotangents = [draw(tokens) for _ in range(3)]
+    ours = BACKWARD(*(c.float() for c in cotangents), lse.float(), *given, True, True, True, True)
+    exact = backward_reference(*cotangents, lse, *widened(given), True, True, True, True)
+    words = torch.cat([weight, appended]).double()
+    grad = torch.exp(hidden.double() @ words.t() + bias.double() - lse[:, None]) * cotangents[0][:, None] + cotangents[2][:, None] / len(
+        words
+    )
+    at_target = torch.zeros_like(grad).scatter_(1, targets.clamp_min(0)[:, None], (cotangents[1] * (targets >= 0))[:, None])
+    grad = grad.abs() + at_target.abs()
+    narrow, wide = 2.0**-8 if products == "native" else 0.0, 2e-5
+    sizes = grad @ words.abs(), grad.t() @ hidden.double().abs()
+    for mine, truth, size in (
+        (ours[0], exact[0], sizes[0]), (ours[1], exact[1], sizes[1][:1500]), (ours[2], exact[2], sizes[1][1500:]),
+    ):  # fmt: skip
+        off = (mine.double() - truth).abs()
+        assert (off <= (narrow + wide) * size + 2.0**-8 * truth.abs()).all()
 
 
 def test_ties_go_to_the_first_word_and_are_not_above(problem, isa):
@@ -320,39 +388,39 @@ def test_ties_go_to_the_first_word_and_are_not_above(problem, isa):
     weight = weight.expand(1000, 4).contiguous()
     arguments = hidden, weight, None, None, torch.full((9,), 999), None, 1.0, 1000, -100
     for run in (OP, reference):
-        found = TokenStatistics(*run(*arguments, False, False, True, True))
-        assert (found.rank == 0).all() and (found.argmax == 0).all()
+        ours = TokenStatistics(*run(*arguments, False, False, True, True))
+        assert (ours.rank == 0).all() and (ours.argmax == 0).all()
 
 
 def test_impossible_words_have_no_part_in_entropy(problem, isa):
     hidden, weight, appended, bias, targets, *rest = problem(9, 4, 600, dtype=torch.float32, has_bias=True)
     bias[:550] = -torch.inf
-    found = TokenStatistics(*OP(hidden, weight, appended, bias, targets, *rest, False, True, False, True))
+    ours = TokenStatistics(*OP(hidden, weight, appended, bias, targets, *rest, False, True, False, True))
     kept = TokenStatistics(*OP(hidden, weight[550:], None, bias[550:], targets * 0, None, 1.0, 50, -100, False, True, False, True))
-    torch.testing.assert_close(found.lse, kept.lse)
-    torch.testing.assert_close(found.entropy, kept.entropy)
-    assert torch.equal(found.argmax, kept.argmax + 550)
+    torch.testing.assert_close(ours.lse, kept.lse)
+    torch.testing.assert_close(ours.entropy, kept.entropy)
+    assert torch.equal(ours.argmax, kept.argmax + 550)
 
 
 def test_a_target_that_is_no_word_gives_nan(problem, isa):
     hidden, weight, *_ = problem(4, 3, 7, dtype=torch.float32)
     targets = torch.tensor([7, -1, -100, 6])
     for run in (OP, reference):
-        found = run(hidden, weight, None, None, targets, None, 1.0, 7, -100, False, False, True, False)[1]
-        assert found.isnan().tolist() == [True, True, False, False] and found[2] == 0
+        ours = run(hidden, weight, None, None, targets, None, 1.0, 7, -100, False, False, True, False)[1]
+        assert ours.isnan().tolist() == [True, True, False, False] and ours[2] == 0
     # a row of weight that is padding is no word either
-    found = OP(hidden, weight, None, None, torch.full((4,), 6), None, 1.0, 6, -100, False, False, False, False)[1]
-    assert found.isnan().all()
+    ours = OP(hidden, weight, None, None, torch.full((4,), 6), None, 1.0, 6, -100, False, False, False, False)[1]
+    assert ours.isnan().all()
 
 
 @pytest.mark.parametrize("large", [1e4, 3e38])
 def test_large_logits_neither_overflow_nor_vanish(large, isa):
     weight = torch.tensor([[1.0], [0.5]])
-    found = TokenStatistics(
+    ours = TokenStatistics(
         *OP(torch.tensor([[large], [-large]]), weight, None, None, torch.tensor([0, 0]), None, 1.0, 2, -100, False, True, False, False)
     )
-    torch.testing.assert_close(found.lse, torch.tensor([large, -large / 2]))
-    assert torch.equal(found.entropy, torch.zeros(2))
+    torch.testing.assert_close(ours.lse, torch.tensor([large, -large / 2]))
+    assert torch.equal(ours.entropy, torch.zeros(2))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -366,9 +434,9 @@ def test_any_shape(data, isa):
     targets = torch.randint(vocabulary + added, (tokens,), generator=generator)
     softcap, scale = data.draw(st.sampled_from([None, 5.0])), data.draw(st.sampled_from([1.0, 0.3]))
     given = hidden, weight, appended if added else None, None, targets, softcap, scale, vocabulary, -100
-    found, gold = OP(*given, True, True, False, False), by_definition(*widened(given))
+    result, gold = OP(*given, True, True, False, False), by_definition(*widened(given))
     tolerance = 1e-5 if kind == torch.float32 else 3e-5  # products are exact in float32 there, so only sums round
-    for ours, exact in zip(found[:4], gold[:4], strict=True):
+    for ours, exact in zip(result[:4], gold[:4], strict=True):
         torch.testing.assert_close(ours.double(), exact, rtol=tolerance, atol=10 * tolerance)
 
 

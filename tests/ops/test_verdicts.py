@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,6 +111,18 @@ def test_circumstances_change_with_what_they_name(monkeypatch):
     monkeypatch.setattr(verdicts, "sources_digest", lambda: "9")
     seen.append(verdicts.circumstances("norm_select", cpu, torch.float16))
     assert len({tuple(one.items()) for one in seen}) == len(seen) and all(isinstance(value, str) for one in seen for value in one.values())
+
+
+def test_a_gpu_and_its_driver_are_named(monkeypatch):
+    pytest.importorskip("triton")
+    properties = SimpleNamespace(name="Some GPU", major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 12040, raising=False)
+    about = verdicts.circumstances("norm_select", torch.device("cuda", 1), torch.float16)
+    assert about["device"] == "Some GPU (9, 0)" and about["driver"].endswith("CUDA 12040")
+    properties.gcnArchName = "gfx942:sramecc+"
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert verdicts.name_of_device(torch.device("cuda", 1)) == "Some GPU (gfx942:sramecc+)"
 
 
 def test_a_changed_kernel_has_another_digest(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def test_ratios_are_taken_within_turns():
 
 def measured(out):
     """The section of a report's page that holds what was measured."""
-    (section,) = re.findall(r'<section id="measured">.*?</section>', (out / "report.html").read_text(), re.DOTALL)
+    (section,) = re.findall(r'<section id="[^"]*" class="measured">.*?</section>', (out / "report.html").read_text(), re.DOTALL)
     return section
 
 
@@ -50,6 +50,13 @@ def test_prune_keeps_its_speed_beside_the_report(folder):
         assert ratios["decode"] > 0 and ratios["peak"] == comparison["models"][PRUNED]["peak_mib"] / comparison["models"][name]["peak_mib"]
     section = measured(out)
     assert "Speed on this machine" in section and f"On cpu in float32, {torch.get_num_threads()} thread" in section
+    unpruned = comparison["times"][UNPRUNED]
+    cards = dict(re.findall(r'<dt>([^<]+)</dt><dd class="value">([^< ]+)', section))
+    assert cards == {
+        "prompt, pruned": number(1 / unpruned["prefill"]),
+        "decoding, pruned": number(1 / unpruned["decode"]),
+        "peak memory, pruned": number(comparison["models"][PRUNED]["peak_mib"]),
+    }
     rows = section.split("<tr>")
     assert all(f">{head}</th>" in rows[1] for head in (*NAMES, "÷ unpruned", "÷ same shapes"))
     for words, key in (("prompt, ms", "prefill"), ("decoded token, ms", "decode"), ("peak, MiB", "peak")):
@@ -62,8 +69,14 @@ def test_prune_keeps_its_speed_beside_the_report(folder):
 def test_the_report_of_prune_counts(folder):
     out, result, *_ = folder
     report = json.loads((out / "report.json").read_text())
+    headlines = {metric["name"]: metric["value"] for metric in report["metrics"]}
+    assert headlines["kept of all parameters"] == pytest.approx(100 * result["kept"]["total"])
+    assert headlines["perplexity, held-out text"] == result["perplexity"]["pruned"]
+    assert headlines["perplexity, pruned ÷ dense"] == result["perplexity"]["pruned"] / result["perplexity"]["dense"]
+    assert headlines["weights read a decoded token"] == result["cost"]["pruned"]["bytes_per_token"] / 2**20
+    assert headlines["work of 32 prompt tokens"] == result["cost"]["pruned"]["products_per_prompt"] / 1e9
     assert report["facts"]["result"]["cost"] == result["cost"] and "speed" not in report["facts"]["result"]
-    work = next(t for t in report["tables"] if t["title"].startswith("Computing work"))
+    work = next(s for s in report["sections"] if s["title"].startswith("Computing work"))["parts"][0]["table"]
     dense, pruned = result["cost"]["dense"], result["cost"]["pruned"]
     assert work["rows"][0][1:] == pytest.approx([dense["bytes_per_token"] / 2**20, pruned["bytes_per_token"] / 2**20, pruned["bytes_per_token"] / dense["bytes_per_token"]])  # fmt: skip
     assert work["rows"][1][3] == pytest.approx(result["speed"]["times"][UNPRUNED]["products_per_prompt"], rel=0.02)

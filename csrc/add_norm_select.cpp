@@ -1,7 +1,7 @@
-// Hands the kernels of junction.h to torch's dispatcher through the stable ABI. The schemas live in pydisp/ops/*.py.
+// Hands the kernels of add_norm_select.h to torch's dispatcher through the stable ABI. The schemas live in pydisp/ops/*.py.
 
 #include "element.h"
-#include "junction.h"
+#include "add_norm_select.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -87,9 +87,9 @@ Tensor apart_from(const Tensor& written, const Tensor& read, Element element) {
 }
 
 // One index set as the kernels read it: its byte mask, the caller's or one made here.
-class Kept {
+class KeptDimensions {
  public:
-  Kept(const Tensor& index, const MaybeTensor& mask, int64_t D, const char* op, const char* name) {
+  KeptDimensions(const Tensor& index, const MaybeTensor& mask, int64_t D, const char* op, const char* name) {
     STD_TORCH_CHECK(index.dim() == 1 && index.scalar_type() == ScalarType::Int, op, ": ", name, " must be a vector of int32");
     index_ = dense(index);
     count_ = index_.numel();
@@ -134,7 +134,7 @@ Element vector_element(const Tensor& given, int64_t D, const char* op, const cha
 // Gain and shift of the kept dimensions in the type of the arithmetic, and what else a norm needs.
 class KeptNorm {
  public:
-  KeptNorm(const MaybeTensor& weight, const MaybeTensor& bias, const Kept& kept, int64_t D, Element element, double eps, double offset,
+  KeptNorm(const MaybeTensor& weight, const MaybeTensor& bias, const KeptDimensions& kept, int64_t D, Element element, double eps, double offset,
            bool center, const char* op)
       : is_double_(element == Element::float64), D_(D), kept_(kept) {
     const int64_t each = pydisp::norm_bytes(kept.count(), is_double_ ? 8 : 4);
@@ -158,7 +158,7 @@ class KeptNorm {
 
   bool is_double_;
   int64_t D_;
-  const Kept& kept_;
+  const KeptDimensions& kept_;
   std::unique_ptr<char[]> values_;
   pydisp::Norm norm_;
 };
@@ -194,7 +194,7 @@ Tensor norm_select(Tensor given, MaybeTensor weight, MaybeTensor bias, Tensor in
   const Tensor x = dense(given);
   const Element element = element_of(x, op, "x");
   const int64_t D = x.size(x.dim() - 1);
-  const Kept kept(index, mask, D, op, "index");
+  const KeptDimensions kept(index, mask, D, op, "index");
   const Shape shape(x, kept.count(), op, "x");
   Tensor out = shape.empty(x);
   const KeptNorm norm(weight, bias, kept, D, element, eps, weight_offset, center, op);
@@ -210,7 +210,7 @@ Tensor add_and_norm(const char* op, const Tensor& residual, const Tensor& given_
                     double weight_offset, bool center, const Tensor& new_residual) {
   const Element element = element_of(residual, op, "residual");
   const int64_t D = residual.size(residual.dim() - 1);
-  const Kept added(add_index, add_mask, D, op, "add_index"), kept(select_index, select_mask, D, op, "select_index");
+  const KeptDimensions added(add_index, add_mask, D, op, "add_index"), kept(select_index, select_mask, D, op, "select_index");
   const Shape update_shape(residual, added.count(), op, "residual"), shape(residual, kept.count(), op, "residual");
   const Tensor update = apart_from(new_residual, rows_of(given_update, update_shape, residual, op, "update"), element);
   Tensor out = shape.empty(residual);
@@ -247,7 +247,7 @@ void add_rows(const char* op, const Tensor& residual, const Tensor& given_update
               const Tensor& new_residual) {
   const Element element = element_of(residual, op, "residual");
   const int64_t D = residual.size(residual.dim() - 1);
-  const Kept added(index, mask, D, op, "index");
+  const KeptDimensions added(index, mask, D, op, "index");
   const Shape shape(residual, added.count(), op, "residual");
   const Tensor update = apart_from(new_residual, rows_of(given_update, shape, residual, op, "update"), element);
   if (D > 0)
@@ -277,7 +277,7 @@ Tensor index_select(Tensor given, Tensor index, MaybeTensor, MaybeTensor mask) {
   const Tensor x = dense(given);
   const Element element = element_of(x, op, "x");
   const int64_t D = x.size(x.dim() - 1), bytes = bytes_of(element);
-  const Kept kept(index, mask, D, op, "index");
+  const KeptDimensions kept(index, mask, D, op, "index");
   const Shape shape(x, kept.count(), op, "x");
   Tensor out = shape.empty(x);
   const auto select = kernels().select[int(element)];
@@ -293,10 +293,10 @@ Tensor index_select(Tensor given, Tensor index, MaybeTensor, MaybeTensor mask) {
 // Sums over rows are taken in blocks of rows and then over the blocks, both in one order that only the number of rows decides.
 constexpr int64_t kMostBlocks = 64, kFewestRows = 16;
 
-template <class A, class T> void scatter(const A* sums, const Kept& kept, T* out) {
+template <class A, class T> void scatter(const A* sums, const KeptDimensions& kept, T* out) {
   for (int64_t k = 0; k < kept.count(); ++k) pydisp::store_one(out[kept.index()[k]], sums[k]);
 }
-template <class A> void scatter(const A* sums, const Kept& kept, Tensor& out) {
+template <class A> void scatter(const A* sums, const KeptDimensions& kept, Tensor& out) {
   void* values = out.mutable_data_ptr();
   switch (out.scalar_type()) {
     case ScalarType::Double: for (int64_t k = 0; k < kept.count(); ++k) static_cast<double*>(values)[kept.index()[k]] = sums[k]; break;
@@ -309,7 +309,7 @@ template <class A> void scatter(const A* sums, const Kept& kept, Tensor& out) {
 
 // The gradient to a vector of D values of which only the kept ones were read: `blocks` partial sums of K each, `stride` apart.
 template <class A>
-Tensor vector_gradient(A* partial, int64_t blocks, int64_t stride, const Kept& kept, const Tensor& like) {
+Tensor vector_gradient(A* partial, int64_t blocks, int64_t stride, const KeptDimensions& kept, const Tensor& like) {
   Tensor out = torch::stable::new_zeros(like, like.sizes());
   if (blocks == 0) return out;
   for (int64_t block = 1; block < blocks; ++block)
@@ -321,7 +321,7 @@ Tensor vector_gradient(A* partial, int64_t blocks, int64_t stride, const Kept& k
 struct Needs { bool rows, update, weight, bias; };
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> gradients(const char* op, const Tensor& given_grad, const MaybeTensor& grad_residual, const Tensor& given,
-                                                     const Kept* added, const MaybeTensor& weight, const MaybeTensor& bias, const Kept& kept,
+                                                     const KeptDimensions* added, const MaybeTensor& weight, const MaybeTensor& bias, const KeptDimensions& kept,
                                                      double eps, double weight_offset, bool center, Needs needs) {
   const Tensor x = dense(given);
   const Element element = element_of(x, op, "x");
@@ -379,7 +379,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_select_backward(Tensor grad, Tensor x, M
                                                         bool needs_weight, bool needs_bias) {
   const char* op = "norm_select_backward";
   STD_TORCH_CHECK(x.dim() >= 1, op, ": x must have at least one dimension");
-  const Kept kept(index, mask, x.size(x.dim() - 1), op, "index");
+  const KeptDimensions kept(index, mask, x.size(x.dim() - 1), op, "index");
   const auto found = gradients(op, grad, std::nullopt, x, nullptr, weight, bias, kept, eps, weight_offset, center,
                                {needs_x, false, needs_weight, needs_bias});
   return {std::get<0>(found), std::get<2>(found), std::get<3>(found)};
@@ -392,7 +392,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> add_norm_select_backward(
   const char* op = "add_norm_select_backward";
   STD_TORCH_CHECK(new_residual.dim() >= 1, op, ": new_residual must have at least one dimension");
   const int64_t D = new_residual.size(new_residual.dim() - 1);
-  const Kept added(add_index, add_mask, D, op, "add_index"), kept(select_index, select_mask, D, op, "select_index");
+  const KeptDimensions added(add_index, add_mask, D, op, "add_index"), kept(select_index, select_mask, D, op, "select_index");
   return gradients(op, grad_selected, grad_residual, new_residual, &added, weight, bias, kept, eps, weight_offset, center,
                    {needs_residual, needs_update, needs_weight, needs_bias});
 }

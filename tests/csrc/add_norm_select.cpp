@@ -1,6 +1,6 @@
-// csrc/junction_isa.cpp against plain loops in double: every width up to some vectors, both norms, forward and backward: `junction [seed]`.
+// csrc/add_norm_select_isa.cpp against plain loops in double: every width up to some vectors, both norms, forward and backward: `add_norm_select [seed]`.
 
-#include "../../csrc/junction.h"
+#include "../../csrc/add_norm_select.h"
 
 #include <algorithm>
 #include <cmath>

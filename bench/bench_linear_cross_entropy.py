@@ -36,12 +36,12 @@ NAMES = {
 
 def cases(device: str) -> list[Case]:
     every_dtype = ("f32", "bf16") if device == "cpu" else ("bf16",)
-    found = {}
+    by_id = {}
 
     def add(op: str, name: str, sizes: tuple[int, int, int], dtypes: tuple[str, ...] = every_dtype, **more) -> None:
         for dtype in dtypes:
             case = Case(
-                suite="loss",
+                suite="linear_cross_entropy",
                 op=op,
                 name=name,
                 dtype=dtype,
@@ -52,7 +52,7 @@ def cases(device: str) -> list[Case]:
                 tiny={"M": 2, "V": 64},
                 **more,
             )
-            found.setdefault(case.id, case)
+            by_id.setdefault(case.id, case)
 
     forward, backward = NAMES
     if device == "cpu":
@@ -78,10 +78,10 @@ def cases(device: str) -> list[Case]:
             name = f"D{hidden}-V{vocabulary}-tokens{tokens}"  # where the two curves cross
             for dtype in every_dtype:
                 key = f"{forward}[{name}-{dtype}-{device}]"
-                found[key] = Case(**{**vars(found[key]), "axes": ("M", "V")})
+                by_id[key] = Case(**{**vars(by_id[key]), "axes": ("M", "V")})
         else:
             add(forward, f"D{hidden}-tokens{tokens}-V{vocabulary}", (tokens, hidden, vocabulary), axes=("V",), measures_memory=True)
-    return list(found.values())
+    return list(by_id.values())
 
 
 def _draw(case: Case) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,7 +141,7 @@ def _limits(case: Case, hidden: Tensor, weight: Tensor, forwards: int, with_grad
             torch.mm(state["logits"], weight, out=state["grads"][0])
             torch.mm(state["logits"].t(), hidden, out=state["grads"][1])
 
-    found = {f"limit: {count}product{plural}": Candidate(native, LIMIT, checked=0)}
+    limits = {f"limit: {count}product{plural}": Candidate(native, LIMIT, checked=0)}
     if case.device == "cpu" and case.dtype != "f32":
         work: list[_UpCast] = []
 
@@ -150,23 +150,23 @@ def _limits(case: Case, hidden: Tensor, weight: Tensor, forwards: int, with_grad
                 work.append(_UpCast(hidden, weight, torch.empty(hidden.shape[0], BLOCK_ROWS)))
             work[0].run(forwards, with_gradients)
 
-        found[f"limit: {count}up-cast product{plural}"] = Candidate(up_cast, LIMIT, checked=0)
-    return found
+        limits[f"limit: {count}up-cast product{plural}"] = Candidate(up_cast, LIMIT, checked=0)
+    return limits
 
 
 def _forward(case: Case) -> Work:
     hidden, weight, targets = _draw(case)
     fast = compiled(_eager)
-    found = {
+    candidates = {
         "pydisp": Candidate(lambda: ops.linear_cross_entropy(hidden, weight, targets), OURS),
         "eager": Candidate(lambda: _eager(hidden, weight, targets, "none"), EAGER),
         "torch.compile": Candidate(lambda: fast(hidden, weight, targets, "none"), COMPILED),
         "F.linear_cross_entropy": Candidate(lambda: F.linear_cross_entropy(hidden, weight, targets, reduction="none"), PEER),
     }
     for package, call in (("liger_kernel", _liger), ("cut_cross_entropy", _cut)):
-        found[package.replace("_", "-")] = Candidate(lambda call=call: call(hidden, weight, targets, "none"), PEER)
-    found |= _limits(case, hidden, weight, 1, False, "product")
-    return _work(case, torch.no_grad(), found, lambda: (_statistics(hidden, weight, targets)[1],))
+        candidates[package.replace("_", "-")] = Candidate(lambda call=call: call(hidden, weight, targets, "none"), PEER)
+    candidates |= _limits(case, hidden, weight, 1, False, "product")
+    return _work(case, torch.no_grad(), candidates, lambda: (_statistics(hidden, weight, targets)[1],))
 
 
 def _backward(case: Case) -> Work:
@@ -192,8 +192,8 @@ def _backward(case: Case) -> Work:
         "liger-kernel": (PEER, lambda: _liger(hidden, weight, targets, "mean")),
         "cut-cross-entropy": (PEER, lambda: _cut(hidden, weight, targets, "mean")),
     }
-    found = {name: Candidate(with_gradients(loss), role) for name, (role, loss) in losses.items()}
-    found |= _limits(case, hidden.detach(), weight.detach(), 2, True, "products")
+    candidates = {name: Candidate(with_gradients(loss), role) for name, (role, loss) in losses.items()}
+    candidates |= _limits(case, hidden.detach(), weight.detach(), 2, True, "products")
 
     def gold():
         with torch.no_grad():
@@ -209,14 +209,14 @@ def _backward(case: Case) -> Work:
                 grad_weight.append(grad.t() @ wide)
             return nll.mean(), grad_hidden, torch.cat(grad_weight)
 
-    return _work(case, torch.enable_grad(), found, gold)
+    return _work(case, torch.enable_grad(), candidates, gold)
 
 
 def _liger(hidden: Tensor, weight: Tensor, targets: Tensor, reduction: str) -> Tensor:
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
-    found = LigerFusedLinearCrossEntropyFunction.apply(hidden, weight, targets, None, None, -100, 0.0, 0.0, reduction)
-    return found[0] if isinstance(found, tuple) else found
+    output = LigerFusedLinearCrossEntropyFunction.apply(hidden, weight, targets, None, None, -100, 0.0, 0.0, reduction)
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _cut(hidden: Tensor, weight: Tensor, targets: Tensor, reduction: str) -> Tensor:
@@ -226,13 +226,13 @@ def _cut(hidden: Tensor, weight: Tensor, targets: Tensor, reduction: str) -> Ten
     return linear_cross_entropy(hidden, weight, targets, reduction=reduction, filter_eps=None)
 
 
-def _work(case: Case, mode, found: dict[str, Candidate], gold) -> Work:
+def _work(case: Case, mode, candidates: dict[str, Candidate], gold) -> Work:
     absent = {}
     for package in ("liger_kernel", "cut_cross_entropy"):
         name = package.replace("_", "-")
         why = why_absent(package, case.device)
         if why:
-            found.pop(name)
+            candidates.pop(name)
             absent[name] = why
 
     def in_mode(call):
@@ -242,12 +242,12 @@ def _work(case: Case, mode, found: dict[str, Candidate], gold) -> Work:
 
         return run
 
-    wrapped = {name: Candidate(in_mode(c.call), c.role, c.checked) for name, c in found.items()}
+    wrapped = {name: Candidate(in_mode(c.call), c.role, c.checked) for name, c in candidates.items()}
     return Work(wrapped, gold, absent=absent)
 
 
 BUILDS = {"linear_cross_entropy": _forward, "linear_cross_entropy_backward": _backward}
 
 
-def bench_loss(timed, case, name):
+def bench_linear_cross_entropy(timed, case, name):
     timed(case, name)

@@ -1,6 +1,6 @@
-// The kernels of junction.h for one instruction set.
+// The kernels of add_norm_select.h for one instruction set.
 
-#include "junction.h"
+#include "add_norm_select.h"
 
 #include <type_traits>
 
@@ -164,6 +164,13 @@ PYDISP_INLINE void normalize(const T* kept, Statistics<T> of, const Value<T>* ga
         first += shifts.first, second += shifts.second;
       }
       Unpacked{first, second}.store_to(out + begin);
+    }
+#elif defined(PYDISP_AVX512)
+  if constexpr (std::is_same_v<T, BFloat16>)
+    for (; begin + kBlock <= K; begin += kBlock) {
+      Floats value = (load(kept + begin) - of.mean) * of.rstd * load(gain + begin);
+      if constexpr (kShifted) value += load(shift + begin);
+      store_as(out + begin, __builtin_convertvector(rounded_above(value) >> 16, Shorts));  // NaN is kept, as above
     }
 #endif
   for_vectors<T>(K - begin, [&](int64_t at, int64_t lanes) {

@@ -20,15 +20,15 @@ PLACES = {"norm_select": "attn_input", "add_norm_select": "attn_to_mlp", "index_
 
 
 def cases(device: str) -> list[Case]:
-    found = []
+    listed = []
     for op, build in BUILDS.items():
         for model, hidden in HIDDEN.items():
             for tokens in _tokens(op, model, device):
                 phase = "decode" if tokens == 1 else f"prefill{tokens}"
                 for dtype in ("f32", "bf16") if device == "cpu" else ("bf16", "f32"):
-                    found.append(
+                    listed.append(
                         Case(
-                            suite="junction",
+                            suite="add_norm_select",
                             op=op,
                             name=f"{model}-{PLACES[op]}-keep50-{phase}",
                             dtype=dtype,
@@ -42,7 +42,7 @@ def cases(device: str) -> list[Case]:
                             measures_memory=op == "add_norm_select" and model == CURVE_MODEL,
                         )
                     )
-    return found
+    return listed
 
 
 def _tokens(op: str, model: str, device: str) -> tuple[int, ...]:
@@ -77,14 +77,14 @@ def _norm_select(case: Case) -> Work:
         return F.rms_norm(x, (d,), weight, EPS).index_select(-1, index)
 
     fast = compiled(eager)
-    found = {
+    candidates = {
         "pydisp": Candidate(lambda: ops.norm_select(x, weight, None, kept, EPS), OURS),
         "eager": Candidate(lambda: eager(x, weight, index), EAGER),
         "torch.compile": Candidate(lambda: fast(x, weight, index), COMPILED),
         "liger-kernel": Candidate(lambda: _liger_norm(x, weight).index_select(-1, index), PEER),
         "limit: copy": copy_of(case, m * d + m * k),
     }
-    return _work(case, found, lambda: (_rms_norm(x.double(), weight.double()).index_select(-1, index),))
+    return _work(case, candidates, lambda: (_rms_norm(x.double(), weight.double()).index_select(-1, index),))
 
 
 def _add_norm_select(case: Case) -> Work:
@@ -113,7 +113,7 @@ def _add_norm_select(case: Case) -> Work:
         return new, _rms_norm(new.to(residual.dtype).double(), weight.double()).index_select(-1, index)
 
     fast = compiled(eager)
-    found = {
+    candidates = {
         "pydisp": Candidate(lambda: ops.add_norm_select(residual, update, added, weight, None, kept, EPS), OURS),
         "pydisp in place": Candidate(lambda: (changed, ops.add_norm_select_(changed, update, added, weight, None, kept, EPS)), OURS),
         "eager": Candidate(lambda: eager(residual, update, add_index, weight, index), EAGER),
@@ -122,7 +122,7 @@ def _add_norm_select(case: Case) -> Work:
         "liger-kernel": Candidate(liger, PEER),
         "limit: copy": copy_of(case, 2 * m * d + m * a + m * k),
     }
-    return _work(case, found, gold, in_place=(changed, residual))
+    return _work(case, candidates, gold, in_place=(changed, residual))
 
 
 def _index_add(case: Case) -> Work:
@@ -139,7 +139,7 @@ def _index_add(case: Case) -> Work:
         return changed
 
     fast = compiled(eager)
-    found = {
+    candidates = {
         "pydisp": Candidate(lambda: ops.index_add(residual, update, added), OURS),
         "pydisp in place": Candidate(in_place, OURS),
         "eager": Candidate(lambda: eager(residual, index, update), EAGER),
@@ -148,19 +148,19 @@ def _index_add(case: Case) -> Work:
         "limit: copy": copy_of(case, 2 * m * d + m * a),
     }
     gold = lambda: (residual.double().index_add(-1, index, update.double()),)  # noqa: E731
-    return _work(case, found, gold, in_place=(changed, residual))
+    return _work(case, candidates, gold, in_place=(changed, residual))
 
 
-def _work(case: Case, found: dict[str, Candidate], gold, in_place: tuple[Tensor, ...] = ()) -> Work:
+def _work(case: Case, candidates: dict[str, Candidate], gold, in_place: tuple[Tensor, ...] = ()) -> Work:
     """`in_place`: what candidates change, and what it was before."""
     why = why_absent("liger_kernel", case.device)
-    absent = {"liger-kernel": why} if why and found.pop("liger-kernel", None) else {}
+    absent = {"liger-kernel": why} if why and candidates.pop("liger-kernel", None) else {}
 
     def restore():
         if in_place:
             in_place[0].copy_(in_place[1])
 
-    return Work(found, gold, in_place, absent, restore)
+    return Work(candidates, gold, in_place, absent, restore)
 
 
 BUILDS = {"norm_select": _norm_select, "add_norm_select": _add_norm_select, "index_add": _index_add}
@@ -171,5 +171,5 @@ NAMES = {
 }
 
 
-def bench_junction(timed, case, name):
+def bench_add_norm_select(timed, case, name):
     timed(case, name)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pydisp.kernels import add_norm_select as junction
+from pydisp.kernels import add_norm_select as kernel
 from pydisp.kernels import index_add, index_select, norm_select
 
 # Beyond the reference's own error: some roundings of the largest values, because sums may run in another order.
@@ -78,7 +78,7 @@ def case(request) -> tuple[Shape, Norm]:
 def form(request, monkeypatch) -> str:
     """Both forms at every width: rows held by one program, and the tiles of rows that are wider than WIDEST_ROW."""
     if request.param == "tiles":
-        for module in (junction, index_add, index_select, norm_select):
+        for module in (kernel, index_add, index_select, norm_select):
             monkeypatch.setattr(module, "WIDEST_ROW", 0)
             monkeypatch.setattr(module, "TILE_ROWS", 2)
             monkeypatch.setattr(module, "TILE_WIDTH", 32)
@@ -194,17 +194,17 @@ def test_norm_select_backward(inputs, form):
 
 def test_add_norm_select(inputs, form):
     before = inputs.residual.clone()
-    new, selected = junction.add_norm_select(*inputs.junction_arguments())
+    new, selected = kernel.add_norm_select(*inputs.junction_arguments())
     assert torch.equal(inputs.residual, before)
     assert_as_good(inputs, {"new": new, "selected": selected}, add=True)
-    changed = junction.add_norm_select_(*inputs.junction_arguments())
+    changed = kernel.add_norm_select_(*inputs.junction_arguments())
     assert torch.equal(inputs.residual, new) and torch.equal(changed, selected)
 
 
 def test_add_norm_select_backward(inputs, form):
     needs = True, True, inputs.weight is not None, inputs.bias is not None
-    new, _ = junction.add_norm_select(*inputs.junction_arguments())
-    grads = junction.add_norm_select_backward(inputs.grad_residual, inputs.grad_selected, new, *inputs.junction_arguments()[2:], *needs)
+    new, _ = kernel.add_norm_select(*inputs.junction_arguments())
+    grads = kernel.add_norm_select_backward(inputs.grad_residual, inputs.grad_selected, new, *inputs.junction_arguments()[2:], *needs)
     names = "grad_residual", "grad_update", "grad_weight", "grad_bias"
     assert_as_good(inputs, {name: grad for name, grad, needed in zip(names, grads, needs, strict=True) if needed}, add=True)
 
@@ -220,8 +220,8 @@ def test_a_gradient_that_nobody_needs_has_no_elements(usual, form, needs):
 @pytest.mark.parametrize("needs", [(False, True, False, False), (True, False, False, False)])
 def test_a_junction_gradient_that_nobody_needs_has_no_elements(usual, form, needs):
     arguments = usual.grad_residual, usual.grad_selected, usual.residual, *usual.junction_arguments()[2:]
-    everything = junction.add_norm_select_backward(*arguments, True, True, True, True)
-    some = junction.add_norm_select_backward(*arguments, *needs)
+    everything = kernel.add_norm_select_backward(*arguments, True, True, True, True)
+    some = kernel.add_norm_select_backward(*arguments, *needs)
     for one, full, needed in zip(some, everything, needs, strict=True):
         assert torch.equal(one, full) if needed else one.numel() == 0
 
@@ -277,16 +277,16 @@ STRIDED = {
 
 @pytest.mark.parametrize("strided", STRIDED.values(), ids=STRIDED)
 def test_any_strides(usual, form, strided):
-    new, selected = junction.add_norm_select(*usual.junction_arguments())
-    grads = junction.add_norm_select_backward(
+    new, selected = kernel.add_norm_select(*usual.junction_arguments())
+    grads = kernel.add_norm_select_backward(
         usual.grad_residual, usual.grad_selected, new, *usual.junction_arguments()[2:], True, True, True, True
     )
     usual.residual, usual.update, usual.grad_residual, usual.grad_selected, new_strided = (
         strided(one) for one in (usual.residual, usual.update, usual.grad_residual, usual.grad_selected, new)
     )
-    again, selected_again = junction.add_norm_select(*usual.junction_arguments())
+    again, selected_again = kernel.add_norm_select(*usual.junction_arguments())
     assert torch.equal(again.flatten(), new.flatten()) and torch.equal(selected_again.flatten(), selected.flatten())
-    gradients = junction.add_norm_select_backward(
+    gradients = kernel.add_norm_select_backward(
         usual.grad_residual, usual.grad_selected, new_strided, *usual.junction_arguments()[2:], True, True, True, True
     )
     for one, expected in zip(gradients, grads, strict=True):
@@ -295,7 +295,7 @@ def test_any_strides(usual, form, strided):
     copy = torch.empty_strided(residual.shape, residual.stride(), dtype=residual.dtype, device=residual.device).copy_(residual)
     index_add.index_add_(copy, usual.update, usual.add_index, None, None)
     assert torch.equal(copy.flatten(), new.flatten())
-    assert torch.equal(junction.add_norm_select_(*usual.junction_arguments()).flatten(), selected.flatten())
+    assert torch.equal(kernel.add_norm_select_(*usual.junction_arguments()).flatten(), selected.flatten())
     assert torch.equal(usual.residual.flatten(), new.flatten())
 
 
@@ -307,18 +307,18 @@ def test_a_gradient_of_stride_zero(usual, form):
 
 def test_same_bits_twice_and_in_another_batch(usual, form):
     arguments = usual.grad_residual, usual.grad_selected, usual.residual, *usual.junction_arguments()[2:], True, True, True, True
-    first = *junction.add_norm_select(*usual.junction_arguments()), *junction.add_norm_select_backward(*arguments)
-    again = *junction.add_norm_select(*usual.junction_arguments()), *junction.add_norm_select_backward(*arguments)
+    first = *kernel.add_norm_select(*usual.junction_arguments()), *kernel.add_norm_select_backward(*arguments)
+    again = *kernel.add_norm_select(*usual.junction_arguments()), *kernel.add_norm_select_backward(*arguments)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     usual.update = usual.update[3:]
-    alone = junction.add_norm_select(*usual.junction_arguments(usual.residual[3:]))
+    alone = kernel.add_norm_select(*usual.junction_arguments(usual.residual[3:]))
     assert torch.equal(alone[0], first[0][3:]) and torch.equal(alone[1], first[1][3:])
 
 
 def test_a_row_that_is_not_a_number_spoils_no_other(usual, form):
-    clean, _ = junction.add_norm_select(*usual.junction_arguments())
+    clean, _ = kernel.add_norm_select(*usual.junction_arguments())
     usual.residual[1, 5] = float("nan")
-    new, selected = junction.add_norm_select(*usual.junction_arguments())
+    new, selected = kernel.add_norm_select(*usual.junction_arguments())
     assert selected[1].isnan().all() and new[1].isnan().sum() == 1
     others = [0, 2, 3]
     assert torch.equal(new[others], clean[others]) and not selected[others].isnan().any()
@@ -335,7 +335,7 @@ def test_a_given_inverse_is_used(usual, form):
 
 def test_rows_wider_than_a_program_holds(generator, device):
     inputs = Inputs(Shape((2,), 8192 + 40, 4001, 4003), NORMS["layer"], torch.bfloat16, generator, device)
-    new, selected = junction.add_norm_select(*inputs.junction_arguments())
+    new, selected = kernel.add_norm_select(*inputs.junction_arguments())
     assert_as_good(inputs, {"new": new, "selected": selected}, add=True)
 
 
@@ -361,12 +361,12 @@ def test_bytes_moved_are_those_that_must_be(generator, device, moved):
     assert moved()[0] <= 1.2 * (2 * row + part)
     norm_select.norm_select(*inputs.select_arguments())
     assert moved()[0] <= 1.2 * (row + part)
-    junction.add_norm_select_(*inputs.junction_arguments())
+    kernel.add_norm_select_(*inputs.junction_arguments())
     assert moved()[0] <= 1.2 * (2 * row + 2 * part)
     norm_select.norm_select_backward(inputs.grad_selected, *inputs.select_arguments(), True, True, False)
     assert moved()[0] <= 1.2 * (2 * row + part)
     arguments = inputs.grad_residual, inputs.grad_selected, inputs.residual, *inputs.junction_arguments()[2:]
-    junction.add_norm_select_backward(*arguments, True, True, True, False)
+    kernel.add_norm_select_backward(*arguments, True, True, True, False)
     assert moved()[0] <= 1.2 * (3 * row + 2 * part)
 
 
@@ -376,6 +376,6 @@ def test_tiles_read_a_row_twice_and_touch_nothing_else(generator, device, moved)
     norm_select.norm_select(*inputs.select_arguments())
     everything, unique = moved()
     assert unique <= 1.3 * (row + part) and everything <= 1.5 * (2 * row + part)
-    junction.add_norm_select(*inputs.junction_arguments())
+    kernel.add_norm_select(*inputs.junction_arguments())
     everything, unique = moved()
     assert unique <= 1.5 * (2 * row + 2 * part) and everything <= 1.5 * (4 * row + 2 * part)

@@ -1,0 +1,53 @@
+"""Metric: one figure of a report, with what it is measured in and how sure it is."""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+from pydisp.report.values import finite, interval, require_text
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure.
+
+    Args:
+        name, unit: what was measured and in what; the unit may be empty (a plain number).
+        value: finite.
+        standard_error: of the value, in its unit.
+        interval: (low, high), in the value's unit; the note says of what level.
+        n: how many observations the value stands on.
+        higher_is_better: None where neither is.
+        note: half a sentence more.
+    Raises: ValueError or TypeError, naming the metric, for anything else.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int | None = None
+    higher_is_better: bool | None = None
+    note: str = ""
+
+    def __post_init__(self):
+        require_text(self.name, "the name of a metric")
+        place = f"metric '{self.name}'"
+        for name in ("unit", "note"):
+            require_text(getattr(self, name), f"{place}: {name}", may_be_empty=True)
+        self._set("value", finite(self.value, f"{place}: value"))
+        if self.standard_error is not None:
+            self._set("standard_error", finite(self.standard_error, f"{place}: standard_error"))
+            if self.standard_error < 0:
+                raise ValueError(f"{place}: standard_error is {self.standard_error}; it must be 0 or more.")
+        if self.interval is not None:
+            self._set("interval", interval(self.interval, f"{place}: interval"))
+        if self.n is not None:
+            if isinstance(self.n, bool) or not isinstance(self.n, Integral) or self.n < 1:
+                raise ValueError(f"{place}: n is {self.n!r}; it must be a whole number of 1 or more, or None.")
+            self._set("n", int(self.n))
+        if not (self.higher_is_better is None or isinstance(self.higher_is_better, bool)):
+            raise TypeError(f"{place}: higher_is_better is {self.higher_is_better!r}; it must be True, False or None.")
+
+    def _set(self, name: str, value) -> None:
+        object.__setattr__(self, name, value)

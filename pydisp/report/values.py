@@ -1,0 +1,63 @@
+"""Values: what a report may hold, checked once when it is made; each refusal is one sentence that names the place."""
+
+import math
+import re
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+_MOST_SLUG_BYTES = 48  # a file name may have the slugs of four titles in it, and systems allow 255 bytes
+
+
+def slug(title: str) -> str:
+    """A title as part of a file name or an address: its letters and digits with single hyphens between, cut where it is long."""
+    whole = re.sub(r"[\W_]+", "-", title.lower()).strip("-")
+    return whole.encode()[:_MOST_SLUG_BYTES].decode(errors="ignore").rstrip("-") or "untitled"
+
+
+def require_text(value, what: str, may_be_empty: bool = False) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is {value!r}; it must be a text.")
+    if not may_be_empty and not value.strip():
+        raise ValueError(f"{what} is empty; give it one.")
+
+
+def require_distinct(names: Sequence[str], what: str) -> None:
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"two {what} are called '{twice[0]}'; give each its own name.")
+
+
+def finite(value, what: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{what} is {value!r}; it must be a number.")
+    number = int(value) if isinstance(value, Integral) else float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{what} is {number}; it must be finite.")
+    return number
+
+
+def interval(value, what: str) -> tuple[float, float]:
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise ValueError(f"{what} is {value!r}; it must be (low, high).")
+    low, high = (finite(v, what) for v in value)
+    if low > high:
+        raise ValueError(f"{what} runs from {low} down to {high}; give (low, high).")
+    return low, high
+
+
+def plain(value, place: str):
+    """A copy in the types that JSON has; numpy's numbers become Python's."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Real):
+        return finite(value, place)
+    if isinstance(value, list | tuple):
+        return [plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{place} has the key {key!r}; keys must be texts.")
+        return {k: plain(v, f"{place}.{k}") for k, v in value.items()}
+    raise TypeError(
+        f"{place} is of type {type(value).__name__}; JSON holds texts, numbers, True, False, None, lists and dicts: convert it."
+    )
