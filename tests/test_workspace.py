@@ -113,9 +113,10 @@ def test_killed_while_it_replaces_a_folder(tmp_path, prepare):
 def test_a_replaced_folder_never_comes_back_by_halves(tmp_path):
     """DIR is moved away after the kill: the next run makes its own, and no piece of the old one is DIR on the way."""
     for out in every_kill(tmp_path, old, lambda out: make(out, overwrite=True)):
-        if out.exists():
+        moved = out.exists()
+        if moved:
             out.rename(out.with_name("elsewhere"))
-        make(out, "next", overwrite=True)
+        make(out, "next", overwrite=not moved)  # what was moved away leaves nothing to replace
         assert holds(out, "next")
         elsewhere = out.with_name("elsewhere")
         assert not elsewhere.exists() or holds(elsewhere, "old") or holds(elsewhere)
