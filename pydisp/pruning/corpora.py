@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from pydisp.evaluation import evaluate_text
+from pydisp.evaluation import check_token_ids, evaluate_text
 from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 
@@ -20,12 +20,15 @@ class Corpora:
     sha256: str
 
     @classmethod
-    def read(cls, sources: Sequence[str] | None, tokenizer) -> "Corpora":
-        """Raises: what `calibration_and_heldout` does."""
+    def read(cls, sources: Sequence[str] | None, tokenizer, vocabulary: int) -> "Corpora":
+        """Raises: what `calibration_and_heldout` does; ValueError for a token from `vocabulary` on, which has no embedding."""
         calibration, heldout = calibration_and_heldout(sources)
         # Whoever calibrates on the help topics has no other text in them.
         other = read_text(["pythondoc:heldout"]) if any(s == "pythondoc:topics" for s in sources or ()) else other_text()
-        return cls(*(tokenize(t, tokenizer) for t in (calibration, heldout, other)), calibration.sha256)
+        corpora = cls(*(tokenize(t, tokenizer) for t in (calibration, heldout, other)), calibration.sha256)
+        for tokens in (corpora.calibration, corpora.heldout, corpora.other):
+            check_token_ids(tokens, vocabulary, tokenizer)
+        return corpora
 
     @property
     def names(self) -> dict[str, str]:
@@ -46,5 +49,5 @@ class Corpora:
         losses = {}
         for kind, tokens in ((HELDOUT, self.heldout), (OTHER, self.other), (CALIBRATION, part)):
             say(f"evaluating on {kind} text: {tokens.name}, {len(tokens):,} tokens")
-            losses[kind] = Losses(tokens.name, *(evaluate_text(m, tokens, context_tokens) for m in (dense, pruned)))
+            losses[kind] = Losses(tokens.name, *(evaluate_text(m, tokens, context_tokens, say=say) for m in (dense, pruned)))
         return losses

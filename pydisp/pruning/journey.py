@@ -62,7 +62,8 @@ def prune(
     spec = ModelSpec.from_model(working)
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
-    run = Run.checked(name, working, spec, asked, Corpora.read(sources, tokenizer), plan, logger.info)
+    corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
+    run = Run.checked(name, working, spec, asked, corpora, plan, logger.info)
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
@@ -129,7 +130,7 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
     stored = stored_dtype(config)
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(request.model, **request.source)
-    corpora = Corpora.read(request.text, tokenizer)
+    corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
     model = load_model(request.model, device=device, dtype=dtype, **request.source)
     spec = ModelSpec.from_model(model)
     settings = settings_for_plan(plan, spec, request.context_tokens) if plan else request.settings

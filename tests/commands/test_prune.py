@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import FAST, digests, one_sentence, refused
-from tiny_text import write_model
+from tiny_text import tiny_llama, tiny_tokenizer, write_model
 
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted
@@ -146,9 +146,19 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
     openelm = tmp_path / "openelm"
     openelm.mkdir()
     (openelm / "config.json").write_text(json.dumps({"model_type": "openelm", "auto_map": {"AutoConfig": "configuration_openelm.C"}}))
+    markers, chat = tmp_path / "markers", tmp_path / "chat.txt"
+    tiny_llama().save_pretrained(markers)
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<user>"])
+    tokenizer.save_pretrained(markers)
+    chat.write_text("\n\n".join(f"<user> {n} more words of a text that is long enough to be cut into windows" for n in range(40)))
     out = tmp_path / "out"
     common = ["--text", text, "--out", out, *FAST]
     cases = [
+        (
+            ["prune", markers, "--keep-ratio", "0.5", "--text", chat, "--out", out],
+            "token id 257 ('<user>') is outside the model's vocabulary",
+        ),
         (["prune", model, "--keep-ratio", "0.1", *common], "embeddings and head alone are"),
         (["prune", model, "--keep-ratio", "0.5", "--method", "magic", *common], "unknown method 'magic'; known: disp"),
         (["prune", model, "--keep-ratio", "0.5", "--ratio-of", "heads", *common], "choose 'total'"),
