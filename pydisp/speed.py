@@ -36,11 +36,12 @@ from pydisp.loading import (
     load_pruned_config,
     stored_dtype,
 )
+from pydisp.modeling.config import stock_config
 from pydisp.modeling.plain import plain_model
 from pydisp.report.words import counted
 from pydisp.shapes import SHAPES, config_of, random_model, random_plan
 from pydisp.spec import ModelSpec, decoder_layers, family_of
-from pydisp.surgery import prune_model, stock_config, to_dense
+from pydisp.surgery import prune_model, to_dense
 
 UNPRUNED, PRUNED, SAME = NAMES = ("unpruned", "pruned", "same shapes")
 

@@ -21,6 +21,7 @@ from torch import nn
 from pydisp import shapes, speed
 from pydisp.cost import Cost, cost_of
 from pydisp.indices import IndexSet
+from pydisp.modeling.config import stock_config
 from pydisp.modeling.layers import FeatureIndex
 from pydisp.modeling.plain import plain_model
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
@@ -28,7 +29,7 @@ from pydisp.pruning import journey
 from pydisp.report.words import number
 from pydisp.spec import ModelSpec
 from pydisp.speed import NAMES, PRUNED, SAME, UNPRUNED, Source, Workload, compared, time_models
-from pydisp.surgery import prune_model, stock_config
+from pydisp.surgery import prune_model
 from pydisp.text import Text
 
 TINY = ("llama", dict(

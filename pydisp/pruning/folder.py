@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
-from pydisp.modeling import check_widths
-from pydisp.modeling.layers import INDEX_NAMES
+from pydisp.modeling.config import check_widths
+from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.plan import SETS
 from pydisp.pruning.workspace import save_model
 from pydisp.surgery import to_dense
