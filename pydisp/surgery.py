@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from pydisp.evaluation import evaluating
 from pydisp.gates import Gates
 from pydisp.indices import IndexSet
-from pydisp.modeling import classes_of, middle_size, pruned_config
-from pydisp.modeling.layers import INDEX_NAMES
+from pydisp.modeling import classes_of
+from pydisp.modeling.config import middle_size, pruned_config, stock_config
+from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.modeling.linear import serve_linears_
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
-from pydisp.spec import FAMILIES, Family, ModelSpec, decoder_layers, family_of
+from pydisp.spec import Family, ModelSpec, decoder_layers, family_of
 
 
 class _GateSlot:
@@ -130,8 +131,9 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
                         tensor = tensor.index_select(1, columns.to(tensor.device))
                     weights[key] = tensor.contiguous()
         device = weights[f"{prefix}{family.attention_write}.weight"].device
-        for name, kept in _index_sets(layer).items():
-            weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # equal sets may be one tensor
+        for name, kept in layer.sets().items():
+            if name in INDEX_NAMES and kept is not None:
+                weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # equal sets may be one tensor
     expected = pruned.state_dict().keys()
     # assign: the meta tensors become the slices; strict over what the pruned model has, dropping removed blocks.
     # Cloned where nothing was sliced: training one model must not change the other.
@@ -158,16 +160,6 @@ def _has_buffer(model: nn.Module, name: str) -> bool:
     return True
 
 
-def _index_sets(layer: LayerPlan) -> dict:
-    sets = (
-        layer.attention and layer.attention.input,
-        layer.attention and layer.attention.output,
-        layer.mlp and layer.mlp.input,
-        layer.mlp and layer.mlp.output,
-    )
-    return {name: kept for name, kept in zip(INDEX_NAMES, sets, strict=True) if kept is not None}
-
-
 @torch.no_grad()
 def mask_dense_(model: nn.Module, plan: PruningPlan) -> nn.Module:
     """Set to zero, in place, every weight and bias of a dense model that the plan prunes: what the pruned model must equal."""
@@ -188,24 +180,6 @@ def mask_dense_(model: nn.Module, plan: PruningPlan) -> nn.Module:
                     ~torch.zeros_like(linear.bias, dtype=torch.bool).index_fill_(0, rows.to(linear.bias.device), True), 0
                 )
     return model
-
-
-def stock_config(config):
-    """The config of the dense model that a pruned one came from.
-
-    Raises: ValueError if `config` is not a pruned model's.
-    """
-    import transformers
-
-    if not getattr(config, "pydisp", None):
-        raise ValueError(f"this model is a {config.model_type}, not a pruned model; give a folder that `pydisp prune` wrote.")
-    values = config.to_dict()
-    described = values.pop("pydisp")
-    for name in ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path"):
-        values.pop(name, None)
-    if "dense_layer_types" in described:
-        values["layer_types"] = described["dense_layer_types"]
-    return getattr(transformers, FAMILIES[config.model_type.removeprefix("pydisp_")].class_names[0])(**values)
 
 
 @torch.no_grad()

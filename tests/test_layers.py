@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from pydisp import ops
-from pydisp.modeling.layers import FeatureIndex
+from pydisp.modeling.feature_index import FeatureIndex
 from pydisp.spec import SEQUENTIAL, ModelSpec, family_of
 from pydisp.surgery import prune_model
 
@@ -159,6 +159,29 @@ def test_an_offloaded_index_has_no_derived_forms():
     module.to("meta")
     module.derive_()
     assert module.features is module.index and module.mask is None
+
+
+@pytest.mark.parametrize("way", ["cpu", "disk", "device_map", "all_on_disk"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "phi"])
+def test_an_index_that_is_offloaded_with_the_other_buffers_is_brought_back(name, way, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = pruned_model(name)
+    with torch.no_grad():
+        wanted = model(input_ids=IDS).logits
+    model.save_pretrained(tmp_path / "model")
+    place = dict(execution_device=torch.device("cpu"), offload_buffers=True)
+    if way == "cpu":
+        accelerate.cpu_offload(model, **place)
+    elif way == "disk":
+        accelerate.disk_offload(model, tmp_path / "offloaded", **place)
+    else:
+        everywhere = {"device_map": {"": "disk"}, "offload_folder": tmp_path / "offloaded", "offload_buffers": way == "all_on_disk"}
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", **everywhere)
+    assert all(module.index.is_meta for module in indices(model)) or way == "device_map"
+    for _ in range(2):
+        with torch.no_grad():
+            logits = model(input_ids=IDS).logits
+        torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)  # an offloaded norm is called, others are fused
 
 
 def test_a_loaded_index_that_is_wrong_is_refused():

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, StaticCache
 
 from pydisp.modeling import classes_of
+from pydisp.modeling.feature_index import FeatureIndex
 from pydisp.modeling.kv_cache import cache_slots, kept_layer_types
-from pydisp.modeling.layers import FeatureIndex
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 

@@ -6,7 +6,7 @@ from families import MODELS, random_plan, tiny_model
 from torch import nn
 
 from pydisp.indices import IndexSet
-from pydisp.modeling.layers import FeatureIndex
+from pydisp.modeling.feature_index import FeatureIndex
 from pydisp.modeling.plain import plain_model
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.spec import ModelSpec

@@ -8,8 +8,9 @@ import torch
 from families import MODELS, random_plan, tiny_model
 
 from pydisp.gates import Gates
+from pydisp.modeling.config import stock_config
 from pydisp.spec import ModelSpec
-from pydisp.surgery import gated, mask_dense_, prune_model, stock_config, to_dense
+from pydisp.surgery import gated, mask_dense_, prune_model, to_dense
 
 # Measured: 1e-14 and below. gemma2's softcapped attention takes its softmax in float32 on both sides; the two inputs differ by
 # 1e-16, so a few probabilities round the other way.

@@ -3,12 +3,8 @@
 The stock model is built, its decoder layers get narrower nn.Linear under their stock names, and a layer class whose forward
 selects each block's input features and index-adds its output (DISP-LLM, https://arxiv.org/abs/2410.11988, Algorithm 1 with the
 norm before the selection). Widths stand in `config.pydisp`, int32 indices in FeatureIndex submodules beside the projections.
-
-    config.json: {"model_type": "pydisp_llama", "pydisp": {"version": 1, "layers": [{"attention": {"input": 96, "output": 80},
-                  "mlp": {"input": 160, "middle": 200, "output": 168}}, {"attention": null, "mlp": ...}], ...}}
 """
 
-import re
 from functools import cache
 from pathlib import Path
 
@@ -17,14 +13,13 @@ from torch import nn
 from transformers.utils import output_capturing
 
 from pydisp.distribution import DISTRIBUTION, install_command
-from pydisp.indices import check_indices
-from pydisp.modeling.kv_cache import cache_slots, kept_layer_types
-from pydisp.modeling.layers import FeatureIndex, derive_features_, narrow_
+from pydisp.modeling.config import check_widths, config_class_of, stay_in_package
+from pydisp.modeling.feature_index import check_loaded_indices, derive_features_, index_digest_of_model
+from pydisp.modeling.kv_cache import cache_slots
+from pydisp.modeling.layers import narrow_
 from pydisp.modeling.linear import serve_linears_
-from pydisp.plan import PruningPlan
-from pydisp.spec import FAMILIES, ROWS, Family, ModelSpec, decoder_layers, family_of
+from pydisp.spec import FAMILIES, ROWS, Family, decoder_layers, family_of
 
-FORMAT_VERSION = 1
 SHIM_FILE = "modeling_pydisp.py"
 
 
@@ -39,51 +34,6 @@ def _narrow_layers(config, family: Family, layers: nn.ModuleList) -> None:
         layer.cache_slot = slot
         if layer.self_attn is not None:
             layer.self_attn.layer_idx = slot
-
-
-def check_widths(config) -> None:
-    """Refuse a `config.pydisp` that does not describe this model.
-
-    Raises: ValueError.
-    """
-    described = config.pydisp
-    if described is None:
-        return
-    if not isinstance(described, dict) or not isinstance(described.get("layers"), list):
-        raise ValueError("config.json has a 'pydisp' entry that is not a description of layers; copy the whole folder again.")
-    if described.get("version") != FORMAT_VERSION:
-        raise ValueError(
-            f"this folder's pydisp format is version {described.get('version')}, this pydisp reads {FORMAT_VERSION}; install the pydisp that wrote it."
-        )
-    count = len(described.get("layers", ()))
-    if count != config.num_hidden_layers:
-        raise ValueError(
-            f"config.json has widths for {count} layers and num_hidden_layers {config.num_hidden_layers}; take both from one folder."
-        )
-    for number, layer in enumerate(described["layers"]):
-        for block, names in (("attention", ("input", "output")), ("mlp", ("input", "middle", "output"))):
-            for name in names:
-                width = layer[block] and layer[block].get(name)
-                limit = middle_size(config) if name == "middle" else config.hidden_size
-                if layer[block] and not (isinstance(width, int) and 0 < width <= limit):
-                    raise ValueError(
-                        f"config.json: {block}.{name} of layer {number} is {width}; a width must be a whole number from 1 to {limit}."
-                    )
-
-
-def middle_size(config) -> int:
-    """Width of the MLP middle of a dense model with this config."""
-    return config.ffn_dim if hasattr(config, "ffn_dim") else config.intermediate_size
-
-
-def check_loaded_indices(model: nn.Module) -> None:
-    """Refuse indices that are not sorted, unique and in range; indices on meta (offloaded) cannot be read and pass.
-
-    Raises: TypeError or ValueError naming the tensor.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, FeatureIndex) and not module.index.is_meta:
-            check_indices(module.index.cpu(), model.config.hidden_size, f"{name}.index")
 
 
 _SHIM = """# Loads through the installed package: {install}
@@ -103,7 +53,7 @@ class _Pretrained:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As in transformers; raises ValueError where an index is missing, out of range, unsorted, repeated or of another length.
+        """As in transformers; raises ValueError where an index list is missing, invalid, of another length or not the one pruned with.
 
         transformers would leave a missing one as uninitialised memory and only warn.
         """
@@ -139,6 +89,7 @@ class _Pretrained:
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in transformers, with the shim file that loads the folder without `import pydisp` through trust_remote_code=True."""
+        _describe_indices_(self)
         config_class, model_class, lm_class = classes_of(self.config.model_type)
         stem = SHIM_FILE.removesuffix(".py")
         self.config.auto_map = {
@@ -156,9 +107,13 @@ class _Pretrained:
         super().save_pretrained(save_directory, *args, **kwargs)
 
 
-@classmethod
-def _stay_in_package(cls, *_args, **_kwargs) -> None:
-    """transformers marks classes that came through a shim, and would then copy this file into every folder saved; the shim is enough."""
+def _describe_indices_(model: nn.Module) -> None:
+    """Bring the digest in `model.config` up to date where somebody gave the model other index lists: no plan has made those."""
+    described, digest = model.config.pydisp, index_digest_of_model(model)
+    if not described or digest in (None, described.get("index_digest")):
+        return
+    plan_digest = None if "index_digest" in described else described["plan_digest"]
+    model.config.pydisp = {**described, "plan_digest": plan_digest, "index_digest": digest}
 
 
 def _record_outputs_of(base: nn.Module) -> None:
@@ -176,22 +131,9 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
 
     Raises: ValueError for an unknown family.
     """
-    stock_type = re.sub(r"^pydisp_", "", model_type)
-    if stock_type not in FAMILIES:
-        raise ValueError(f"unknown pruned family {model_type!r}; known: {', '.join('pydisp_' + name for name in sorted(FAMILIES))}.")
-    stock_config, stock_model, stock_lm = (getattr(transformers, name) for name in FAMILIES[stock_type].class_names)
-
-    config_class = type(
-        f"Pydisp{stock_config.__name__}",
-        (stock_config,),
-        {
-            "__module__": __name__,
-            "__annotations__": {"pydisp": dict | None},
-            "pydisp": None,
-            "model_type": f"pydisp_{stock_type}",
-            "register_for_auto_class": _stay_in_package,
-        },
-    )
+    config_class = config_class_of(model_type)
+    stock_type = config_class.model_type.removeprefix("pydisp_")
+    stock_model, stock_lm = (getattr(transformers, name) for name in FAMILIES[stock_type].class_names[1:])
 
     def model_init(self, config, *args, **kwargs):
         check_widths(config)
@@ -217,7 +159,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         "config_class": config_class,
         "_no_split_modules": whole,
         "_supports_attention_backend": True,
-        "register_for_auto_class": _stay_in_package,
+        "register_for_auto_class": stay_in_package,
     }
     model_class = type(f"Pydisp{stock_model.__name__}", (_Pretrained, stock_model), {**common, "__init__": model_init})
     lm_class = type(f"Pydisp{stock_lm.__name__}", (_Pretrained, stock_lm), {**common, "__init__": lm_init})
@@ -233,33 +175,3 @@ def __getattr__(name: str) -> type:
             if name == f"Pydisp{stock_name}":
                 return classes_of(f"pydisp_{model_type}")[place]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def pruned_config(dense_config, plan: PruningPlan, spec: ModelSpec):
-    """The config of the pruned model: the dense one's values, the widths of the plan, free layer types for removed attention."""
-    config_class = classes_of(f"pydisp_{dense_config.model_type}")[0]
-    values = dense_config.to_dict()
-    for name in ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path"):
-        values.pop(name, None)
-    has_attention = [layer.attention is not None for layer in plan.layers]
-    layer_types = values.get("layer_types")
-    widths = []
-    for layer in plan.layers:
-        a, m = layer.attention, layer.mlp
-        widths.append(
-            {
-                "attention": a and {"input": len(a.input), "output": len(a.output)},
-                "mlp": m and {"input": len(m.input), "middle": len(m.middle), "output": len(m.output)},
-            }
-        )
-    described = {
-        "version": FORMAT_VERSION,
-        "layers": widths,
-        "dense_parameters": {"total": spec.parameters_total, "block": spec.parameters_block},
-        "model_digest": plan.model_digest,
-        "plan_digest": plan.digest(),
-    }
-    if layer_types is not None:
-        described["dense_layer_types"] = list(layer_types)
-        values["layer_types"] = kept_layer_types(layer_types, has_attention)
-    return config_class(**values, pydisp=described)

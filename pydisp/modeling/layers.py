@@ -10,67 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pydisp import ops
+from pydisp.modeling.feature_index import FeatureIndex
 from pydisp.modeling.kv_cache import keep_slot
 from pydisp.spec import ROWS, SEQUENTIAL, BlockNorms, Family, stock_layer_class
-
-INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
-
-
-class FeatureIndex(nn.Module):
-    """Holds one index list; a module, because some loaders accept tensors of modules only, never bare buffers.
-
-    `index`: (K,) int32, sorted, unique, of `size` dimensions: all that is saved. `inverse` and `mask` (pydisp.ops.Features) are made from
-    it when it is loaded; until then, and where the values are elsewhere (offloaded), they are None and the ops take the bare index.
-    """
-
-    def __init__(self, width: int, size: int, device=None):
-        super().__init__()
-        self.size = size
-        self.register_buffer("index", torch.arange(width, dtype=torch.int32, device=device))
-        self.register_buffer("inverse", None, persistent=False)
-        self.register_buffer("mask", None, persistent=False)
-
-    def __setattr__(self, name, value):
-        super().__setattr__(name, value)
-        if name == "index":  # a loader sets another one: what was made from the old one is void
-            self.inverse = self.mask = None
-
-    @property
-    def features(self) -> Tensor | ops.Features:
-        """What the ops take."""
-        buffers = self._buffers  # a buffer as an attribute is a call in Python: for one token it counts
-        mask = buffers["mask"]
-        return buffers["index"] if mask is None else ops.Features(buffers["index"], buffers["inverse"], mask)
-
-    @torch.no_grad()
-    def derive_(self) -> None:
-        """Make `inverse` and `mask` from `index`.
-
-        Raises: ValueError for an index that is not sorted, repeats a value or leaves its range.
-        """
-        self.inverse = self.mask = None
-        if not self.index.is_meta:
-            _, self.inverse, self.mask = ops.features(self.index, self.size)
-
-    def _load_from_state_dict(self, *args, **kwargs):
-        super()._load_from_state_dict(*args, **kwargs)
-        self.derive_()
-
-    def load_weights(self, weights):
-        """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM)."""
-        loaded = set()
-        for name, tensor in weights:
-            self.index.copy_(tensor.to(self.index.dtype))
-            loaded.add(name)
-        self.derive_()
-        return loaded
-
-
-def derive_features_(model: nn.Module) -> None:
-    """Make the derived buffers of every FeatureIndex in `model` from its index."""
-    for module in model.modules():
-        if isinstance(module, FeatureIndex):
-            module.derive_()
 
 
 def _as(x: Tensor, update: Tensor) -> Tensor:

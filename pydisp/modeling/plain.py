@@ -12,8 +12,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from pydisp.modeling.feature_index import FeatureIndex
 from pydisp.modeling.kv_cache import keep_slot
-from pydisp.modeling.layers import FeatureIndex
 from pydisp.spec import FAMILIES, ROWS, BlockNorms, Family, decoder_layers, family_of, stock_layer_class
 
 

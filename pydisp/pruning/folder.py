@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
-from pydisp.modeling import check_widths
-from pydisp.modeling.layers import INDEX_NAMES
+from pydisp.modeling.config import check_widths
+from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.plan import SETS, PruningPlan
 from pydisp.pruning.outcome import Outcome
 from pydisp.speed import record

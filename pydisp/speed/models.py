@@ -16,10 +16,11 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.memory import free_bytes
+from pydisp.modeling.config import stock_config
 from pydisp.modeling.plain import plain_model
 from pydisp.shapes import SHAPES, config_of, random_model, random_plan
 from pydisp.spec import ModelSpec, check_keep_ratio, decoder_layers, family_of
-from pydisp.surgery import prune_model, stock_config, to_dense
+from pydisp.surgery import prune_model, to_dense
 
 UNPRUNED, PRUNED, SAME = NAMES = ("unpruned", "pruned", "same shapes")
 

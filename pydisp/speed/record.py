@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from pydisp.cost import Cost, cost_of
+from pydisp.modeling.config import stock_config
 from pydisp.report import Metric, Section, Table
 from pydisp.report.words import counted, number
 from pydisp.spec import decoder_layers, family_of
 from pydisp.speed.memory import huge_page_share
 from pydisp.speed.models import PRUNED, UNPRUNED
 from pydisp.speed.timing import Workload
-from pydisp.surgery import stock_config
 
 
 def compared(times: dict[str, dict[str, list[float]]], costs: dict[str, Cost], workload: Workload) -> dict:

@@ -1,0 +1,134 @@
+"""FeatureIndex: the index lists beside the projections of a pruned layer, what is derived from them, and the digest that they are held to."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pydisp import ops
+from pydisp.indices import check_indices
+from pydisp.plan import PruningPlan
+
+INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
+
+
+class FeatureIndex(nn.Module):
+    """Holds one index list; a module, because some loaders accept tensors of modules only, never bare buffers.
+
+    `index`: (K,) int32, sorted, unique, of `size` dimensions: all that is saved. `inverse` and `mask` (pydisp.ops.Features) are made from
+    it when it is loaded; until then, and where the values are elsewhere (offloaded), they are None and the ops take the bare index.
+    """
+
+    def __init__(self, width: int, size: int, device=None):
+        super().__init__()
+        self.size = size
+        self.register_buffer("index", torch.arange(width, dtype=torch.int32, device=device))
+        self._set_derived(None, None)
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "index":  # a loader sets another one: what was made from the old one is void
+            self._set_derived(None, None)
+
+    def _set_derived(self, inverse: Tensor | None, mask: Tensor | None) -> None:
+        for name, tensor in (("inverse", inverse), ("mask", mask)):
+            # accelerate reads what is not persistent as a tensor, so one that is None must not be listed so (None is never saved)
+            self.register_buffer(name, tensor, persistent=tensor is None)
+
+    @property
+    def features(self) -> Tensor | ops.Features:
+        """What the ops take."""
+        buffers = self._buffers  # a buffer as an attribute is a call in Python: for one token it counts
+        mask = buffers["mask"]
+        if buffers["index"].is_meta:
+            return self()
+        return buffers["index"] if mask is None else ops.Features(buffers["index"], buffers["inverse"], mask)
+
+    def forward(self) -> Tensor:
+        """The index, called as a module where it may be offloaded: the hooks around a call bring it and take it away again."""
+        return self._buffers["index"]
+
+    @torch.no_grad()
+    def derive_(self) -> None:
+        """Make `inverse` and `mask` from `index`.
+
+        Raises: ValueError for an index that is not sorted, repeats a value or leaves its range.
+        """
+        self._set_derived(None, None)
+        if not self.index.is_meta:
+            self._set_derived(*ops.features(self.index, self.size)[1:])
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
+        self.derive_()
+
+    def load_weights(self, weights):
+        """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM)."""
+        loaded = set()
+        for name, tensor in weights:
+            self.index.copy_(tensor.to(self.index.dtype))
+            loaded.add(name)
+        self.derive_()
+        return loaded
+
+
+def indices_of(model: nn.Module) -> dict[str, FeatureIndex]:
+    """The FeatureIndex modules of a pruned model by layer and set, as in "3.mlp_input", in the order of the layers."""
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, FeatureIndex)}
+    return {".".join(name.split(".")[-2:]): module for name, module in modules.items()}
+
+
+def derive_features_(model: nn.Module) -> None:
+    """Make the derived buffers of every FeatureIndex in `model` from its index."""
+    for module in indices_of(model).values():
+        module.derive_()
+
+
+def index_digest(indices: Mapping[str, Tensor]) -> str:
+    """sha256 over layer, set and int32 values of each index list, by "<layer>.<set>", whatever their order."""
+    text = hashlib.sha256()
+    for name in sorted(indices):
+        text.update(f"{name} {len(indices[name])} ".encode() + indices[name].cpu().numpy().tobytes())
+    return text.hexdigest()
+
+
+def index_digest_of_plan(plan: PruningPlan) -> str:
+    """The digest of those sets of a plan that a checkpoint stores: all but the middle ones."""
+    return index_digest(
+        {
+            f"{number}.{name}": kept.indices
+            for number, layer in enumerate(plan.layers)
+            for name, kept in layer.sets().items()
+            if name in INDEX_NAMES and kept is not None
+        }
+    )
+
+
+@torch.no_grad()
+def index_digest_of_model(model: nn.Module) -> str | None:
+    """The digest of a model's index lists, offloaded ones among them; None where they are on meta and nobody brings them."""
+    indices = {name: module() for name, module in indices_of(model).items()}
+    return None if any(index.is_meta for index in indices.values()) else index_digest(indices)
+
+
+@torch.no_grad()
+def check_loaded_indices(model: nn.Module) -> None:
+    """Refuse index lists that are not sorted, unique and in range, or not those that config.json was written with.
+
+    Lists on meta that nobody brings pass, and so do those of a config without a digest, which an earlier pydisp wrote: nothing tells
+    what they were.
+
+    Raises: TypeError or ValueError naming the tensor.
+    """
+    for name, module in indices_of(model).items():
+        index = module()
+        if not index.is_meta:
+            check_indices(index.cpu(), model.config.hidden_size, f"layers.{name}.index")
+    told = (model.config.pydisp or {}).get("index_digest")
+    read = index_digest_of_model(model)
+    if told is not None and read is not None and told != read:
+        raise ValueError(
+            f"the index lists (digest {read[:12]}) are not those that config.json was written with ({told[:12]}); "
+            "take config.json and the weights from one folder, or copy the whole folder again."
+        )
