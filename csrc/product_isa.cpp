@@ -88,7 +88,7 @@ template <class Kind, class T> PYDISP_INLINE void fill_tile(const T* rows, int64
     if (d < depth) Kind::fill(room + r * kRoomStride, load_part(row + d, depth - d), d);
   }
 }
-// The same of rows that lie across, kAcross steps apart.
+// The same of rows that lie across, `count` of them or more than a tile has, kAcross steps apart.
 template <class Kind> PYDISP_INLINE void fill_across(const float* rows, int64_t stride, int64_t count, int64_t depth, float* room) {
   const auto lanes = [&](int64_t d, int64_t v) __attribute__((always_inline)) {
     const float* from = rows + d * stride + v;
@@ -253,9 +253,14 @@ void multiply_gradient(const GradientRows& rows, int64_t count, int64_t depth, c
       const int64_t part = std::min(kDepth, depth - d), all = steps<Kind>(part);
       for (int64_t r = 0; r < count; r += kTileRows) {
         const int64_t tall = std::min(kTileRows, count - r);
-        if (rows.lie_across) fill_across<Kind>(rows.data + d * rows.stride + r, rows.stride, tall, part, room);
+        if (rows.lie_across) fill_across<Kind>(rows.data + d * rows.stride + r, rows.stride, count - r, part, room);
         else fill_tile<Kind>(rows.data + r * rows.stride + d, rows.stride, tall, part, room);
+        const int64_t share = r + kTileRows < count && rows.lie_across ? (part * kPanel + last - first - 1) / (last - first) : 0;
         for (int64_t c = first; c < last; c += kPanel) {
+          // The next tile is fetched meanwhile where it lies across: each value of the depth is on a page of its own, which no processor
+          // fetches ahead. The line that it ends in, for the one that it begins in is mostly this tile's.
+          for (int64_t at = (c - first) / kPanel * share, to = std::min(at + share, part); at < to; ++at)
+            __builtin_prefetch(rows.data + (d + at) * rows.stride + r + 2 * kTileRows - 1);
           const float* panel = panels + d / Kind::kValues * packed + c * all;
           const bool is_whole = c + kPanel <= columns, adds = add || d > 0;
           float* to = out + r * out_stride + c;
