@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cases import EAGER, LIMIT, OURS, RIVALS
 
 MB = 1e6 / (1 << 20)  # in MiB
-WHOLE_MODEL = "whole_model"  # where a results file keeps what bench/whole_model.py found
+WHOLE_MODEL = "whole_model"  # where a results file keeps the measurement of bench/whole_model.py
 AS_DENSE = 1.03  # at most, of the time of a dense model of the same shapes
 OF_THE_COUNT = 1 / 0.9  # at most, of the time of the unpruned model times the ratio of what is counted
 COUNTED = {"prefill": ("products_per_prompt", "products"), "decode": ("bytes_per_token", "bytes")}  # what decides a phase, and its word
@@ -21,7 +21,7 @@ class Goal:
     """Attributes:
     job, measure: words for the table.
     cases: ids that it reads, or WHOLE_MODEL alone.
-    value: from the rows of those cases, or what `pydisp speed` found, to the figure; None where a candidate is absent or wrong.
+    value: computes the figure from the rows of those cases, or from the results of `pydisp speed`; None if a candidate is absent or wrong.
     at_most: the bound.
     needs_avx2_only: set for CPUs with AVX2 and no AVX-512.
     """

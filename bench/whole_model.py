@@ -3,8 +3,8 @@
     python bench/whole_model.py                     # some 15 minutes and 12 GB; into bench/results/<device>-<isa>.json, read by goals and page
     python bench/whole_model.py --no-memory --results R
 
-What it found is kept under `whole_model` as `pydisp speed --json` printed it, with the command, commit, date and versions; nothing is where
-the command fails.
+The results are kept under `whole_model` as `pydisp speed --json` printed them, with the command, commit, date and versions. Nothing is kept
+if the command fails.
 """
 
 import argparse

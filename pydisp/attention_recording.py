@@ -193,16 +193,16 @@ class AttentionRecording:
 
     def _sight(self, mask: Tensor | None, queries: int, keys: int) -> _Sight:
         if mask is None:
-            found = [sight for sight in self._sights if sight.mask is None and (sight.queries, sight.keys) == (queries, keys)]
+            matching = [sight for sight in self._sights if sight.mask is None and (sight.queries, sight.keys) == (queries, keys)]
         else:
             noted = [(sight, sight.mask()) for sight in self._sights if sight.mask is not None]
-            found = [sight for sight, known in noted if known is mask]
-            if not found:  # offloading hands each layer a copy, generate with a static cache the model a contiguous one
+            matching = [sight for sight, known in noted if known is mask]
+            if not matching:  # offloading hands each layer a copy, generate with a static cache the model a contiguous one
                 alike = [(sight, known) for sight, known in noted if known is not None and known.shape == mask.shape]
-                found = [sight for sight, known in alike if torch.equal(known, mask.to(known.device))]
-        if not found or not found[-1].is_plain:
+                matching = [sight for sight, known in alike if torch.equal(known, mask.to(known.device))]
+        if not matching or not matching[-1].is_plain:
             raise ValueError(_UNKNOWN_MASK)
-        return found[-1]
+        return matching[-1]
 
     def _attended_by(self, implementation: str) -> Callable:
         """The attention function that runs `implementation` and measures besides."""
@@ -252,7 +252,7 @@ class AttentionRecording:
         counted = _rows(self.query_mask, batch, sight.first_query, behind, key.device)
         if real is not None:
             counted = real[:, -queries:] if counted is None else counted & real[:, -queries:]
-        found = attention_mass(
+        measured = attention_mass(
             query.detach(),
             key[:, :, :keys].detach(),
             _rows(self.groups, batch, sight.first_key, behind, key.device),
@@ -267,9 +267,9 @@ class AttentionRecording:
         )
         if counted is None:
             counted = key.new_ones((batch, queries), dtype=torch.bool)
-        layer = LayerAttention(found.mass_sum, found.entropy.masked_fill(~counted[:, None], 0).sum(-1), counted.sum(-1))
+        layer = LayerAttention(measured.mass_sum, measured.entropy.masked_fill(~counted[:, None], 0).sum(-1), counted.sum(-1))
         if self.per_query:
-            layer.mass, layer.entropy, layer.lse, layer.maximum = found.mass, found.entropy, found.lse, found.maximum
+            layer.mass, layer.entropy, layer.lse, layer.maximum = measured.mass, measured.entropy, measured.lse, measured.maximum
         if number in self._layers:
             self._layers[number].add_(layer)
         else:
@@ -405,8 +405,8 @@ def _is_causal_window(
         count = min(_ROWS, queries - start)
         query = torch.arange(first_query + start, first_query + start + count, device=device)[:, None]
         expected = key <= query if window is None else (key <= query) & (key > query - window)
-        found = sdpa_mask(batch, count, keys, first_query + start, first_key, mask_function, allow_is_causal_skip=False, device=device)
-        if not bool((found == expected).all()):
+        seen = sdpa_mask(batch, count, keys, first_query + start, first_key, mask_function, allow_is_causal_skip=False, device=device)
+        if not bool((seen == expected).all()):
             return False
     return True
 

@@ -79,28 +79,28 @@ def eager_weights(model, **inputs):
 
 def attention_modules(model):
     """{layer: module}, by their names in all families here."""
-    found = ((name.split("."), module) for name, module in model.named_modules() if module is not None)
-    return {int(next(part for part in name if part.isdigit())): module for name, module in found if name[-1] in ("self_attn", "attn")}
+    named = ((name.split("."), module) for name, module in model.named_modules() if module is not None)
+    return {int(next(part for part in name if part.isdigit())): module for name, module in named if name[-1] in ("self_attn", "attn")}
 
 
 def assert_is_eager(recording, weights, groups, counted, per_query=True):
     indicator = (groups[..., None] >> torch.arange(COUNT) & 1).double()
     assert list(recording.layers) == list(weights)
-    for number, found in recording.layers.items():
+    for number, layer in recording.layers.items():
         weight = weights[number]
         mass = torch.einsum("bhqk,bkc->bhqc", weight, indicator)
         real = counted.bool()[:, None, :]
         near = dict(rtol=TOLERANCE, atol=TOLERANCE)
         mass_sum = torch.where(real[..., None], mass, 0).sum(2)
-        torch.testing.assert_close(found.mass_sum.double(), mass_sum, **near)
-        torch.testing.assert_close(found.mass_mean.double(), mass_sum / counted.sum(1)[:, None, None], **near)
-        assert torch.equal(found.queries, counted.sum(1))
+        torch.testing.assert_close(layer.mass_sum.double(), mass_sum, **near)
+        torch.testing.assert_close(layer.mass_mean.double(), mass_sum / counted.sum(1)[:, None, None], **near)
+        assert torch.equal(layer.queries, counted.sum(1))
         sink = (1 - weight.sum(-1, keepdim=True)).clamp_min(0)  # what is left of a row went to the layer's sink, if it has one
         entropy = torch.special.entr(torch.cat([weight, torch.where(sink > 1e-5, sink, 0)], -1)).sum(-1)
-        torch.testing.assert_close(found.entropy_sum.double(), torch.where(real, entropy, 0).sum(2), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(layer.entropy_sum.double(), torch.where(real, entropy, 0).sum(2), rtol=1e-5, atol=1e-5)
         if per_query:
-            assert found.mass.shape == mass.shape
-            torch.testing.assert_close(torch.where(real[..., None], found.mass.double(), 0), torch.where(real[..., None], mass, 0), **near)
+            assert layer.mass.shape == mass.shape
+            torch.testing.assert_close(torch.where(real[..., None], layer.mass.double(), 0), torch.where(real[..., None], mass, 0), **near)
 
 
 CASES = [
@@ -120,8 +120,8 @@ def test_is_eager_attention_and_leaves_the_output_alone(name, kind, implementati
         with torch.no_grad():
             want = model(use_cache=False, **inputs).logits
             with record_attention(model, GROUPS, COUNT, per_query=True) as recording:
-                found = model(use_cache=False, **inputs).logits
-        assert torch.equal(found, want)
+                logits = model(use_cache=False, **inputs).logits
+        assert torch.equal(logits, want)
         assert model.config._attn_implementation == implementation
         weights = eager_weights(model, **inputs)
         assert len(weights) == model.config.num_hidden_layers - (kind == "pruned")
@@ -143,13 +143,15 @@ def test_generate_gives_the_sums_of_one_forward(name, kind, cache, padding):
     how = dict(max_new_tokens=7, min_new_tokens=7, do_sample=False, cache_implementation=None if cache == "dynamic" else "static")
     want = model.generate(**inputs, **how)
     with record_attention(model, GROUPS, COUNT, per_query=True) as recording:
-        found = model.generate(**inputs, **how)
-    assert torch.equal(found, want)
-    seen = found.shape[1] - 1  # the last token was not read
+        generated = model.generate(**inputs, **how)
+    assert torch.equal(generated, want)
+    seen = generated.shape[1] - 1  # the last token was not read
     groups = torch.cat([GROUPS, torch.zeros(2, seen - TOKENS, dtype=torch.int64)], 1)
     mask = torch.cat([MASKS[padding], torch.ones(2, seen - TOKENS, dtype=torch.int64)], 1)
     position_ids = (mask.cumsum(1) - 1).clamp_min(0)
-    assert_is_eager(recording, eager_weights(model, input_ids=found[:, :-1], attention_mask=mask, position_ids=position_ids), groups, mask)
+    assert_is_eager(
+        recording, eager_weights(model, input_ids=generated[:, :-1], attention_mask=mask, position_ids=position_ids), groups, mask
+    )
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3_text", "gpt2"])
@@ -177,8 +179,8 @@ def test_beams_share_their_prompt_s_groups():
         model.generate(input_ids=IDS, max_new_tokens=1, num_beams=3, num_return_sequences=3, do_sample=False, pad_token_id=0)
     with torch.no_grad(), record_attention(model, GROUPS, COUNT) as plain:
         model(input_ids=IDS)
-    for number, found in recording.layers.items():
-        torch.testing.assert_close(found.mass_sum, plain.layers[number].mass_sum.repeat_interleave(3, 0))
+    for number, layer in recording.layers.items():
+        torch.testing.assert_close(layer.mass_sum, plain.layers[number].mass_sum.repeat_interleave(3, 0))
 
 
 def test_one_row_of_groups_serves_the_batch():
@@ -385,9 +387,9 @@ def test_layers_of_one_window_without_masks_are_recorded(name, without_masks):
     with torch.no_grad(), record_attention(model, GROUPS, COUNT) as recording:
         model(input_ids=IDS, use_cache=False)
     weights = eager_weights(model, input_ids=IDS)
-    found = recording.layers[0]  # the window of the later ones is another's: sdpa was not told of it
+    first = recording.layers[0]  # the window of the later ones is another's: sdpa was not told of it
     mass = torch.einsum("bhqk,bkc->bhc", weights[0], (GROUPS[..., None] >> torch.arange(COUNT) & 1).double())
-    torch.testing.assert_close(found.mass_sum.double(), mass, rtol=TOLERANCE, atol=TOLERANCE)
+    torch.testing.assert_close(first.mass_sum.double(), mass, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["indices", "block_indices"])

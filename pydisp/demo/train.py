@@ -118,10 +118,10 @@ def heldout_figures(folder: Path, texts: dict[str, str]) -> dict[str, list[dict]
     from pydisp.text import Text, tokenize
 
     model = load_model(str(folder), device=torch.device("cpu"), dtype=torch.float32)
-    tokens = {name: tokenize(Text(name, (text,)), load_tokenizer(str(folder))) for name, text in texts.items()}
+    tokenized = {name: tokenize(Text(name, (text,)), load_tokenizer(str(folder))) for name, text in texts.items()}
     return {
-        name: [{**asdict(loss), "perplexity": loss.perplexity} for loss in (evaluate_text(model, found, c) for c in CONTEXTS)]
-        for name, found in tokens.items()
+        name: [{**asdict(loss), "perplexity": loss.perplexity} for loss in (evaluate_text(model, tokens, c) for c in CONTEXTS)]
+        for name, tokens in tokenized.items()
     }
 
 

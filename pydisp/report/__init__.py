@@ -1,4 +1,4 @@
-"""Report: what a run found, as one value that is read by programs (JSON), in a terminal or model card (Markdown) and in a browser (HTML).
+"""Report: the results of a run, as one value that is read by programs (JSON), in a terminal or model card (Markdown) and in a browser (HTML).
 
     loss = Metric("perplexity, pruned", 24.08, unit="per token", standard_error=0.31, n=40_800, higher_is_better=False)
     bins = Table("Loss by frequency", ["times in the text", "tokens", "nats"], [["1 to 9", 4_120, 5.31], ["10 and more", 36_680, 2.94]])
