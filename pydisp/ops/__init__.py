@@ -1,6 +1,6 @@
-"""The ops of pydisp, each defined once for torch's dispatcher: schema, plain reference, fake and backward here, C++ and Triton where built.
+"""The ops of pydisp. Each is defined once for torch's dispatcher: schema, plain reference, fake and backward here, C++ and Triton elsewhere.
 
-A name of this package is the op's function; the module of that name holds its reference: `from pydisp.ops.norm_select import reference`.
+`pydisp.ops.norm_select` is the function. The module of that name also has the reference: `from pydisp.ops.norm_select import reference`.
 """
 
 from pydisp.ops import native
@@ -44,6 +44,6 @@ register_flops()
 
 
 def implementations() -> dict[str, dict[str, str]]:
-    """For each op and kind of device ("cpu", "cuda") what runs it: "c++", "triton" (where it has checked itself) or "torch" (the reference)."""
+    """For each op and kind of device ("cpu", "cuda") the implementation that runs: "c++", "triton ..." or "torch" (the reference)."""
     triton = "triton" if triton_mode() == "1" else "triton where it has checked itself"
     return {op: {"cpu": "c++" if has_kernel(op, "CPU") else "torch", "cuda": triton if has_kernel(op, "CUDA") else "torch"} for op in OPS}

@@ -1,8 +1,8 @@
-"""add_norm_select: one junction between two pruned blocks; the first one's output goes in, the second one's input comes out.
+"""add_norm_select: one junction between two pruned blocks: add the first block's output, take the norm, select the second block's input.
 
     x, selected = add_norm_select(x, attended, attention_output, norm.weight, None, mlp_input, 1e-6)
 
-CPU: csrc/junction.h, CUDA: kernels/add_norm_select.py, one pass over the rows each; else index_add and norm_select by turns.
+CPU: csrc/add_norm_select.h, CUDA: kernels/add_norm_select.py; each makes one pass over the rows. Else index_add runs, then norm_select.
 """
 
 # D hidden, A added dimensions, K kept dimensions
@@ -38,12 +38,12 @@ def add_norm_select(
         update: (..., A), residual's dtype.
         add_index, select_index: (A,) and (K,) int32, sorted, unique, in [0, D), on residual's device, or Features of them; A and K may
             be 0.
-        weight, bias, eps, weight_offset, center: the norm's, as in norm_select.
-    Returns: the new residual (..., D) and the selected norm (..., K), residual's dtype; statistics in float32 (float64 for float64)
-        of the new residual as it is stored.
+        weight, bias, eps, weight_offset, center: settings of the norm, as in norm_select.
+    Returns: the new residual (..., D) and the selected norm (..., K), both in residual's dtype. The norm's statistics are those of the new
+        residual as it is stored, in float32 (float64 for float64). Gradients flow to residual, update, weight and bias, once.
     Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
-        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for). NotImplementedError for a second derivative.
-    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to residual, update, weight and bias, once.
+        outside [0, D). A bare index is checked on every call, which waits for a GPU. NotImplementedError for a second derivative.
+    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block).
     """
     added, kept = _checked("add_norm_select", residual, update, add_index, weight, bias, select_index, eps, weight_offset, center)
     arguments = (residual, update, *added, weight, bias, *kept, eps, weight_offset, center)
@@ -64,9 +64,9 @@ def add_norm_select_(
     weight_offset: float = 0.0,
     center: bool = False,
 ) -> Tensor:
-    """add_norm_select that changes `residual` itself into the new residual and returns the selected norm (..., K); for inference.
+    """add_norm_select in place, for inference: writes the new residual into `residual` and returns the selected norm (..., K).
 
-    Args and errors: as add_norm_select; RuntimeError where autograd would have to follow, ValueError where residual is expanded.
+    Args and errors: as add_norm_select; also RuntimeError if a gradient would have to flow, ValueError if residual is expanded.
     """
     added, kept = _checked("add_norm_select_", residual, update, add_index, weight, bias, select_index, eps, weight_offset, center)
     check_in_place("add_norm_select_", residual, update, weight, bias)
@@ -86,7 +86,7 @@ def _checked(op, residual, update, add_index, weight, bias, select_index, eps, w
 
 
 def reference(residual, update, add_index, weight, bias, select_index, eps, weight_offset=0.0, center=False):
-    """What add_norm_select means: the two ops it is made of; arguments as there."""
+    """What add_norm_select means: the two ops that it is made of, with the same arguments."""
     new_residual = index_add_reference(residual, update, add_index)
     return new_residual, norm_select_reference(new_residual, weight, bias, select_index, eps, weight_offset, center)
 
@@ -116,12 +116,12 @@ def _fake_(
 def _setup_context(ctx, inputs, output):
     _, _, *tensors, ctx.eps, ctx.weight_offset, ctx.center = inputs
     ctx.save_for_backward(output[0], *tensors)
-    ctx.set_materialize_grads(False)  # zeros through the norm of a row that is not finite would come out as NaN
+    ctx.set_materialize_grads(False)  # zero gradients through the norm of a row that is not finite would become NaN
 
 
 def _backward(ctx, grad_residual, grad_selected):
     residual, update, _, _, _, weight, bias = ctx.needs_input_grad[:7]
-    if grad_selected is None:  # nobody asked the norm: the gradient is index_add's
+    if grad_selected is None:  # the norm was not used: the gradient is that of index_add
         grad_update = None
         if update and grad_residual is not None:
             grad_update = torch.ops.pydisp.index_select(grad_residual, *ctx.saved_tensors[1:4])

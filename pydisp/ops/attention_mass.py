@@ -3,9 +3,9 @@
     masses = attention_mass(q, k, groups, num_groups=16)      # groups (B, Tk) int64: bit c of a key says that it is in group c
     share = masses.mass_sum / masses.mass_sum.sum(-1, keepdim=True)
 
-attention_key_mass is the other sum of the same probabilities: over the queries, one number a key, from a saved lse.
-No probability matrix is kept: CPU csrc/attention_mass_isa.cpp, CUDA kernels/attention_mass.py, else the references here, which take
-the queries in blocks. These are measurements: no gradient goes back, q and k are detached.
+attention_key_mass sums the same probabilities the other way: over the queries, giving one number per key, from a saved lse.
+The probability matrix is never kept. CPU: csrc/attention_mass_isa.cpp, CUDA: kernels/attention_mass.py, else the references here, which
+take the queries in blocks. These ops only measure: q and k are detached, and no gradient flows back.
 """
 
 # B batch, H query heads, Hk key heads, Tq queries, Tk keys, Dh head dimension, C groups; s logits, p probabilities
@@ -24,11 +24,11 @@ _ROWS = 64  # queries a block of the reference
 
 
 class AttentionMass(NamedTuple):
-    """What attention_mass returns; everything float32 (float64 for float64 inputs).
+    """The results of attention_mass, all float32 (float64 for float64 inputs).
 
-    mass: (B, H, Tq, C) probability that a query gives to a group's keys; None unless per_query.
-    mass_sum: (B, H, C) its sum over the queries that query_mask lets through.
-    entropy: (B, H, Tq) of the row of probabilities, in nats.
+    mass: (B, H, Tq, C) probability that a query gives to the keys of a group; None unless per_query.
+    mass_sum: (B, H, C) sum of mass over the queries that query_mask lets through.
+    entropy: (B, H, Tq) entropy of the row of probabilities, in nats.
     lse: (B, H, Tq) log-sum-exp of the row's logits.
     maximum: (B, H, Tq) largest logit of a key.
     """
@@ -61,22 +61,22 @@ def attention_mass(
         q: (B, H, Tq, Dh) float16, bfloat16, float32 or float64, as attention sees it (after rotary embedding); any strides.
             The queries are the last Tq of the Tk positions: query i stands at Tk - Tq + i.
         k: (B, Hk, Tk, Dh), q's dtype; H is a multiple of Hk (grouped-query attention).
-        groups: (B, Tk) int64; bit c set: the key is in group c. A key may be in several groups or in none.
-        num_groups: C, from 1 to 64; no bit may be set from C on.
+        groups: (B, Tk) int64; bit c is set if the key is in group c. A key may be in several groups or in none.
+        num_groups: C, from 1 to 64; bits from C on must not be set.
         causal: a query sees the keys up to its own position.
-        window: it sees the `window` last of them only, itself included; without `causal` the later keys stay visible.
-        scale: of the products; without it, 1 / sqrt(Dh). 0 or, like softcap and the quotient of the two, a normal float32 (float64
-            for float64).
-        softcap: logits become softcap * tanh(logit / softcap).
-        sinks: (H,) floats, a logit that joins each row's softmax: in lse and entropy, in no group and not in maximum.
+        window: of the keys up to its own position, a query sees the last `window` only, itself included; without `causal` it still sees
+            all later keys.
+        scale: factor of the products q k; by default 1 / sqrt(Dh). It must be 0 or a normal float32 (float64 for float64).
+        softcap: logits become softcap * tanh(logit / softcap). softcap and scale / softcap must be normal too.
+        sinks: (H,) floats, one more logit in the softmax of each row; it counts in lse and entropy, but in no group and not in maximum.
         key_mask: (B, Tk) bool, True for real keys (padding on any side).
-        query_mask: (B, Tq) bool, False leaves the row out of mass_sum.
+        query_mask: (B, Tq) bool, False leaves the query out of mass_sum.
         per_query: also return mass.
-    Returns: AttentionMass. A row without a visible key: mass 0, maximum -inf, and without a sink entropy 0 and lse -inf. A NaN or +inf
-        among a row's logits makes its results NaN (maximum may be +inf). Products and sums in float32 (float64
-        for float64); the same bits in every batch and with any number of threads. No gradient goes back.
-    Raises: ValueError or TypeError naming the argument. The bits of groups are checked on CPUs, on other devices under PYDISP_CHECK=1;
-        unchecked ones from C on are ignored.
+    Returns: AttentionMass. A row without a visible key has mass 0 and maximum -inf, and without a sink also entropy 0 and lse -inf. A row
+        with a NaN or +inf among its logits has NaN results (maximum may be +inf). Products and sums are in float32 (float64 for float64).
+        The bits do not depend on the batch or on the number of threads. No gradient flows back.
+    Raises: ValueError or TypeError naming the argument. The bits of groups are checked on CPUs, and with PYDISP_CHECK=1 on other devices;
+        without the check, bits from C on are ignored.
     Source: the share of a row's softmax on marked keys, https://arxiv.org/abs/2410.12001.
     """
     optional = ("sinks", "key_mask", "query_mask")
@@ -121,11 +121,11 @@ def attention_key_mass(
 
     Args:
         lse: (B, H, Tq) float32 (float64 for float64), as attention_mass returned it for the same arguments (with sinks, if there were).
-        query_mask: (B, Tq) bool, False leaves the row out.
+        query_mask: (B, Tq) bool, False leaves the query out.
         others: as in attention_mass.
-    Returns: (B, H, Tk) float32 (float64 for float64); 0 for masked keys. No gradient goes back.
+    Returns: (B, H, Tk) float32 (float64 for float64); 0 for masked keys. No gradient flows back.
     Raises: ValueError or TypeError naming the argument.
-    Source: the column sums of softmax(q k^T), as heavy hitters are found by, https://arxiv.org/abs/2306.14048.
+    Source: the column sums of softmax(q k^T), by which H2O finds heavy hitters, https://arxiv.org/abs/2306.14048.
     """
     check_tensors("attention_key_mass", ("key_mask", "query_mask"), q=q, k=k, lse=lse, key_mask=key_mask, query_mask=query_mask)
     _check("attention_key_mass", q, k, causal, window, scale, softcap, key_mask, query_mask)
@@ -136,7 +136,7 @@ def attention_key_mass(
 
 
 def _window(k: Tensor, window: int | None) -> int:
-    """The op's window: 0 where none of the keys is out of it, so that no backend adds to a number near the end of its integers."""
+    """The op's window, or 0 if every key lies inside it, so that no backend's integers overflow when it adds to a huge window."""
     return 0 if window is None or window >= k.shape[2] else window
 
 
@@ -187,7 +187,7 @@ def _check(
 
 
 def _is_normal_or_0(value: float, dtype: torch.dtype) -> bool:
-    """Whether the dtype that inputs of `dtype` are computed in holds it with all its digits; outside lie logits NaN or without a cap."""
+    """Whether the number is 0 or normal in the dtype that the op computes in; any other makes logits NaN or leaves them without a cap."""
     limits = torch.finfo(wide(dtype))
     return value == 0 or limits.tiny <= abs(value) <= limits.max
 

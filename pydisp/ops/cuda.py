@@ -1,9 +1,9 @@
-"""What stands between the dispatcher and the Triton kernels: they serve CUDA tensors once they have checked themselves.
+"""Decides whether an op on a CUDA tensor runs its Triton kernels: only after the kernels have checked themselves.
 
-At the first call of an op on a device in a dtype its kernels are held against plain torch (pydisp.ops.self_check). Where they are right,
-they serve from then on; where they are wrong or do not compile, plain torch does, and a warning of the logger "pydisp" says why. The
-verdict is kept (pydisp.ops.verdicts). `PYDISP_TRITON=0` leaves plain torch in place, `PYDISP_TRITON=1` lets the kernels serve unchecked
-and raise whatever they raise; `auto` is what has been said, and the default.
+At the first call of an op on a device in a dtype, its kernels are compared with plain torch (pydisp.ops.self_check). If they are right,
+they serve from then on. If they are wrong or do not compile, plain torch serves, and a warning of the logger "pydisp" says why. The
+verdict is kept (pydisp.ops.verdicts). That is `PYDISP_TRITON=auto`, the default. `PYDISP_TRITON=0` always uses plain torch;
+`PYDISP_TRITON=1` uses the kernels unchecked, and they raise whatever they raise.
 """
 
 import importlib
@@ -37,7 +37,7 @@ _lock = threading.Lock()
 
 
 def triton_mode() -> str:
-    """`PYDISP_TRITON`: "0", "1" or, where it is unset or empty, "auto". Raises: ValueError for anything else."""
+    """`PYDISP_TRITON`: "0", "1" or "auto" (also if it is unset or empty). Raises: ValueError for anything else."""
     asked = os.environ.get("PYDISP_TRITON") or "auto"
     if asked not in MODES:
         raise ValueError(
@@ -53,13 +53,13 @@ def may_use_triton() -> bool:
 
 
 def on_cuda(op: str, name: str, plain: Callable, *, kernel: Callable | None = None, like: int = 0) -> None:
-    """Hand `name` over to the Triton kernels for CUDA, where may_use_triton() when pydisp is imported.
+    """Register the Triton kernel of `name` for CUDA tensors, if may_use_triton() when pydisp is imported.
 
     Args:
-        op: whose kernels these are: what is checked together, serves together.
-        plain: what runs where they do not serve, and what they are held against.
-        kernel: of plain's arguments and results; by default pydisp.kernels.<op>.<name>.
-        like: which argument's dtype is the call's.
+        op: the op to which the kernel belongs; all kernels of an op are checked together and serve together.
+        plain: the plain torch function that runs while the kernel does not serve; the check compares the kernel with it.
+        kernel: a function with plain's arguments and results; by default pydisp.kernels.<op>.<name>.
+        like: position of the argument whose dtype counts as the dtype of the call.
     """
     if may_use_triton():
         FORMS.setdefault(op, {})[name] = kernel or _kernel(op, name), plain
@@ -71,9 +71,11 @@ def _kernel(op: str, name: str) -> Callable:
 
 
 def guarded(op: str, name: str, like: int = 0) -> Callable:
-    """`name` for any arguments of its schema: float64, and what has not passed its check, stays with the plain form, and a bare index
-    (one without its inverse) is checked, because kernels trust it and compiled code does not come by the Python edge; a backward gets its
-    forward's."""
+    """The function that CUDA calls of `name` reach, for any arguments of its schema.
+
+    float64, and kernels that have not passed their check, run as plain torch. A bare index (one without its inverse) is checked here,
+    because kernels trust it and compiled code skips the checks in Python; a backward gets the index of its forward.
+    """
     places = []
     if not name.endswith("_backward"):
         arguments_of = getattr(torch.ops.pydisp, name).default._schema.arguments
@@ -90,13 +92,13 @@ def guarded(op: str, name: str, like: int = 0) -> Callable:
                 check_values(name, argument, arguments[i], x.shape[-1])
         given = arguments
         if name.endswith("_") and arguments[1].untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
-            given = (x, arguments[1].clone(), *arguments[2:])  # an update that lies in the residual would be read after it has changed
+            given = (x, arguments[1].clone(), *arguments[2:])  # an update that is a view of the residual would be read after it has changed
         try:
             return kernel(*given)
         except Exception as error:
             if not _is_of_triton(error) or triton_mode() != "auto":
                 raise
-            # a shape that asks more of this GPU than those of the check; Triton says so before anything is launched
+            # this shape needs more of the GPU than the shapes of the check did; Triton says so before it launches anything
             with _lock:
                 _decided[op, x.device, dtype] = False
             _warn(op, x.device, dtype, _words(error))
@@ -106,10 +108,10 @@ def guarded(op: str, name: str, like: int = 0) -> Callable:
 
 
 def serves(op: str, x: torch.Tensor) -> bool:
-    """Whether the Triton kernels of `op` serve a call of x's device and dtype; the first such call decides, as the module says.
+    """Whether the Triton kernels of `op` serve calls on x's device in x's dtype; the first such call decides (see the top of this file).
 
-    While a CUDA graph is captured, and where nothing has values, plain torch serves and nothing is decided: a check has to wait for the
-    device.
+    While a CUDA graph is captured, and for tensors without values (meta, fake), plain torch serves and nothing is decided, because a
+    check has to wait for the device.
     """
     decided = _decided.get((op, x.device, x.dtype))
     return _decide(op, x) if decided is None else decided
@@ -145,7 +147,7 @@ def _warn_of_capture(op: str) -> None:
 
 
 def _verdict(op: str, device: torch.device, dtype: torch.dtype) -> Verdict:
-    """The one known to this process, or kept by another, or reached now and kept."""
+    """The verdict that this process knows, or that another process kept, or else a new one, which is then kept."""
     try:
         about = verdicts.circumstances(op, device, dtype)
     except Exception as error:  # triton is there and does not import
@@ -173,13 +175,13 @@ def _warn(op: str, device: torch.device, dtype: torch.dtype, error: str) -> None
 
 
 def check(op: str, device: torch.device, dtype: torch.dtype) -> tuple[Verdict, bool]:
-    """Hold the kernels of `op` against plain torch now, whatever is kept or decided.
+    """Compare the kernels of `op` with plain torch now, whatever verdict is kept.
 
-    Returns: the verdict, and whether it lasts: wrong results do, and what Triton refuses to compile or the device to run; a machine
-        without memory or without the C compiler that Triton wants may have them tomorrow.
+    Returns: the verdict, and whether it is lasting. Wrong results are, and kernels that Triton cannot compile or the device cannot run.
+        A lack of memory, or of the C compiler that Triton needs, is not: it may be there tomorrow.
     """
     if device.type == "cuda":
-        torch.cuda.synchronize(device)  # an error of what ran before is not the kernels'
+        torch.cuda.synchronize(device)  # errors of earlier work surface here, so that they are not taken for the kernels'
     start, is_lasting = time.perf_counter(), True
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False), torch.cuda.device_of(torch.empty(0, device=device)):
@@ -201,14 +203,14 @@ def _words(error: Exception) -> str:
 
 
 def check_all(device: torch.device) -> Iterator[tuple[str, torch.dtype, Verdict]]:
-    """Check every op in every dtype now, keeping nothing; empty where may_use_triton() said no when pydisp was imported."""
+    """Check every op in every dtype now, without keeping the verdicts; empty if may_use_triton() was false when pydisp was imported."""
     for dtype in DTYPES:
         for op in FORMS:
             yield op, dtype, check(op, device, dtype)[0]
 
 
 def status() -> str:
-    """Whether the Triton kernels serve CUDA tensors, and why; with the verdicts kept for this machine's GPUs."""
+    """Whether the Triton kernels serve CUDA tensors, the reason, and the verdicts kept for this machine's GPUs."""
     mode = triton_mode()
     if mode == "0":
         return "off: PYDISP_TRITON=0"

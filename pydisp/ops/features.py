@@ -16,8 +16,11 @@ from pydisp.ops.library import check_number, check_tensors, has_values, may_read
 
 
 class Features(NamedTuple):
-    """K of D dimensions, made by `features`. Ops take this or the bare index: its values are checked, and what a backend misses is made,
-    on every call. Of forms put together by hand a CPU sees whether the mask agrees with the index; it does not read the inverse."""
+    """K of D dimensions in three forms, made by `features`.
+
+    Ops take Features or a bare index. With a bare index, every call checks its values and makes the forms that the backend needs. If you
+    put the forms together by hand, the ops on a CPU check that the mask agrees with the index; they do not read the inverse.
+    """
 
     index: Tensor
     """(K,) int32, sorted, unique, in [0, D)."""
@@ -33,8 +36,8 @@ def features(index: Tensor, size: int) -> Features:
     Args:
         index: (K,) int32, sorted, unique, in [0, size); K may be 0.
         size: D.
-    Raises: TypeError for another type, ValueError for another dtype or shape, a size outside [0, 2**31], and for values that are unsorted, repeated
-        or out of range (on a GPU too, where looking waits for the device).
+    Raises: TypeError for another type, ValueError for another dtype or shape, a size outside [0, 2**31], and for values that are unsorted,
+        repeated or out of range (on a GPU too, where this check waits for the device).
     """
     check_number("features", "size", size, is_whole=True)
     if not 0 <= size <= 2**31:
@@ -50,8 +53,8 @@ def features(index: Tensor, size: int) -> Features:
 
 
 def check_values(op: str, name: str, index: Tensor, size: int) -> None:
-    """Refuse values that are unsorted, repeated or outside [0, size), wherever there are values: on a GPU a kernel would read and write
-    beyond its rows."""
+    """Refuse values that are unsorted, repeated or outside [0, size), if the tensor has values: with them a GPU kernel would read and write
+    outside its rows."""
     if index.shape[0] == 0 or not has_values(index):
         return
     if index.shape[0] > 1 and bool((index[1:] <= index[:-1]).any()):
@@ -62,7 +65,7 @@ def check_values(op: str, name: str, index: Tensor, size: int) -> None:
 
 
 def check_index(op: str, name: str, index: Tensor) -> None:
-    """Refuse an index that is no vector of int32. Order and range are checked where its values are at hand."""
+    """Refuse an index that is no vector of int32. Order and range are checked elsewhere, where the values can be read."""
     check_tensors(op, **{name: index})
     if index.dtype != torch.int32 or index.dim() != 1:
         raise ValueError(f"{op}: {name} has dtype {index.dtype} and shape {tuple(index.shape)}, it must be a vector of torch.int32; "
@@ -70,11 +73,13 @@ def check_index(op: str, name: str, index: Tensor) -> None:
 
 
 def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Index, inverse and mask as an op's schema wants them, for its tensor `of`, `like` (..., D); a bare index has None for the last two.
+    """Index, inverse and mask in the order of an op's schema; a bare index gives None for the last two.
 
-    Raises: TypeError for what is no tensor, ValueError for another dtype, shape or device (of any of the forms), for Features of another
-        D, and for values of a bare index as in `features`. Whether the mask of Features agrees with their index the C++ ops see as they
-        go, and they read no inverse; on a GPU all forms are looked at under PYDISP_CHECK=1.
+    `like` (..., D) is the tensor that the index refers to, and `of` its name in messages.
+
+    Raises: TypeError if one is no tensor, ValueError for another dtype, shape or device (of any of the forms), for Features of another
+        D, and for wrong values of a bare index as in `features`. The C++ ops notice while they run if the mask of Features does not agree
+        with the index, and they do not read the inverse. On a GPU all forms are checked if PYDISP_CHECK=1.
     """
     inverse = mask = None
     is_whole = isinstance(index, Features)
@@ -98,7 +103,7 @@ def forms(op: str, name: str, index: Tensor | Features, of: str, like: Tensor) -
             check_values(op, name, index, size)
         if index.device != device:
             _refuse_devices(op, of, like, **{name: index})
-    except (AttributeError, IndexError, RuntimeError):  # looking for them beforehand would cost every call; a nested tensor has no shape
+    except (AttributeError, IndexError, RuntimeError):  # testing for these cases first would slow every call; a nested tensor has no shape
         check_tensors(op, **{of: like})
         if like.dim() == 0:
             raise ValueError(f"{op}: {of} has no dimension, it must be (..., D).") from None

@@ -1,6 +1,6 @@
 """FLOPs of the linears' products, for torch.utils.flop_counter.FlopCounterMode: a multiplication and an addition are two.
 
-That module imports triton, so it is never imported for this: the formulas go in when both it and the ops are there.
+That module imports triton, so pydisp never imports it: the formulas are registered once both the module and the ops are loaded.
 """
 
 import sys
@@ -19,7 +19,7 @@ def _backward(grad_shape, x_shape, weight_shape, needs_x, needs_weight, needs_bi
 
 
 def register_flops() -> None:
-    """Tell the FLOP counter of torch, if it is loaded, what upcast_linear and its backward multiply; again: nothing happens."""
+    """Tell torch's FLOP counter, if it is loaded, what upcast_linear and its backward multiply; a second call does nothing."""
     counter = sys.modules.get(FLOP_COUNTER)
     if counter is None or not hasattr(counter, "register_flop_formula"):  # not loaded yet, or just being
         return

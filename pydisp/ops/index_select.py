@@ -1,8 +1,8 @@
-"""index_select: the dimensions a block reads, where no norm comes before it.
+"""index_select: the dimensions that a block reads, for a block without a norm before it.
 
     index_select(x, attention_input)    # (B, T, D) -> (B, T, K)
 
-CPU: csrc/junction.h, CUDA: kernels/index_select.py, else torch's own, whose CPU form walks along the last dimension value by value.
+CPU: csrc/add_norm_select.h, CUDA: kernels/index_select.py, else torch's own, which on a CPU goes value by value along the last dimension.
 """
 
 # D hidden, K kept dimensions
@@ -23,8 +23,8 @@ def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
         index: (K,) int32, sorted, unique, in [0, D), on x's device, or Features of it; K may be 0.
     Returns: (..., K) in x's dtype, contiguous.
     Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
-        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for).
-    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradient to x.
+        outside [0, D). A bare index is checked on every call, which waits for a GPU.
+    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block). A gradient flows to x.
     """
     index, inverse, mask = forms("index_select", "index", index, "x", x)
     if x.dtype not in FLOATS:
@@ -35,7 +35,7 @@ def index_select(x: Tensor, index: Tensor | Features) -> Tensor:
 
 
 def reference(x: Tensor, index: Tensor) -> Tensor:
-    """What index_select means, in plain torch; arguments as there."""
+    """What index_select means, in plain torch, with the same arguments."""
     return x.index_select(-1, index).contiguous()
 
 

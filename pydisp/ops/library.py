@@ -1,4 +1,4 @@
-"""The dispatcher namespace `pydisp`: what an op needs besides its arithmetic, in one call."""
+"""The dispatcher namespace `pydisp`: `define` registers an op, and the checks and choices that all ops share are here."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def define(
 
     Args:
         schema: `name(Tensor x, ...) -> ...`, as torch.library writes it.
-        reference: plain torch, for every device that has nothing faster; C++ and Triton go before it once they are registered.
+        reference: plain torch, for every device without a faster implementation; C++ and Triton take precedence once registered.
         fake: shapes and dtypes of the result, for torch.compile and meta tensors.
         backward, setup_context: as in torch.library.register_autograd.
     """
@@ -47,7 +47,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_set(variable: str) -> bool:
-    """Whether the environment variable asks for something: it is there, not empty and not 0."""
+    """Whether the environment variable is set, not empty and not 0."""
     return os.environ.get(variable, "0") not in ("", "0")
 
 
@@ -56,14 +56,14 @@ FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def may_read_values(tensor: Tensor) -> bool:
-    """Whether an op may look at values on every call, for a check or a choice: where it has_values, on a GPU only under PYDISP_CHECK=1,
-    because looking waits for the device."""
+    """Whether an op may read the tensor's values on every call, for a check or a choice: if it has_values, but on a GPU only with
+    PYDISP_CHECK=1, because reading waits for the device."""
     return has_values(tensor) and (tensor.is_cpu or is_set("PYDISP_CHECK"))
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether there are values to look at: not while something traces (torch.compile, make_fx, FakeTensorMode), nor in meta tensors and
-    wrappers."""
+    """Whether the tensor has values to read: not during a trace (torch.compile, make_fx, FakeTensorMode), nor if it is a meta tensor or a
+    wrapper."""
     if torch.compiler.is_compiling() or tensor.is_meta or type(tensor) not in (Tensor, torch.nn.Parameter):
         return False
     # a mode may be one that traces
@@ -71,9 +71,9 @@ def has_values(tensor: Tensor) -> bool:
 
 
 def check_tensors(op: str, optional: tuple[str, ...] = (), **arguments) -> None:
-    """Refuse what is no dense tensor; None passes under a name in `optional`.
+    """Refuse an argument that is no dense tensor; None passes under a name in `optional`.
 
-    A junction over one token calls this on the way to an error: on every call it would cost as much as all other checks.
+    The junction ops call this only once another check has failed: on every call of one token it would cost as much as all other checks.
     """
     for name, argument in arguments.items():
         if argument is None and name in optional:
@@ -87,14 +87,14 @@ def check_tensors(op: str, optional: tuple[str, ...] = (), **arguments) -> None:
 
 
 def check_flags(op: str, **flags) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse a flag that is neither True nor False."""
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise TypeError(f"{op}: {name} is {flag!r}, it must be True or False.")
 
 
 def check_number(op: str, name: str, value, *, is_whole: bool = False) -> None:
-    """Refuse what is no number (no whole one): a truth value, a string, None; and whole numbers that no float holds, where one is needed."""
+    """Refuse a value that is no number (or no whole number): True, a string, None; also a whole number too large for the float needed."""
     kinds = (int, torch.SymInt) if is_whole else (int, float, torch.SymInt, torch.SymFloat)
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"{op}: {name} is {value!r}, it must be a {'whole ' if is_whole else ''}number.")
@@ -103,22 +103,22 @@ def check_number(op: str, name: str, value, *, is_whole: bool = False) -> None:
 
 
 def is_forward_mode() -> bool:
-    """Whether torch.func.jvp or a dual level is open. No op has a rule for tangents, and below autograd they would vanish unseen."""
+    """Whether torch.func.jvp or a dual level is open. No op has a rule for tangents, and below autograd they would be lost silently."""
     return forward_ad._current_level >= 0
 
 
 def is_transformed() -> bool:
-    """Whether a transform of torch.func (vmap, grad, jvp) or a dual level is open. No op has a rule for one of them.
+    """Whether a transform of torch.func (vmap, grad, jvp) or a dual level is open. No op has a rule for any of them.
 
-    A batch of vmap says of itself that it requires no gradient when the tensor in it does, so below autograd its gradient would vanish
-    unseen, and under torch.func.grad torch's autograd layer of a custom op refuses to run.
+    A vmap batch says that it requires no gradient even if the tensor in it does, so below autograd its gradient would be lost silently.
+    Under torch.func.grad, torch's autograd layer of a custom op refuses to run.
     """
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def refuse_transforms(op: str, instead: str, **tensors) -> None:
-    """NotImplementedError under a transform of torch.func, or where one of `tensors` has a forward-mode tangent: for an op whose plain
-    form is no way out."""
+    """Raise NotImplementedError under a transform of torch.func, or if one of `tensors` has a forward-mode tangent: for ops that cannot
+    fall back to their plain form."""
     if is_forward_mode():
         for name, tensor in tensors.items():
             if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
@@ -130,12 +130,12 @@ def refuse_transforms(op: str, instead: str, **tensors) -> None:
 
 
 def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
-    """`op(*arguments)`, past torch's autograd layer where none of `tensors` asks for a gradient.
+    """`op(*arguments)`, without torch's autograd layer if none of `tensors` requires a gradient.
 
-    That layer is Python: on one token of D = 2048 it takes 12 us, the norm itself 7 (float32, Zen 3). Forward-mode AD and the transforms
-    of torch.func take the reference.
+    That layer is Python: on one token of D = 2048 it takes 12 us, while the norm itself takes 7 us (float32, Zen 3). Under forward-mode AD
+    and the transforms of torch.func the reference runs.
 
-    Raises: ValueError for what the C++ op refuses: its checks are RuntimeErrors, the stable ABI knows no other.
+    Raises: ValueError if the C++ op refuses its arguments. (Its own checks can only raise RuntimeError: the stable ABI has nothing else.)
     """
     if is_transformed():
         return REFERENCES[op](*arguments)
@@ -155,7 +155,7 @@ def call(op: Callable, tensors: tuple[Tensor | None, ...], *arguments):
 
 
 def refusal(error: RuntimeError) -> Exception:
-    """A ValueError of the same sentence where a check of the C++ ops raised `error`, else `error`."""
+    """A ValueError with the same sentence if a check of the C++ ops raised `error`, else `error` itself."""
     refused = re.search(r"csrc/\w+\.\w+:\d+, (.*)", str(error))  # file:line, sentence
     return error if refused is None else ValueError(f"{refused[1]}.")
 
@@ -170,11 +170,11 @@ FUSED_ROWS = 16
 
 
 def is_left_to_compiler(x: Tensor, *inverses: Tensor | None) -> bool:
-    """Whether torch.compile should fuse the plain form of a junction over x's rows into what is around it: few rows on a CPU.
+    """Whether torch.compile should fuse the plain form of a junction over x's rows into the code around it: for few rows on a CPU.
 
-    An op is a call from the compiled code into another library, which costs one token more than the op's work. Only where the number of
-    rows is known, so that nothing is compiled for it alone, and where each index came with its `inverse`: those have been checked, a bare
-    one is checked by the op.
+    An op is a call from compiled code into another library; for one token that call costs more than the op's work. The number of rows must
+    be known, so that nothing is recompiled for it. Each index must have come with its `inverse`: such an index has been checked, while a
+    bare index is checked by the op.
     """
     if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or not x.is_cpu or any(inverse is None for inverse in inverses):
         return False
@@ -182,7 +182,7 @@ def is_left_to_compiler(x: Tensor, *inverses: Tensor | None) -> bool:
 
 
 def is_known_to_hold(condition: bool | torch.SymBool) -> bool:
-    """`condition` on sizes, without a guard on them: False where a compiler leaves them open."""
+    """The value of a condition on sizes, without adding a guard: False if a compiler leaves the sizes open."""
     if not torch.compiler.is_compiling():
         return bool(condition)
     from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -191,7 +191,7 @@ def is_known_to_hold(condition: bool | torch.SymBool) -> bool:
 
 
 def no_second_derivative(op: str, instead: str) -> Callable:
-    """The backward of a backward op: an error, not a gradient that is silently incomplete."""
+    """The backward of a backward op: it raises an error, because a gradient would be silently incomplete."""
 
     def refuse(ctx, *grads):
         raise NotImplementedError(f"{op} has no second derivative; take {instead} where one is needed.")

@@ -3,9 +3,9 @@
     linear_cross_entropy(hidden, lm_head.weight, targets)                            # (B, T, D), (V, D), (B, T) -> (B, T) nats
     linear_cross_entropy(hidden, lm_head.weight, targets, reduction="mean").backward()
 
-It is composed of the op of `pydisp.ops.token_statistics`: log-sum-exp, target logit and what else is asked for, each differentiable where
-it can be. The backward makes the logits again, but on CPUs for those of the first words. The result of a token does not depend on the
-batch it sits in.
+It is built on the op `pydisp.ops.token_statistics`, which gives log-sum-exp, target logit and further statistics on request, each with a
+gradient where one exists. The backward computes the logits again, except on CPUs those of the first words, which are kept. The result
+of a token does not depend on the batch around it.
 """
 
 # N tokens (all dimensions of targets flattened), D hidden, V vocabulary, E appended rows
@@ -18,15 +18,15 @@ from torch import Tensor
 from pydisp.ops.library import FLOATS, check_flags, check_number, check_tensors, may_read_values, refuse_transforms
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
-# Room on CPUs for logits that a backward then need not make again; all of them in small problems. More is a little faster and holds more
-# memory between forward and backward.
+# On CPUs the forward keeps up to so many bytes of products, so that the backward need not compute them again; small problems keep all.
+# More would be a little faster, and would hold more memory between forward and backward.
 KEEP_BYTES = 76 << 20
-_SUM_TOKENS = 1024  # losses that one row of a sum takes, whatever the batch
+_SUM_TOKENS = 1024  # losses are summed in rows of this length, whatever the batch
 REDUCTIONS = ("none", "sum", "mean", "buckets")
 
 
 class TokenLoss(NamedTuple):
-    """What linear_cross_entropy returns once more than the loss is asked for; None where it was not. Shapes are those of targets."""
+    """The result of linear_cross_entropy if more than the loss is requested; None for what was not. Shapes are those of targets."""
 
     loss: "Tensor | BucketLoss"  # reduced as asked
     lse: Tensor | None  # log-sum-exp of the logits; differentiable
@@ -65,29 +65,29 @@ def linear_cross_entropy(
     return_rank: bool = False,
     return_argmax: bool = False,
 ) -> Tensor | BucketLoss | TokenLoss:
-    """-log softmax(hidden @ weight.T + bias)[target]; F.cross_entropy of F.linear, token by token unless reduced.
+    """-log softmax(hidden @ weight.T + bias)[target]: F.cross_entropy of F.linear, one loss per token unless reduced.
 
     Args:
-        hidden: (..., D) float16, bfloat16, float32 or float64; any strides. Under autocast it and the matrices are cast as F.linear's.
+        hidden: (..., D) float16, bfloat16, float32 or float64; any strides. Autocast casts it and the matrices as it does for F.linear.
         weight: (V, D) in hidden's dtype.
         targets: (...) integers, words or ignore_index.
         bias: (V,) in hidden's dtype; with appended (vocab_size + E,).
-        appended: (E, D) in hidden's dtype: words vocab_size, vocab_size + 1, ... after those of weight, as tool tokens are (ToolkenGPT,
+        appended: (E, D) in hidden's dtype: more words, numbered vocab_size, vocab_size + 1, ..., such as tool tokens (ToolkenGPT,
             https://arxiv.org/abs/2305.11554, section 3.1). weight and bias then get no gradient.
         softcap: logits become softcap * tanh(logits / softcap) (Gemma 2, https://arxiv.org/abs/2408.00118, section 2), or None.
         logit_scale: multiplies the logits, bias included, before the softcap.
-        ignore_index: the target of tokens whose loss is 0 and which no mean, sum or bucket counts.
-        label_smoothing: in [0, 1]: this much of the target's weight is spread over all words, as in F.cross_entropy.
+        ignore_index: tokens with this target have loss 0 and count in no mean, sum or bucket.
+        label_smoothing: in [0, 1]: this share of the target's weight is spread over all words, as in F.cross_entropy.
         z_loss: adds z_loss * lse**2 (PaLM, https://arxiv.org/abs/2204.02311, section 5).
-        vocab_size: rows of weight from here on are padding, no words; all V are words by default.
-        reduction: "none", "sum", "mean" (over the tokens that count; NaN without any) or "buckets".
-        buckets: (...) integers, with "buckets": each token's bucket in [0, num_buckets); negative ones are left out.
-        num_buckets: with "buckets", how many there are, from 1 to 2**31.
-        return_lse, return_entropy, return_rank, return_argmax: also these; the result is then a TokenLoss.
-    Returns: the loss in float32 (float64 for float64), nats, shaped as targets or a scalar; a BucketLoss with "buckets" (float64 sums in
-        the order of the tokens, so twice the same bits). Gradients to hidden, weight, bias and appended, once.
-    Raises: TypeError and ValueError for arguments that do not fit, on CPUs (and with PYDISP_CHECK=1 everywhere) also for a target that is
-        no word or a bucket from num_buckets on; elsewhere these turn the loss or the sums to NaN. NotImplementedError for a second or
+        vocab_size: rows of weight from this number on are padding; by default all V rows are words.
+        reduction: "none", "sum", "mean" (over the tokens that count; NaN if there are none) or "buckets".
+        buckets: (...) integers, only for "buckets": each token's bucket in [0, num_buckets); tokens with a negative number are left out.
+        num_buckets: only for "buckets": the number of buckets, from 1 to 2**31.
+        return_lse, return_entropy, return_rank, return_argmax: return these too; the result is then a TokenLoss.
+    Returns: the loss in nats, float32 (float64 for float64), shaped like targets or a scalar. With "buckets" a BucketLoss: float64 sums in
+        the order of the tokens, so that a repetition gives the same bits. Gradients flow to hidden, weight, bias and appended, once.
+    Raises: TypeError and ValueError for arguments that do not fit. On CPUs, and with PYDISP_CHECK=1 everywhere, also for a target that is
+        no word or a bucket number from num_buckets on; elsewhere these make the loss or the sums NaN. NotImplementedError for a second or
         forward-mode derivative and under torch.func.
     """
     tensors = {"hidden": hidden, "weight": weight, "targets": targets, "bias": bias, "appended": appended, "buckets": buckets}
@@ -142,24 +142,24 @@ def linear_cross_entropy(
 
 
 def _has_backward(*leaves: Tensor | None) -> bool:
-    """Whether a gradient can be asked for, as far as that is known before there is a graph."""
+    """Whether a gradient may be needed, as far as that is known before the graph exists."""
     return torch.is_grad_enabled() and any(leaf is not None and leaf.requires_grad for leaf in leaves)
 
 
 def _sum_in_order(loss: Tensor) -> Tensor:
-    """(N,) to a float64 scalar: by rows of a fixed length first, because torch splits one long sum among its threads."""
+    """(N,) to a float64 scalar. Rows of a fixed length are summed first, because torch splits one long sum among its threads."""
     rows = -(-loss.shape[0] // _SUM_TOKENS)
     return torch.nn.functional.pad(loss.double(), (0, rows * _SUM_TOKENS - loss.shape[0])).view(rows, _SUM_TOKENS).sum(1).sum()
 
 
 def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tensor, num_buckets: int) -> BucketLoss:
-    """Sorted by bucket, those left out behind the last, then summed run by run: the order is the tokens' own, whatever the device."""
+    """Sort by bucket, with left-out tokens last, then sum each run; within a bucket the tokens keep their order on every device."""
     left_out = ~counted | (buckets < 0)
     order = buckets.masked_fill(left_out, num_buckets).sort(stable=True)
     edges = torch.searchsorted(order.values, torch.arange(num_buckets + 1, device=loss.device))
     lengths = edges.diff()
     columns = torch.stack([loss.double(), loss.double().square(), is_correct.double()], 1)[order.indices]
-    # what lies behind the last bucket makes one more segment: segment_reduce wants every row in one
+    # the left-out tokens behind the last bucket form one more segment: segment_reduce wants every row in a segment
     sums = torch.segment_reduce(columns, "sum", lengths=torch.cat([lengths, loss.shape[0] - edges[-1:]]), unsafe=True)[:-1]
     total, squares, correct = sums.unbind(1)
     outside = (~left_out & (buckets >= num_buckets)).any()
@@ -167,7 +167,7 @@ def _by_bucket(loss: Tensor, is_correct: Tensor, counted: Tensor, buckets: Tenso
 
 
 def _autocast(hidden: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    """As F.linear does it under torch.autocast: bfloat16 hidden states and float32 weights are the rule there. Only floats are cast."""
+    """Cast floats as torch.autocast does for F.linear: bfloat16 hidden states with float32 weights are usual there."""
     kind = hidden.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind) or hidden.dtype == torch.float64:
         return hidden, *others

@@ -1,8 +1,8 @@
 """Loads the C++ ops (csrc/, built by setup.py into pydisp/_native.so) and says once which implementation serves on the CPU.
 
-`PYDISP_REQUIRE_NATIVE=1` turns a missing or broken library into an ImportError instead of a fall-back to plain torch.
-`PYDISP_CPU_ISA=generic|avx2|avx512|avx512bf16` chooses among the instruction sets that were compiled and that the processor has; unset, the
-newest of them serves.
+Without a working library plain torch serves; with `PYDISP_REQUIRE_NATIVE=1` that is an ImportError instead.
+`PYDISP_CPU_ISA=generic|avx2|avx512|avx512bf16` chooses one of the instruction sets that were compiled and that the processor has; by
+default the newest of them serves.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ logger = logging.getLogger("pydisp")
 
 @cache
 def load() -> str | None:
-    """Load the library, once; returns why it is not there, None if it is."""
+    """Load the library, once. Returns: None, or the reason why it could not be loaded."""
     why = _why_not_loaded(LIBRARY_FILE)
     if why is None:
         logger.info("pydisp: the CPU ops run in C++ (%s).", LIBRARY_FILE.name)
@@ -38,12 +38,12 @@ def is_loaded() -> bool:
 
 
 def instruction_sets() -> list[str]:
-    """The sets that were compiled and that this processor has, the plainest first; empty without the library."""
+    """The instruction sets that were compiled and that this processor has, the plainest first; empty without the library."""
     return [name for number, name in _compiled() if _library().pydisp_isa_supported(number)] if is_loaded() else []
 
 
 def instruction_set() -> str | None:
-    """The set in use; None without the library."""
+    """The instruction set in use; None without the library."""
     return dict(_compiled())[_library().pydisp_isa_in_use()] if is_loaded() else None
 
 

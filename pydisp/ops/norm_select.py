@@ -1,9 +1,9 @@
-"""norm_select: the norm of the whole residual stream, then only the dimensions a block reads.
+"""norm_select: take the norm of the whole residual stream, then keep only the dimensions that a block reads.
 
     norm_select(x, norm.weight, None, attention_input, 1e-6)    # (B, T, D) -> (B, T, K)
 
-The order is the one of the masks' training: norm at full width, then select (Algorithm 1 of https://arxiv.org/abs/2410.11988 prints
-select first, which is another function). CPU: csrc/junction.h, CUDA: kernels/norm_select.py, else the reference here.
+The norm comes first, at full width, as in the training of the masks. (Algorithm 1 of https://arxiv.org/abs/2410.11988 prints the selection
+first, which is another function.) CPU: csrc/add_norm_select.h, CUDA: kernels/norm_select.py, else the reference here.
 """
 
 # B batch, T tokens, D hidden, K kept dimensions
@@ -44,10 +44,11 @@ def norm_select(
         bias: (D,) or None.
         index: (K,) int32, sorted, unique, in [0, D), on x's device, or Features of it; K may be 0.
         eps: added to the mean square (the variance with `center`).
-    Returns: (..., K) in x's dtype, contiguous; statistics and products in float32 (float64 for float64), rounded once.
+    Returns: (..., K) in x's dtype, contiguous; statistics and products are float32 (float64 for float64) and rounded once. Gradients flow
+        to x, weight and bias, once.
     Raises: ValueError or TypeError for shapes, dtypes and devices that do not fit, and for an index that is unsorted, repeated or
-        outside [0, D) (a bare one is looked at on every call, for which a GPU is waited for). NotImplementedError for a second derivative.
-    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block); gradients to x, weight and bias, once.
+        outside [0, D). A bare index is checked on every call, which waits for a GPU. NotImplementedError for a second derivative.
+    Source: DISP-LLM, https://arxiv.org/abs/2410.11988, section 3 (the pruned block).
     """
     index, inverse, mask = forms("norm_select", "index", index, "x", x)
     check_norm("norm_select", "x", x, weight, bias, eps, weight_offset, center)
@@ -59,7 +60,7 @@ def norm_select(
 def check_norm(
     op: str, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, weight_offset: float, center: bool
 ) -> None:
-    """Refuse an x that is no float tensor, vectors that are not its last dimension's, and settings that are no numbers or no flag."""
+    """Refuse an x that is no float tensor, a weight or bias that is not as long as x's last dimension, and settings of a wrong type."""
     if type(eps) is not float or type(weight_offset) is not float or type(center) is not bool:
         check_number(op, "eps", eps)
         check_number(op, "weight_offset", weight_offset)
@@ -92,7 +93,7 @@ def _refuse_vector(op: str, what: str, vector: Tensor, name: str, x: Tensor) -> 
 def reference(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, index: Tensor, eps: float, weight_offset: float = 0.0, center: bool = False
 ) -> Tensor:
-    """What norm_select means, in plain torch; arguments as there."""
+    """What norm_select means, in plain torch, with the same arguments."""
     normed, _ = normalized(x, eps, center)
     selected = normed.index_select(-1, index)
     if weight is not None:
@@ -131,7 +132,7 @@ def gradients(
     if needs[0]:
         gain = None if weight is None else (weight.to(normed.dtype) + weight_offset).index_select(0, index)
         grad_normed = grad if gain is None else grad * gain
-        # Through the mean square every dimension of x feels every kept one; through the mean (LayerNorm) likewise.
+        # Every dimension of x enters the mean square (and for LayerNorm the mean), so each gets a gradient from every kept dimension.
         grad_x = normed * (-(grad_normed * selected).sum(-1, keepdim=True) / width)
         if center:
             grad_x = grad_x - grad_normed.sum(-1, keepdim=True) / width
@@ -149,7 +150,7 @@ def _scattered_rows_sum(values: Tensor, index: Tensor, like: Tensor) -> Tensor:
 
 
 def or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
-    """The gradient, or a tensor without elements where none was asked for: an op returns tensors only."""
+    """The gradient, or a tensor without elements if it is not needed, because an op can return only tensors."""
     return like.new_empty(0) if gradient is None else gradient
 
 

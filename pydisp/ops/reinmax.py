@@ -4,9 +4,9 @@
     gates = reinmax(logits, draws)          # equal to draws; gates.sum().backward() reaches the logits
 
 The binary case of ReinMax (https://arxiv.org/abs/2304.08612, https://arxiv.org/abs/2410.11988 section 3.3). With pi0 = sigmoid(logits),
-pi1 = (draws + sigmoid(logits / temperature)) / 2, s[.] a stop of the gradient:
+pi1 = (draws + sigmoid(logits / temperature)) / 2, and s[.] stopping the gradient:
     pi1' = sigmoid(s[logit(pi1) - logits] + logits);  pi2 = 2 pi1' - pi0 / 2;  gate = pi2 - s[pi2] + draws
-The DISP-LLM paper prints ln(pi1) for logit(pi1): at logits 3 and a linear loss the exact gradient is 0.0452, as printed it is 0.474.
+The DISP-LLM paper prints ln(pi1) for logit(pi1). At logits 3 and a linear loss the exact gradient is 0.0452; as printed it is 0.474.
 """
 
 import torch
@@ -19,7 +19,7 @@ def reinmax(logits: Tensor, draws: Tensor, temperature: float = 1.0) -> Tensor:
     """Gates equal to `draws`, with ReinMax's gradient to `logits`.
 
     Args:
-        logits: any shape, floating; the bias that keeps everything at first (c = 3) is already in them.
+        logits: any shape, floating; they already include the bias that keeps everything at first (c = 3).
         draws: 0 or 1 in any real dtype, logits' shape; drawn with probability sigmoid(logits); gets no gradient.
         temperature: of the relaxation, > 0; the paper's value is 1.
     Returns: draws in logits' dtype.
@@ -84,7 +84,7 @@ _op = define(
     backward=_backward,
     setup_context=_setup_context,
 )
-# An op of its own, because the derivative of what it computes is not that of the formula, which stops at s[.].
+# An op of its own, because autograd through this computation would ignore the stops s[.] of the formula.
 _backward_op = define(
     "reinmax_backward(Tensor grad, Tensor logits, Tensor draws, float temperature) -> Tensor",
     reference=backward_reference,

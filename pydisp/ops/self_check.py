@@ -1,10 +1,10 @@
-"""What the Triton kernels of an op must get right on a device before they serve there: a few small calls against plain torch.
+"""The check that the Triton kernels of an op must pass on a device before they serve there: a few small calls, compared with plain torch.
 
     first_error("norm_select", {"norm_select": (kernel, plain), ...}, device, torch.bfloat16)    # None: all of them are right
 
 The calls take every path of the kernels: rows in registers and rows in tiles, products by tiles and in a workspace, split and whole
-attention; sizes that vectorise and odd ones; a norm with and without each of its parts. A backward gets what its forward's kernel
-returned. A result may be as far from float64 as plain torch in the call's dtype, and some roundings more.
+attention; sizes that vectorise and odd ones; a norm with and without each of its parts. A backward gets what the kernel of its forward
+returned. A result may differ from the float64 result as much as plain torch in the call's dtype does, plus some roundings.
 """
 
 # M rows, D hidden, A added, K kept dimensions, N tokens, V words, H query heads, Hk key heads, Tq queries, Tk keys, Dh head dimension
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-# Some roundings of a result's largest value, because sums run in another order and a GPU's exp2 is an approximation.
+# Allowed roundings, relative to a result's largest value: sums run in another order, and a GPU's exp2 is an approximation.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 EPS = 1e-3
 Calls = Generator[tuple, tuple, None]
@@ -24,7 +24,7 @@ Calls = Generator[tuple, tuple, None]
 
 
 class Draw:
-    """Inputs on a device in a dtype, the same ones every time."""
+    """Draws inputs on a device in a dtype, the same ones every time."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype):
         self.device, self.dtype = device, dtype
@@ -53,8 +53,8 @@ def first_error(op: str, forms: dict[str, tuple[Callable, Callable]], device: to
     """What is wrong with the kernels of `op` on `device` in `dtype`; None if nothing is.
 
     Args:
-        forms: for each name of the op (itself, in place, backward) the kernel and the plain form, of the same arguments.
-    Raises: what a kernel raises.
+        forms: for each name of the op (itself, in place, backward) the kernel and the plain form; both take the same arguments.
+    Raises: whatever a kernel raises.
     """
     calls = CALLS[op](Draw(device, dtype))
     name, arguments = next(calls)
@@ -76,9 +76,9 @@ def first_error(op: str, forms: dict[str, tuple[Callable, Callable]], device: to
 
 @contextmanager
 def _any_order() -> Iterator[None]:
-    """Let plain torch run under torch.use_deterministic_algorithms, where a GPU has no deterministic form of some of its ops.
+    """Switch torch.use_deterministic_algorithms off for the check, because a GPU has no deterministic form of some ops of plain torch.
 
-    The setting is the process's: another thread's ops may run without it for these moments, once a device and dtype.
+    The setting belongs to the process: ops of another thread may run without it for these moments, once per device and dtype.
     """
     mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode(0)
@@ -93,7 +93,7 @@ def _in_float64(argument):
 
 
 def _results(name: str, form: Callable, arguments: tuple) -> tuple[Tensor, ...]:
-    """What `form` returns; before it, of an op in place, what its first argument has become."""
+    """The results of `form`; for an op in place, its changed first argument comes before them."""
     if not name.endswith("_"):
         returned = form(*arguments)
         return returned if isinstance(returned, tuple) else (returned,)
@@ -103,7 +103,7 @@ def _results(name: str, form: Callable, arguments: tuple) -> tuple[Tensor, ...]:
 
 
 def _difference(result: Tensor, own: Tensor, gold: Tensor) -> str | None:
-    """How `result` differs from `gold` beyond what `own`, plain torch in the same dtype, excuses."""
+    """How `result` differs from `gold` by more than `own`, the result of plain torch in the same dtype, does."""
     if result.shape != own.shape or result.dtype != own.dtype:
         return f"is {tuple(result.shape)} of {result.dtype}, it must be {tuple(own.shape)} of {own.dtype}"
     if result.numel() == 0:
@@ -121,7 +121,8 @@ def _difference(result: Tensor, own: Tensor, gold: Tensor) -> str | None:
 def _junctions(draw: Draw):
     """Three junctions: rows, D, A, K, weight, bias, inverses or None, weight_offset and center.
 
-    The first has sizes that vectorise, and more rows than programs share; the second odd ones; the third a row too wide for registers.
+    The first has sizes that vectorise, and more rows than there are programs. The second has odd sizes. The third has a row too wide for
+    registers.
     """
     rows = importlib.import_module("pydisp.kernels.rows")
     many = rows.programs(1 << 30, rows.row_warps(256), draw.device) + 3
@@ -168,9 +169,9 @@ def _add_norm_select(draw: Draw) -> Calls:
 
 
 def _token_statistics(draw: Draw) -> Calls:
-    """By tiles at sizes that vectorise; by tiles with everything that can be asked for; and by the workspace, which float32 always takes.
+    """By tiles at sizes that vectorise; by tiles with every statistic requested; and by the workspace, which float32 always takes.
 
-    Where rank and argmax are asked for, all products are small whole numbers: none is rounded, and equal logits are equal.
+    In calls that request rank and argmax, all products are small whole numbers: none is rounded, so that equal logits stay equal.
     """
     hidden, weight = draw.normal(37, 64), draw.normal(320, 64)
     yield from _loss(draw, hidden, weight, None, None, None, 1.0, (False, False, False, False))
@@ -192,7 +193,7 @@ def _loss(draw: Draw, hidden, weight, appended, bias, softcap, scale, asked) -> 
 
 
 def _attention_mass(draw: Draw) -> Calls:
-    """A prompt of more than one block of queries; and a decoded token of several cuts of keys, with all that can be asked for."""
+    """A prompt of more than one block of queries; and a decoded token whose keys are cut in several parts, with every option."""
     q, k = draw.normal(1, 2, 131, 64), draw.normal(1, 1, 147, 64)
     settings = (True, 0, 64**-0.5, 0.0)
     *_, lse, _ = yield "attention_mass", (q, k, draw.whole(0, 1 << 17, 1, 147, dtype=torch.int64), 17, *settings, None, None, None, False)

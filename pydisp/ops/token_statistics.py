@@ -1,11 +1,11 @@
-"""token_statistics: what the loss of a token is made of, from hidden states and an output matrix, without their logits in memory.
+"""token_statistics: the parts of a token's loss, from hidden states and an output matrix, without all logits in memory.
 
     lse, target_logit, *_ = torch.ops.pydisp.token_statistics(
         hidden, weight, None, None, targets, None, 1.0, weight.shape[0], -100, False, False, False, False)
     nll = lse - target_logit                                       # (N, D), (V, D), (N,) -> (N,) nats
 
-`pydisp.ops.linear_cross_entropy` checks its arguments and makes losses of it; this module is the op: its schema, what it means in plain
-torch a few rows of logits at a time, and its gradients, which make the logits again, but for those that were kept.
+`pydisp.ops.linear_cross_entropy` checks the arguments and makes losses of the results. This module is the op: its schema, its reference in
+plain torch (a few rows of logits at a time), and its gradients, which compute the logits again except those that were kept.
 """
 
 # N tokens, D hidden, V vocabulary, E appended rows, R tokens of one block
@@ -19,14 +19,14 @@ from torch import Tensor
 from pydisp.ops.cuda import on_cuda
 from pydisp.ops.library import define, no_second_derivative, product, wide
 
-# Rows of logits that are there at once. Every block has this many, the last one is filled up with zeros: a matrix product of another
-# number of rows may round otherwise, and a token's loss must not depend on the batch it sits in.
+# Rows of logits in memory at once. Every block has this many; the last one is filled up with zeros. A matrix product with another number
+# of rows may round differently, and a token's loss must not depend on the batch around it.
 BLOCK_TOKENS = 64
-_WIDENED_VALUES = 1 << 20  # of 16-bit words made float32 at a time: 4 MiB
+_WIDENED_VALUES = 1 << 20  # so many 16-bit weights are made float32 at a time: 4 MiB
 
 
 class TokenStatistics(NamedTuple):
-    """(N,) each but for kept; 0 elements where it was not asked for."""
+    """Each (N,), except kept; 0 elements for a statistic that was not requested."""
 
     lse: Tensor
     target_logit: Tensor
@@ -42,17 +42,17 @@ def reference(
 ) -> TokenStatistics:
     """What token_statistics means, in plain torch.
 
-    z = softcap * tanh(scale * (hidden @ words.T + bias) / softcap), without softcap scale * (...); the words are the first vocab_size
-    rows of weight, then those of appended. All of it is float32 (float64 for float64), on CPUs the sums of the matrix product too; elsewhere
-    torch rounds those to hidden's dtype here.
+    The logits are z = softcap * tanh(scale * (hidden @ words.T + bias) / softcap), or scale * (...) without a softcap. The words are the
+    first vocab_size rows of weight, then the rows of appended. Everything is computed in float32 (float64 for float64); on CPUs that
+    includes the sums of the matrix product, while elsewhere torch rounds them to hidden's dtype here.
 
     Args:
         hidden: (N, D) floating; any strides.
         weight: (V, D); rows from vocab_size on are padding. appended: (E, D) or None. Both in hidden's dtype.
-        bias: (vocab_size + E,), longer where weight is padded and nothing is appended, or None.
+        bias: (vocab_size + E,), or longer if weight is padded and nothing is appended, or None.
         targets: (N,) int64.
-        mean, entropy, rank, argmax: whether these are wanted.
-        keep_bytes: room for products that the backward then need not make again; nothing is kept except on CPUs.
+        mean, entropy, rank, argmax: whether to compute these.
+        keep_bytes: at most so many bytes of products are kept, so that the backward need not compute them again; only CPUs keep any.
     Returns: lse and target_logit (0 where the target is ignore_index, NaN where it is no word), mean_logit over the words and entropy
         (nats) in float32 (float64 for float64); rank, the number of words with a larger logit than the target (0 where there is none),
         and argmax, the first word with the largest logit, in int64; kept, (words that fit into keep_bytes, N), the products of hidden
@@ -81,7 +81,7 @@ def reference(
         odds = below.exp()
         total = odds.sum(1)
         statistics.lse[rows] = total.log() + highest.squeeze(1)
-        if entropy:  # by the distances to the largest logit: lse - sum(p * z) would lose digits; a word of no probability adds nothing
+        if entropy:  # from the distances to the largest logit: lse - sum(p * z) would lose digits; a word of probability 0 adds nothing
             statistics.entropy[rows] = total.log() - below.mul_(odds).masked_fill_(odds == 0, 0).sum(1) / total
     return statistics
 
@@ -92,8 +92,8 @@ def backward_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of token_statistics to hidden, weight, appended and bias; one that is not needed has no elements.
 
-    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements), NaN for a token whose
-    target is no word. kept, which token_statistics may have returned, saves time and changes no bit; here it is made again all the same.
+    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements); NaN for a token whose
+    target is no word. `kept`, which token_statistics may have returned, only saves time and changes no bit; this reference ignores it.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
     grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format) if needs_hidden else hidden.new_empty(0)
@@ -131,7 +131,7 @@ def backward_reference(
 
 
 def _blocks(hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Row slice and those rows, filled up with zeros to BLOCK_TOKENS."""
+    """For each block its slice and its rows, filled up with zeros to BLOCK_TOKENS."""
     for start in range(0, hidden.shape[0], BLOCK_TOKENS):
         rows = slice(start, min(start + BLOCK_TOKENS, hidden.shape[0]))
         yield rows, torch.nn.functional.pad(hidden[rows], (0, 0, 0, BLOCK_TOKENS - (rows.stop - rows.start)))
@@ -141,7 +141,7 @@ def _logits(block, weight, appended, bias, softcap, scale, vocab_size) -> Tensor
     """(R, vocab_size + E) in the wide dtype, a fresh tensor."""
     parts = [weight[:vocab_size]] if appended is None else [weight[:vocab_size], appended]
     if block.device.type == "cpu" and block.dtype != wide(block.dtype):
-        # torch's product of 16-bit numbers would round its sums to 16 bits: a few words at a time are made float32
+        # torch's product of 16-bit numbers would round its sums to 16 bits, so a few words at a time are converted to float32
         count = max(1, _WIDENED_VALUES // max(1, block.shape[1]))
         block, parts = block.to(wide(block.dtype)), [words for part in parts for words in part.split(count)]
     products = [product(block, words.to(block.dtype).t()) for words in parts]

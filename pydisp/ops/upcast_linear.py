@@ -1,11 +1,11 @@
-"""upcast_linear: a linear in bfloat16 or float16 for processors that multiply float32 only, and in float32 for few rows.
+"""upcast_linear: a linear in bfloat16 or float16 for processors that can only multiply float32, and in float32 for few rows.
 
     upcast_linear(x, linear.weight, linear.bias)    # (..., I), (O, I) -> (..., O)
 
-Where a CPU has no instructions for a 16-bit type, torch multiplies it in a plain loop. Here blocks of the weights are widened to float32
-while they pass through the cache, and one token costs less than in float32, because it reads half the bytes. In float32 up to FEW_ROWS rows
-share one reading of the weights, which torch's product of few rows reads slower than memory gives them. CPU: csrc/upcast_linear.h, else the
-reference here. `FASTER` holds the dtypes for which this CPU is better off with it than with torch's own linear.
+If a CPU has no instructions for a 16-bit type, torch multiplies that type in a plain loop. This op converts blocks of the weights to
+float32 while they are in the cache. One token then costs less than in float32, because only half the bytes are read. In float32, up to
+FEW_ROWS rows share one reading of the weights; torch's product of few rows reads them slower than memory can deliver. CPU:
+csrc/upcast_linear.h, else the reference here. `FASTER` holds the dtypes for which this op is faster on this CPU than torch's own linear.
 """
 
 # M rows (tokens), I inputs, O outputs
@@ -21,20 +21,20 @@ from pydisp.ops.library import FLOATS, call, check_tensors, define, has_kernel, 
 
 NARROW = (torch.bfloat16, torch.float16)
 FEW_ROWS = 24  # of float32: kFewFloatRows in csrc/upcast_linear.h
-# Instruction sets of the C++ ops and of torch with which FEW_ROWS were measured: a Zen 3 and a Zen 5.
+# FEW_ROWS was measured with these instruction sets of the C++ ops and of torch, on a Zen 3 and a Zen 5.
 _MEASURED = {("avx2", "AVX2"), ("avx512", "AVX512"), ("avx512bf16", "AVX512")}
-_WEIGHTS_A_BLOCK = 1 << 20  # of a float32 copy in the backward: 4 MiB
+_WEIGHTS_A_BLOCK = 1 << 20  # the backward copies so many weights to float32 at a time: 4 MiB
 
 
 def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x weight^T + bias`, products summed in float32 and rounded once.
 
     Args:
-        x: (..., I) bfloat16, float16, float32 or float64; float64, and float32 of more than FEW_ROWS rows, as torch's linear does it; any
-            strides; not changed.
+        x: (..., I) bfloat16, float16, float32 or float64; any strides; not changed. For float64, and for float32 with more than FEW_ROWS
+            rows, torch's linear runs.
         weight: (O, I), bias: (O,) or None, both in x's dtype.
-    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels a row has the same bits whatever rows stand beside it and however many
-        threads run (float32: up to FEW_ROWS of them). Gradients to x, weight and bias, once, summed in float32 too.
+    Returns: (..., O) in x's dtype, contiguous. With the C++ kernels, the bits of a row do not depend on the other rows (float32: up to
+        FEW_ROWS rows) or on the number of threads. Gradients flow to x, weight and bias, once, and are summed in float32 too.
     Raises: TypeError or ValueError naming the argument, for other dtypes and shapes; NotImplementedError for a second derivative.
     Source: torch.nn.functional.linear, computed in float32.
     """
@@ -43,7 +43,7 @@ def upcast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def unchecked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """upcast_linear for a module whose parameters match one another: what is wrong the op says, or torch's linear."""
+    """upcast_linear for a module whose parameters match one another; if x does not fit, the op or torch's linear says so."""
     return call(_op, (x, weight, bias), x, weight, bias)
 
 
@@ -65,16 +65,16 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What upcast_linear means, in plain torch; arguments as there."""
+    """What upcast_linear means, in plain torch, with the same arguments."""
     kind = wide(x.dtype)
-    with torch.autocast(x.device.type, enabled=False):  # an open region would round what is multiplied here to 16 bits
+    with torch.autocast(x.device.type, enabled=False):  # an open autocast region would round the factors to 16 bits
         return F.linear(x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)).to(x.dtype).contiguous()
 
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool, needs_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of upcast_linear to x, weight and bias in x's dtype, summed in float32 (float64 for float64); unneeded: 0 elements."""
+    """Gradients of upcast_linear to x, weight and bias in x's dtype, summed in float32 (float64 for float64); 0 elements if not needed."""
     kind = wide(x.dtype)
-    count = x.shape[:-1].numel()  # not -1: without inputs or outputs it could be any number
+    count = x.shape[:-1].numel()  # not -1: with 0 inputs or outputs, reshape could not tell the number of rows
     rows, wide_grad = x.reshape(count, x.shape[-1]), grad.reshape(count, grad.shape[-1]).to(kind)
     blocks = range(0, len(weight), max(1, _WEIGHTS_A_BLOCK // max(1, weight.shape[1])))
     grad_x = grad_weight = grad_bias = x.new_empty(0)
@@ -133,7 +133,7 @@ _op = define(
 
 
 def choose(wanted: str | None) -> dict[torch.dtype, tuple[bool, str]]:
-    """Whether this CPU is better off with upcast_linear than with torch's linear, by dtype, and why.
+    """For each dtype, whether upcast_linear is faster on this CPU than torch's linear, and why.
 
     Args:
         wanted: "always", "never" or "auto" (or None): the environment variable PYDISP_UPCAST_LINEAR.
@@ -160,9 +160,10 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
             True,
             f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them",
         )
-    # By instructions, not by a measurement: a close race would be won by another side in another run, with other bits.
-    # Where oneDNN takes a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or AMX-FP16)
-    # torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. Where it does not, torch runs a plain loop: 11 GFLOP/s on a Zen 3, where float32 and upcast_linear reach 60 to 90.
+    # Decided by the processor's instructions, not by a measurement: a close measurement could turn out differently in another run, and give
+    # other bits. If oneDNN multiplies a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or
+    # AMX-FP16), torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. If not, torch runs a plain loop: 11 GFLOP/s on a Zen 3,
+    # where float32 and upcast_linear reach 60 to 90.
     takes = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
     is_fast = getattr(torch.ops.mkldnn, takes, None)
     if is_fast is None or is_fast():

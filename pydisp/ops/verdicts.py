@@ -1,11 +1,11 @@
-"""What the checks of the Triton kernels came to, kept in the user's cache folder, so that each check is made once.
+"""The verdicts of the Triton kernels' checks, kept in the user's cache folder so that each check is made once.
 
 A verdict is a small JSON file of its own:
 
     {"about": {"op": "norm_select", "dtype": "bfloat16", "device": "NVIDIA H100 (9, 0)", "driver": ...}, "error": null, "seconds": 0.7}
 
-It holds for exactly what `about` says: another device, driver, torch, triton or pydisp, or a changed kernel, is checked anew. A folder
-that cannot be written to and a file that is damaged are no errors: then the check is made again.
+It holds for exactly what `about` says: with another device, driver, torch, triton or pydisp, or a changed kernel, the check is made again.
+If the folder cannot be written to or a file is damaged, that is no error: the check is made again.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import torch
 
 @dataclass(frozen=True)
 class Verdict:
-    """error: why plain torch serves, or None where the kernels are right. seconds: what the check took, compiling included."""
+    """error: why plain torch serves, or None if the kernels are right. seconds: duration of the check, compilation included."""
 
     error: str | None
     seconds: float
@@ -52,7 +52,7 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def name_of_device(device: torch.device) -> str:
-    """The model of a GPU and its capability: equal for equal GPUs of one machine. What is no GPU runs Triton's interpreter."""
+    """The model of a GPU and its capability: the same for equal GPUs of one machine. On any other device Triton's interpreter runs."""
     if device.type != "cuda":
         return f"{device.type}, interpreted"
     properties = torch.cuda.get_device_properties(device)
@@ -61,7 +61,7 @@ def name_of_device(device: torch.device) -> str:
 
 
 def sources_digest() -> str:
-    """Of the kernels' files and of their check's, as they lie on disk."""
+    """A digest of the files of the kernels and of self_check.py, as they are on disk."""
     package = importlib.import_module("pydisp.kernels")
     files = [file for folder in package.__path__ for file in Path(folder).glob("*.py")] + [Path(__file__).with_name("self_check.py")]
     digest = hashlib.sha256()
@@ -71,7 +71,7 @@ def sources_digest() -> str:
 
 
 def _driver() -> str:
-    """The driver's version as the system and as CUDA name it; what neither tells is left out."""
+    """The driver's version as the system and as CUDA report it; empty if neither does."""
     names = []
     for file in ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version"):
         try:
@@ -83,10 +83,10 @@ def _driver() -> str:
 
 
 def folder() -> Path | None:
-    """Where verdicts lie; None where there is no home either."""
+    """The folder of the verdicts; None if there is neither a cache folder nor a home."""
     asked = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        if os.path.isabs(asked):  # the specification has relative ones ignored
+        if os.path.isabs(asked):  # the XDG specification says to ignore relative paths
             cache = Path(asked)
         elif sys.platform == "win32":
             cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
@@ -107,7 +107,7 @@ def file_of(about: dict[str, str]) -> Path | None:
 
 
 def read(about: dict[str, str]) -> Verdict | None:
-    """The verdict that was kept on `about`; None where there is none or its file is damaged."""
+    """The verdict that was kept on `about`; None if there is none or its file is damaged."""
     file = file_of(about)
     try:
         kept = json.loads(file.read_text(encoding="utf-8")) if file else None
@@ -119,7 +119,7 @@ def read(about: dict[str, str]) -> Verdict | None:
 
 
 def keep(about: dict[str, str], verdict: Verdict) -> bool:
-    """Write the verdict on `about`; the file appears whole, whoever else writes it. Returns: whether it could be written."""
+    """Write the verdict on `about`; the file appears whole even if another process writes it too. Returns: whether it could be written."""
     file = file_of(about)
     if file is None:
         return False
