@@ -1,7 +1,7 @@
 """add_norm_select on a GPU: one junction between two pruned blocks in one pass over the residual stream.
 
-A program holds a row of the residual in registers; the update comes in and the selected norm goes out through shared memory, so all
-traffic is contiguous and 128 bit wide and nothing needs an atomic. Rows wider than WIDEST_ROW are read in tiles, twice.
+A program holds a row of the residual in registers. The update is read, and the selected norm written, through shared memory, so that all
+traffic is contiguous and 128 bit wide and no atomics are needed. Rows wider than WIDEST_ROW are read in tiles, twice.
 """
 
 # M rows, D hidden, A added dimensions, K kept dimensions, R rows of a tile
@@ -37,7 +37,7 @@ def _add_norm_select_fwd_kernel(
         added = tl.gather(tl.load(update + m * update_stride + a, mask=a < A, other=0.0), tl.maximum(add_place, 0), 0)
         row = tl.where(add_place >= 0, (row.to(tl.float32) + added.to(tl.float32)).to(row.dtype), row)
         tl.store(new_residual + m * new_residual_stride + d, row, mask=d < D)
-        mean, rstd = row_statistics(row.to(tl.float32), d < D, D, eps, CENTER)  # of the residual as it is stored
+        mean, rstd = row_statistics(row.to(tl.float32), d < D, D, eps, CENTER)  # statistics of the residual as it is stored
         value = (tl.gather(row, place, 0).to(tl.float32) - mean) * rstd
         if HAS_WEIGHT:
             value *= gain
@@ -64,7 +64,7 @@ def _add_norm_select_tiled_fwd_kernel(
         added = tl.load(update + m[:, None] * update_stride + add_place[None, :], mask=hit, other=0.0)
         row = tl.where(hit, (row.to(tl.float32) + added.to(tl.float32)).to(row.dtype), row)
         tl.store(new_row + d[None, :], row, mask=inside)
-    tl.debug_barrier()  # other threads of this program read what these stored
+    tl.debug_barrier()  # other threads of this program read the values stored above
     mean, rstd = tile_statistics(new_row, here, D, eps, CENTER, R, BLOCK)
     select_tile(new_row, m, mean, rstd, weight, bias, index, out, M, K, weight_offset, HAS_WEIGHT, HAS_BIAS, BLOCK)
 
@@ -86,8 +86,8 @@ def add_norm_select(
 ) -> tuple[Tensor, Tensor]:
     """index_add, then RMSNorm (LayerNorm with `center`), then index_select; float16, bfloat16 or float32.
 
-    Arguments and results are those of pydisp.ops.add_norm_select; indices are trusted, select_inverse and the masks are other backends'
-    needs. A row's results do not depend on the other rows.
+    Arguments and results are those of pydisp.ops.add_norm_select. Indices are trusted; select_inverse and the masks are for other backends.
+    The results of a row do not depend on the other rows.
     """
     new_residual = residual.new_empty(residual.shape)
     selected = residual.new_empty((*residual.shape[:-1], select_index.shape[0]))
@@ -113,7 +113,7 @@ def add_norm_select_(
     weight_offset: float,
     center: bool,
 ) -> Tensor:
-    """add_norm_select that changes `residual`, of any strides, and returns the selected norm."""
+    """add_norm_select in place: changes `residual`, of any strides, and returns the selected norm."""
     rows = as_rows_in_place(residual)
     if rows is None:
         add, select = (add_index, add_inverse, add_mask), (select_index, select_inverse, select_mask)
@@ -129,7 +129,7 @@ def add_norm_select_(
 
 
 def _launch(residual, update, add_index, add_inverse, weight, bias, select_index, eps, weight_offset, center, new_residual, selected):
-    """Rows of the new residual and of the selected norm into the last two, of which new_residual may be residual itself."""
+    """Write the new residual and the selected norm into the last two arguments; new_residual may be residual itself."""
     count, width = residual.shape
     added, kept = add_index.shape[0], select_index.shape[0]
     update, add_inverse = as_rows(update), inverse_of(add_index, add_inverse, width)
@@ -139,7 +139,7 @@ def _launch(residual, update, add_index, add_inverse, weight, bias, select_index
         residual.stride(0), update.stride(0), new_residual.stride(0), eps, weight_offset,
     )  # fmt: skip
     flags = {"HAS_WEIGHT": weight is not None, "HAS_BIAS": bias is not None, "CENTER": center}
-    with torch.cuda.device_of(residual):  # Triton launches on the current device, which need not be the tensors'
+    with torch.cuda.device_of(residual):  # Triton launches on the current device, which may not be that of the tensors
         if width <= WIDEST_ROW:
             warps = row_warps(block(width))
             _add_norm_select_fwd_kernel[(programs(count, warps, residual.device),)](
@@ -171,7 +171,7 @@ def add_norm_select_backward(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of add_norm_select to residual, update, weight and bias, each in its tensor's dtype; what is not needed has 0 elements."""
+    """Gradients of add_norm_select to residual, update, weight and bias, each in its tensor's dtype; 0 elements if it is not needed."""
     return junction_gradients(
         grad_residual, grad_selected, new_residual, add_index, weight, bias, select_index, select_inverse, eps, weight_offset, center,
         (needs_residual, needs_update, needs_weight, needs_bias),

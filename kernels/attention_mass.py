@@ -1,13 +1,13 @@
-"""attention_mass on a GPU: how much of every query's attention falls on groups of keys, and how spread it is, in one sweep over the keys.
+"""attention_mass on a GPU: how much attention each query gives to groups of keys, and its entropy, in one sweep over the keys.
 
     mass, mass_sum, entropy, lse, maximum = attention_mass(q, k, groups, 16, True, 0, 0.125, 0.0, None, None, None, False)
 
-Flash attention whose values are indicators: a (keys, groups) tile of zeros and ones, made in registers from one 64-bit mask a key. The
-probabilities enter that product as two float16 terms, 2**15 times too large until the end: 22 bits of them, where one bfloat16 term keeps
-8. The entropy is log(sum p) - sum(p * (s - max)) / sum p of the same sweep; the identity with the LSE would lose digits. Weights are never
-in memory; nothing is summed by atomics, so the same input gives the same bits.
+This is flash attention with indicators as values: a (keys, groups) tile of zeros and ones, made in registers from one 64-bit mask per key.
+The probabilities enter that product as two float16 terms, scaled by 2**15 until the end. That keeps 22 bits of them; one bfloat16 term
+would keep 8. The entropy is log(sum p) - sum(p * (s - max)) / sum p, from the same sweep; the formula with the LSE would lose digits. The
+attention weights are never in memory. Nothing is summed by atomics, so the same input gives the same bits.
 
-The online softmax is FlashAttention's, https://arxiv.org/abs/2205.14135, the cut of long rows of keys Flash-Decoding's
+The online softmax is that of FlashAttention (https://arxiv.org/abs/2205.14135). Long rows of keys are cut as in Flash-Decoding
 (https://pytorch.org/blog/flash-decoding/).
 """
 
@@ -20,18 +20,18 @@ from pydisp.kernels.softcap import capped
 from pydisp.kernels.target import is_hip
 from torch import Tensor
 
-SPLIT_QUERIES = 16  # at most so many queries cannot fill a GPU by themselves: their keys are cut
-SPLIT_KEYS = 1024  # keys of one cut; by the number of keys alone, so that no batch changes a row
+SPLIT_QUERIES = 16  # so few queries or fewer cannot fill a GPU by themselves, so their keys are cut into parts
+SPLIT_KEYS = 1024  # keys of one part; parts depend only on the number of keys, so that the batch does not change a row
 _LOG2E = tl.constexpr(1.4426950408889634)
 _LN2 = tl.constexpr(0.6931471805599453)
-_NO_SCORE = tl.constexpr(-3.4028234663852886e38)  # above no finite score, and finite itself: -inf minus -inf would be NaN
-_UNDERFLOW = tl.constexpr(-200.0)  # exp2 of it is 0 in float32 even 2**15 times too large, and 0 times it is 0, which 0 times -inf is not
-_HEADROOM = tl.constexpr(15.0)  # p <= 1, so 2**15 * p stays below float16's 65504, and what float16 drops is 2**15 times smaller
+_NO_SCORE = tl.constexpr(-3.4028234663852886e38)  # not above any finite score, and finite, because -inf minus -inf would be NaN
+_UNDERFLOW = tl.constexpr(-200.0)  # exp2 of it is 0 in float32 even after scaling by 2**15; and 0 times it is 0, while 0 times -inf is NaN
+_HEADROOM = tl.constexpr(15.0)  # p <= 1, so 2**15 * p stays below float16's 65504, and float16 drops only values 2**15 times smaller
 
 
 @triton.jit
 def _score(product, scale, softcap, HAS_SOFTCAP: tl.constexpr):
-    """From q @ k to the logit in units of log 2."""
+    """The logit, in units of log 2, from q @ k."""
     if HAS_SOFTCAP:
         return capped(product * scale, softcap) * _LOG2E
     return product * (scale * _LOG2E)
@@ -39,7 +39,7 @@ def _score(product, scale, softcap, HAS_SOFTCAP: tl.constexpr):
 
 @triton.jit
 def _seen(position, key, Tk, window, CAUSAL: tl.constexpr, WINDOW: tl.constexpr):
-    """Whether the query at `position` sees `key`; the two broadcast."""
+    """Whether the query at `position` sees `key`; both arguments broadcast."""
     seen = key < Tk
     if CAUSAL:
         seen = seen & (key <= position)
@@ -54,7 +54,7 @@ def _sweep(
     EDGE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, EVEN_D: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Take keys [low, high) into the running numbers of the queries; without EDGE every query sees every one of them."""
+    """Add keys [low, high) to the running statistics of the queries; without EDGE, every query sees all these keys."""
     d = tl.arange(0, BLOCK_D)
     group = tl.arange(0, BLOCK_C)
     for start in range(low, high, BLOCK_K):
@@ -93,9 +93,9 @@ def _store_rows(
     mass_out, sums_out, entropy_out, lse_out, maximum_out, query_mask, sink, highest, total, slope, mass, row, sums_at, C, inside,
     HAS_SINK: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Finish rows: row (N,) is where they lie in (B * H * Tq), sums_at where the block's sum lies; query_mask points at these rows."""
+    """Finish and store rows: `row` (N,) is their place in (B * H * Tq), `sums_at` that of the block's sum; query_mask points at them."""
     group = tl.arange(0, BLOCK_C)
-    # tl.max leaves a NaN out, the sum does not
+    # tl.max ignores a NaN, the sum does not
     maximum = tl.where(total == total, tl.where(total == 0.0, float("-inf"), highest * _LN2), float("nan"))
     tl.store(maximum_out + row, maximum, mask=inside)
     if HAS_SINK:
@@ -132,7 +132,7 @@ def _attention_mass_kernel(
     GQA: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, EVEN_D: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    block = blocks - 1 - tl.program_id(0) % blocks  # under a causal mask the last queries have the most to do: they start first
+    block = blocks - 1 - tl.program_id(0) % blocks  # under a causal mask the last queries have the most work, so they start first
     bh = (tl.program_id(0) // blocks).to(tl.int64)
     b = bh // H
     h = bh % H
@@ -195,7 +195,7 @@ def _attention_mass_split_kernel(
     GQA: tl.constexpr, PACK: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, EVEN_D: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    # All queries of the GQA heads that share a head of keys go together, PACK rows a query: the keys are read once
+    # All queries of the GQA heads that share a key head are in one program, PACK rows per query, so that the keys are read once
     cut = tl.program_id(1)
     bhk = tl.program_id(0).to(tl.int64)
     kv_heads = H // GQA
@@ -304,7 +304,7 @@ def _sweep_queries(
     EDGE: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, EVEN_D: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Add what queries [low, high) give to the keys; without EDGE every one of them sees every key."""
+    """Add the attention that queries [low, high) give to the keys; without EDGE, all these queries see every key."""
     d = tl.arange(0, BLOCK_D)
     for start in range(low, high, BLOCK_N):
         query = start + tl.arange(0, BLOCK_N)
@@ -330,7 +330,7 @@ def _attention_key_mass_kernel(
     GQA: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, EVEN_D: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # Keys are the rows here: they stay, the queries stream past
+    # Here the rows are keys, which stay in registers while the queries stream past
     block = tl.program_id(0) % blocks
     bh = (tl.program_id(0) // blocks).to(tl.int64)
     b = bh // H
@@ -377,9 +377,10 @@ def _attention_key_mass_kernel(
 
 
 def tile_config(dtype: torch.dtype, head_size: int, of_keys: bool) -> dict[str, int]:
-    """Tile and launch: BLOCK_N rows stay (queries; with `of_keys`, for attention_key_mass, keys), BLOCK_K of the others stream past.
+    """Tile sizes and launch options: BLOCK_N rows stay in registers (queries, or keys if `of_keys`, for attention_key_mass), and BLOCK_K of
+    the others stream past.
 
-    Read off the compiler's registers, spills and shared memory, not timed.
+    Chosen by the registers, spills and shared memory that the compiler reports, not timed.
     """
     if dtype == torch.float32:  # "ieee" products hold whole operands in registers: 64 rows spill on sm_90
         return {"BLOCK_N": 32, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2}
@@ -410,15 +411,15 @@ def attention_mass(
         q: (B, H, Tq, Dh), k: (B, Hk, Tk, Dh) float16, bfloat16 or float32; any strides (copied where the last is not 1). The queries are
             the last Tq of Tk positions.
         groups: (B, Tk) int64; bit c: the key is in group c of num_groups (at most 64).
-        causal, window: a query at position p sees keys up to p (causal) and after p - window (window > 0).
+        causal, window: a query at position p sees keys up to p (if causal) and after p - window (if window > 0).
         scale, softcap: the logit is scale * q @ k, or softcap * tanh(scale * q @ k / softcap) for a softcap other than 0.
         sinks: (H,) logits that only join the denominator, or None. key_mask: (B, Tk) bool, True for real keys, or None.
-        query_mask: (B, Tq) bool, False for queries that mass_sum leaves out, or None.
+        query_mask: (B, Tq) bool, False for queries that do not count in mass_sum, or None.
     Returns: mass (B, H, Tq, C) if per_query, else 0 elements; mass_sum (B, H, C); entropy (nats), LSE and maximum (B, H, Tq); float32.
-        A query without a key: 0, 0, -inf, -inf.
+        A query without a key gets mass 0, entropy 0, LSE -inf and maximum -inf.
 
-    Up to SPLIT_QUERIES queries have their keys cut every SPLIT_KEYS keys, more have not; within each of the two a row's numbers do not
-    depend on the batch or on the other rows.
+    With up to SPLIT_QUERIES queries the keys are cut into parts of SPLIT_KEYS, with more queries they are not. Within each of the two
+    forms, the results of a row do not depend on the batch or on the other rows.
     """
     q, k = _as_rows(q), _as_rows(k)
     groups = groups.contiguous()
@@ -443,7 +444,7 @@ def attention_mass(
         "GQA": heads // kv_heads, "CAUSAL": causal, "WINDOW": window > 0, "HAS_SOFTCAP": softcap != 0,
         **_head_constants(q), "BLOCK_C": block_c,
     }  # fmt: skip
-    with torch.cuda.device_of(q):  # Triton launches on the current device, which need not be the tensors'
+    with torch.cuda.device_of(q):  # Triton launches on the current device, which may not be that of the tensors
         form(q, k, groups, key_mask, query_mask, sinks, outputs, strides, (window, scale, softcap), num_groups, shared, config)
         if blocks == 1:
             mass_sum = sums[:, :, 0]
@@ -495,7 +496,7 @@ def attention_key_mass(
     """The attention that every key receives, summed over queries: (B, H, Tk) float32.
 
     Args:
-        lse: (B, H, Tq) float32, attention_mass's of the same q and k; the others as there. A key that is no real one gets 0.
+        lse: (B, H, Tq) float32, from attention_mass with the same q and k; other arguments as there. A key that is padding gets 0.
     """
     q, k, lse = _as_rows(q), _as_rows(k), lse.contiguous()
     key_mask, query_mask = (one if one is None else one.contiguous().view(torch.uint8) for one in (key_mask, query_mask))
@@ -507,7 +508,7 @@ def attention_key_mass(
     if queries == 0:
         return out.zero_()
     config = tile_config(q.dtype, head_size, True)
-    # in this kernel BLOCK_K counts keys, which stay, and BLOCK_N queries
+    # in this kernel BLOCK_K counts keys, which stay in registers, and BLOCK_N counts queries
     config["BLOCK_N"], config["BLOCK_K"] = config["BLOCK_K"], config["BLOCK_N"]
     blocks = triton.cdiv(keys, config["BLOCK_K"])
     with torch.cuda.device_of(q):
@@ -526,7 +527,7 @@ def _as_rows(x: Tensor) -> Tensor:
 def _head_constants(q: Tensor) -> dict[str, object]:
     head_size = q.shape[3]
     block_d = max(16, triton.next_power_of_2(head_size))
-    # of 16-bit inputs the precision changes nothing
+    # for 16-bit inputs the precision changes nothing
     return {"BLOCK_D": block_d, "EVEN_D": block_d == head_size, "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32"}
 
 

@@ -1,4 +1,4 @@
-"""index_add on a GPU, in gather form: each dimension of a row looks up what is added to it, so nothing needs an atomic."""
+"""index_add on a GPU, in gather form: each dimension of a row looks up the value to add, so no atomics are needed."""
 
 # M rows, D hidden, A added dimensions, R rows of a tile
 
@@ -42,7 +42,7 @@ def _index_add_tiled_fwd_kernel(
 def index_add(residual: Tensor, update: Tensor, index: Tensor, inverse: Tensor | None, mask: Tensor | None) -> Tensor:
     """`residual.index_add(-1, index, update)` of (..., D) and (..., A) float16, bfloat16 or float32, contiguous.
 
-    Arguments and result are those of pydisp.ops.index_add; the index is trusted, `mask` is another backend's need.
+    Arguments and result are those of pydisp.ops.index_add; the index is trusted, and `mask` is for another backend.
     """
     out = residual.new_empty(residual.shape)
     if out.numel():
@@ -51,7 +51,7 @@ def index_add(residual: Tensor, update: Tensor, index: Tensor, inverse: Tensor |
 
 
 def index_add_(residual: Tensor, update: Tensor, index: Tensor, inverse: Tensor | None, mask: Tensor | None) -> None:
-    """index_add that changes `residual`, of any strides."""
+    """index_add in place: changes `residual`, of any strides."""
     if residual.numel() == 0 or index.shape[0] == 0:
         return
     rows = as_rows_in_place(residual)
@@ -62,11 +62,11 @@ def index_add_(residual: Tensor, update: Tensor, index: Tensor, inverse: Tensor 
 
 
 def _add(residual: Tensor, update: Tensor, index: Tensor, inverse: Tensor | None, out: Tensor) -> None:
-    """Rows of residual + update into the rows `out`, which may be residual itself."""
+    """Write the rows of residual + update into `out`, which may be residual itself."""
     count, width = residual.shape
     inverse, update = inverse_of(index, inverse, width), as_rows(update)
     strides = residual.stride(0), update.stride(0), out.stride(0)
-    with torch.cuda.device_of(residual):  # Triton launches on the current device, which need not be the tensors'
+    with torch.cuda.device_of(residual):  # Triton launches on the current device, which may not be that of the tensors
         if width <= WIDEST_ROW:
             warps = row_warps(block(width))
             _index_add_fwd_kernel[(programs(count, warps, residual.device),)](

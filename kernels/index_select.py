@@ -1,4 +1,4 @@
-"""index_select on a GPU: a row comes in whole, 128 bit at a time, and its kept dimensions leave through shared memory."""
+"""index_select on a GPU: a whole row is read, 128 bit at a time, and its kept dimensions are written through shared memory."""
 
 # M rows, D hidden, K kept dimensions, R rows of a tile
 
@@ -32,7 +32,7 @@ def _index_select_tiled_fwd_kernel(x, index, out, M, K, x_stride, R: tl.constexp
 def index_select(x: Tensor, index: Tensor, inverse: Tensor | None, mask: Tensor | None) -> Tensor:
     """`x.index_select(-1, index)` of (..., D) float16, bfloat16 or float32, contiguous.
 
-    Arguments and result are those of pydisp.ops.index_select; the index is trusted, `inverse` and `mask` are other backends' needs.
+    Arguments and result are those of pydisp.ops.index_select; the index is trusted, and `inverse` and `mask` are for other backends.
     """
     width, kept = x.shape[-1], index.shape[0]
     out = x.new_empty((*x.shape[:-1], kept))
@@ -40,7 +40,7 @@ def index_select(x: Tensor, index: Tensor, inverse: Tensor | None, mask: Tensor 
         return out
     rows, index = as_rows(x), index.contiguous()
     count = rows.shape[0]
-    with torch.cuda.device_of(x):  # Triton launches on the current device, which need not be the tensors'
+    with torch.cuda.device_of(x):  # Triton launches on the current device, which may not be that of the tensors
         if width <= WIDEST_ROW:
             warps = row_warps(block(width))
             _index_select_fwd_kernel[(programs(count, warps, x.device),)](

@@ -1,9 +1,10 @@
-"""norm_select on a GPU: the norm at full width and then the kept dimensions, each row read once.
+"""norm_select on a GPU: the norm at full width, then the kept dimensions; each row is read once.
 
-A program holds a row in registers, takes its statistics, and moves kept dimensions through shared memory (tl.gather), so all traffic is
-contiguous and 128 bit wide. It walks over many rows and keeps index, gain and bias meanwhile. The gradient works the same way in gather
-form: each dimension looks up its place in the index (`inverse`), nothing needs an atomic, and gradients of gain and bias are summed by
-each program over its rows, then over the programs in a fixed order. Rows wider than WIDEST_ROW are read in tiles, twice.
+A program holds a row in registers, computes its statistics, and moves kept dimensions through shared memory (tl.gather), so that all
+traffic is contiguous and 128 bit wide. It handles many rows one after the other, and keeps index, gain and bias in registers meanwhile.
+The gradient works the same way in gather form: each dimension looks up its place in the index (`inverse`), so no atomics are needed. Each
+program sums the gradients of gain and bias over its rows; then they are summed over the programs in a fixed order. Rows wider than
+WIDEST_ROW are read in tiles, twice.
 """
 
 # M rows, D hidden, K kept dimensions, R rows of a tile, P partial sums of a gradient
@@ -16,17 +17,17 @@ from torch import Tensor
 from .index_select import index_select
 from .rows import TILE_ROWS, TILE_WARPS, TILE_WIDTH, WIDEST_ROW, as_rows, block, inverse_of, programs, row_warps
 
-WEIGHT_TILE = 256  # dimensions of one program of the wide rows' weight gradient
+WEIGHT_TILE = 256  # dimensions per program in the weight gradient of wide rows
 WEIGHT_PARTIALS = 64
 
 
 @triton.jit
 def row_statistics(value, inside, D, eps, CENTER: tl.constexpr):
-    """Mean (0 unless CENTER) and 1 / standard deviation of a float32 row whose lanes outside are 0."""
+    """Mean (0 unless CENTER) and 1 / standard deviation of a float32 row; lanes outside of the row hold 0."""
     mean = 0.0
     if CENTER:
         mean = tl.sum(value, 0) / D
-        value = tl.where(inside, value - mean, 0.0)  # a 0 of a lane outside minus the mean would count
+        value = tl.where(inside, value - mean, 0.0)  # in a lane outside, 0 minus the mean would count
     return mean, tl.rsqrt(tl.sum(value * value, 0) / D + eps)
 
 
@@ -55,7 +56,7 @@ def _norm_select_fwd_kernel(
 
 @triton.jit
 def tile_statistics(row, here, D, eps, CENTER: tl.constexpr, R: tl.constexpr, BLOCK: tl.constexpr):
-    """Means and 1 / standard deviations (R,) of the R rows whose starts are `row` (R, 1), those in `here` (R, 1)."""
+    """Means and 1 / standard deviations (R,) of R rows that start at `row` (R, 1); only rows in `here` (R, 1) are read."""
     total = tl.zeros([R, BLOCK], tl.float32)
     if CENTER:
         for start in range(0, D, BLOCK):
@@ -76,7 +77,7 @@ def select_tile(
     row, m, mean, rstd, weight, bias, index, out, M, K, weight_offset,
     HAS_WEIGHT: tl.constexpr, HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write the kept dimensions of the normed rows m (R,), whose starts are `row` (R, 1), to out (M, K)."""
+    """Write the kept dimensions of the normed rows m (R,), which start at `row` (R, 1), to out (M, K)."""
     for start in range(0, K, BLOCK):
         k = start + tl.arange(0, BLOCK)
         place = tl.load(index + k, mask=k < K, other=0)
@@ -109,7 +110,7 @@ def _norm_select_bwd_kernel(
 ):  # fmt: skip
     """Gradients of the rows m, m + programs, ...; those of gain and bias as partial sums (programs, D).
 
-    With grad_residual it is the junction's gradient: the sum of both paths, and what of it reaches the update.
+    With grad_residual it is the gradient of the junction (add_norm_select): the sum of both paths, and its part for the update.
     """
     d = tl.arange(0, BLOCK_D)
     k = tl.arange(0, BLOCK_K)
@@ -136,7 +137,7 @@ def _norm_select_bwd_kernel(
         if NEEDS_X or NEEDS_UPDATE:
             if HAS_WEIGHT:
                 grad *= gain
-            # Through the mean square every dimension of x feels every kept one; through the mean likewise.
+            # Every dimension of x enters the mean square (and the mean), so each gets a gradient from every kept dimension.
             total = grad - normed * (tl.sum(grad * normed, 0) / D)
             if CENTER:
                 total -= tl.sum(grad, 0) / D
@@ -160,7 +161,7 @@ def _norm_select_tiled_bwd_kernel(
     M, D, grad_residual_stride, grad_selected_stride, x_stride, eps, weight_offset,
     HAS_RESIDUAL: tl.constexpr, HAS_WEIGHT: tl.constexpr, CENTER: tl.constexpr, NEEDS_X: tl.constexpr, R: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of x of R rows, and their statistics for the weight gradient."""
+    """The gradient to x for R rows, and the statistics of these rows for the weight gradient."""
     m = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     here = (m < M)[:, None]
     row = x + m[:, None] * x_stride
@@ -241,8 +242,8 @@ def norm_select(
 ) -> Tensor:
     """RMSNorm (LayerNorm with `center`) of (..., D) and then the K dimensions of `index`; float16, bfloat16 or float32.
 
-    Arguments and result are those of pydisp.ops.norm_select; the index is trusted, `inverse` and `mask` are other backends' needs.
-    A row's result does not depend on the other rows.
+    Arguments and result are those of pydisp.ops.norm_select; the index is trusted, and `inverse` and `mask` are for other backends.
+    The result of a row does not depend on the other rows.
     """
     width, kept = x.shape[-1], index.shape[0]
     out = x.new_empty((*x.shape[:-1], kept))
@@ -253,7 +254,7 @@ def norm_select(
     count = rows.shape[0]
     arguments = rows, weight, bias, index, out, count, width, kept, rows.stride(0), eps, weight_offset
     flags = {"HAS_WEIGHT": weight is not None, "HAS_BIAS": bias is not None, "CENTER": center}
-    with torch.cuda.device_of(x):  # Triton launches on the current device, which need not be the tensors'
+    with torch.cuda.device_of(x):  # Triton launches on the current device, which may not be that of the tensors
         if width <= WIDEST_ROW:
             warps = row_warps(block(width))
             _norm_select_fwd_kernel[(programs(count, warps, x.device),)](
@@ -281,7 +282,7 @@ def norm_select_backward(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of norm_select to x, weight and bias, each in the dtype of its tensor; what is not needed has 0 elements."""
+    """Gradients of norm_select to x, weight and bias, each in the dtype of its tensor; 0 elements if it is not needed."""
     grad_x, _, grad_weight, grad_bias = junction_gradients(
         None, grad, x, None, weight, bias, index, inverse, eps, weight_offset, center, (needs_x, False, needs_weight, needs_bias)
     )
@@ -302,9 +303,9 @@ def junction_gradients(
     center: bool,
     needs: tuple[bool, bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of norm_select, and with grad_residual and add_index of add_norm_select, to x, update, weight and bias.
+    """Gradients of norm_select (with grad_residual and add_index: of add_norm_select) to x, update, weight and bias.
 
-    Sums over rows: each program over its own, then torch.sum over the programs; the same bits again on the same device.
+    Each program sums over its rows, then torch.sum over the programs; a repetition on the same device gives the same bits.
     """
     needs_x, needs_update = needs[:2]
     needs_weight, needs_bias = needs[2] and weight is not None, needs[3] and bias is not None
@@ -324,7 +325,7 @@ def junction_gradients(
     from_residual = None if grad_residual is None else as_rows(grad_residual)
     residual_stride = 0 if from_residual is None else from_residual.stride(0)
     flags = {"HAS_RESIDUAL": from_residual is not None, "HAS_WEIGHT": gain is not None, "CENTER": center}
-    with torch.cuda.device_of(x):  # Triton launches on the current device, which need not be the tensors'
+    with torch.cuda.device_of(x):  # Triton launches on the current device, which may not be that of the tensors
         if width <= WIDEST_ROW:
             warps = row_warps(block(width), elements=8)
             grid = programs(count, warps, x.device)

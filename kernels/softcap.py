@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def capped(x, cap):
-    """cap * tanh(x / cap); near 0 by its series, where 1 - exp loses the digits, and without libdevice, which not every backend has."""
+    """cap * tanh(x / cap), without libdevice, which not every backend has. Near 0 its series is used, because 1 - exp would lose digits."""
     y = x / cap
     e = tl.exp(-2.0 * tl.abs(y))
     far = (1.0 - e) / (1.0 + e)

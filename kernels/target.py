@@ -4,5 +4,5 @@ import triton
 
 
 def is_hip() -> bool:
-    """Whether what Triton compiles for is AMD's; the interpreter has no driver to ask."""
+    """Whether Triton compiles for an AMD GPU; false under the interpreter, which has no driver to ask."""
     return not triton.knobs.runtime.interpret and triton.runtime.driver.active.get_current_target().backend == "hip"

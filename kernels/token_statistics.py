@@ -1,18 +1,18 @@
-"""token_statistics on a GPU: what one sweep over the vocabulary gives for every token, the logits never whole in memory.
+"""token_statistics on a GPU: the statistics of every token in one sweep over the vocabulary, without all logits in memory.
 
     lse, target_logit, mean_logit, entropy, rank, argmax = token_statistics(hidden, weight, None, None, targets, None, 1.0, V, -100, ...)
 
-Two forms. Tiled: a program multiplies a block of tokens with a fixed run of vocabulary tiles and keeps five numbers a token. Workspace:
-the matrix product of torch into at most 256 MiB, a block of tokens at a time, and one kernel that reads it. `uses_workspace` chooses.
-Both leave partials that a small kernel merges. No locks, no atomics, no order that depends on timing: the same bits every time. How the
-vocabulary is cut depends on the vocabulary alone and how tokens are blocked never on their number, so a token's numbers do not depend on
-the tokens beside it; in the workspace form as far as cuBLAS gives the rows of products of one and the same shape the same bits. That is
-why the last block is filled up with zeros.
+There are two forms. Tiled: a program multiplies a block of tokens with a fixed run of vocabulary tiles and keeps five numbers per token.
+Workspace: torch's matrix product writes into at most 256 MiB, a block of tokens at a time, and one kernel reads the result.
+`uses_workspace` chooses. Both forms write partial results, which a small kernel merges. There are no locks, no atomics and no order that
+depends on timing, so the bits are the same every time. The cuts of the vocabulary depend only on the vocabulary, and the size of a block of
+tokens never on their number, so the results of a token do not depend on the other tokens. In the workspace form this requires that cuBLAS
+gives a row the same bits in all products of one shape; that is why the last block is filled up with zeros.
 
-The online softmax is the one of https://arxiv.org/abs/1805.02867 (Milakov and Gimelshein); the entropy rides along as sum(p * (z - max)).
+The online softmax is that of https://arxiv.org/abs/1805.02867 (Milakov and Gimelshein); the same sweep sums p * (z - max) for the entropy.
 """
 
-# N tokens, D hidden, V words of weight that count, E appended words, W = V + E words in all, S partials a token
+# N tokens, D hidden, V words of weight that count, E appended words, W = V + E words in all, S partials per token
 
 import torch
 import triton
@@ -22,7 +22,7 @@ from pydisp.kernels.target import is_hip
 from torch import Tensor
 
 WORKSPACE_BYTES = 256 * 2**20
-MOST_PARTIALS = 128  # about one run a multiprocessor for a single block of tokens; the merge holds them all in registers
+MOST_PARTIALS = 128  # about one run per multiprocessor for a single block of tokens; the merging kernel holds all in registers
 MOST_ROWS = 1024  # tokens in one matrix product of the workspace form
 BACKWARD_WORDS = 16384  # words in one matrix product of the backward: 96 MiB of workspace with MOST_ROWS
 BLOCKS_TOGETHER = 16  # blocks of tokens that share a run of vocabulary tiles in L2
@@ -34,7 +34,7 @@ _NO_WORD = tl.constexpr(2**31 - 1)
 
 @triton.jit
 def _logit(product, bias_value, softcap, scale, HAS_BIAS: tl.constexpr, HAS_SOFTCAP: tl.constexpr):
-    """From hidden @ weight.T to the logit. One function for every path: rank and ties need the same bits everywhere."""
+    """The logit from hidden @ weight.T. All paths use this function, because rank and ties need the same bits everywhere."""
     if HAS_BIAS:
         product = product + bias_value
     product = product * scale
@@ -48,7 +48,7 @@ def _accumulate(
     z, words, counted, target, target_logit, highest, total, slope, logit_sum, larger, best,
     MEAN: tl.constexpr, ENTROPY: tl.constexpr, RANK: tl.constexpr, ARGMAX: tl.constexpr,
 ):  # fmt: skip
-    """Take a tile of logits z (tokens, words) into the running numbers of its tokens."""
+    """Add a tile of logits z (tokens, words) to the running statistics of its tokens."""
     if MEAN:
         logit_sum += tl.sum(tl.where(counted[None, :], z, 0.0), 1)
     z = tl.where(counted[None, :], z, float("-inf"))
@@ -58,7 +58,7 @@ def _accumulate(
     tile_highest = tl.max(z, 1)
     if ARGMAX:
         first = tl.min(tl.where(z == tile_highest[:, None], words[None, :], _NO_WORD), 1)
-        best = tl.where(tile_highest > highest, first, best)  # words come in ascending order: an equal one is not lower
+        best = tl.where(tile_highest > highest, first, best)  # words come in ascending order, so an equal logit has a higher number
     new = tl.maximum(highest, tile_highest)
     shrink = tl.exp(highest - new)
     distance = z - new[:, None]
@@ -90,7 +90,7 @@ def _store_partial(
 
 @triton.jit
 def _known_target(target, W, ignore_index):
-    """The target as int32, -1 where it is ignored or no word has that number."""
+    """The target as int32; -1 if it is ignored or no word has that number."""
     return tl.where((target >= 0) & (target < W) & (target != ignore_index), target, -1).to(tl.int32)
 
 
@@ -104,8 +104,8 @@ def _target_logit_kernel(
     hidden, weight, appended, bias, targets, out, N, D, V, W, hidden_stride, weight_stride, appended_stride, softcap, scale, ignore_index,
     HAS_SOFTCAP: tl.constexpr, EVEN_D: tl.constexpr, PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # The rows that the targets name, as the words of a tile: the diagonal of a tl.dot has the bits that the sweep finds for the same word,
-    # which a sum of products would not have, and rank compares the two.
+    # The rows of the targets, as the words of a tile. The diagonal of the tl.dot has the same bits as the logits in the sweep; a sum of
+    # products would not. rank compares the two.
     rows = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     token = tl.minimum(rows, N - 1)
     raw_target = tl.load(targets + token)
@@ -215,7 +215,7 @@ def _token_statistics_row_kernel(
     logits, bias, targets, target_logits, highest_out, total_out, slope_out, sum_out, larger_out, best_out,
     W, logits_stride, softcap, scale, ignore_index, HAS_SOFTCAP: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
-    token = tl.program_id(0) + tl.arange(0, 1)  # a vector of one, so that the row is a tile of _accumulate
+    token = tl.program_id(0) + tl.arange(0, 1)  # a vector of length one, because _accumulate takes a tile
     row = logits + token.to(tl.int64) * logits_stride
     raw_target = tl.load(targets + token)
     target = _known_target(raw_target, W, ignore_index)
@@ -235,7 +235,7 @@ def _token_statistics_row_kernel(
     best = tl.zeros([1], tl.int32)
     for start in range(0, W, BLOCK_V):
         words = start + tl.arange(0, BLOCK_V)
-        # up to the row's end and not to W: a multiple of 16 keeps the loads wide, and what is beyond W is not counted
+        # up to the end of the row, not to W: a multiple of 16 keeps the loads wide, and values beyond W are not counted
         z = tl.load(row[:, None] + words[None, :], mask=(words < logits_stride)[None, :], other=0.0)
         bias_value = 0.0
         if bias is not None:
@@ -291,7 +291,7 @@ def _token_statistics_bwd_kernel(
 ):  # fmt: skip
     column = tl.program_id(0) * BLOCK_V + tl.arange(0, BLOCK_V)
     words = first_word + column
-    inside = column < logits_stride  # a multiple of 16 keeps loads and stores wide; nobody reads beyond `here`
+    inside = column < logits_stride  # a multiple of 16 keeps loads and stores wide; values beyond `here` are never read
     bias_value = 0.0
     if bias is not None:
         bias_value = tl.load(bias + words, mask=column < here, other=0.0).to(tl.float32)[None, :]
@@ -325,19 +325,19 @@ def _token_statistics_bwd_kernel(
 
 
 def uses_workspace(hidden_size: int, dtype: torch.dtype) -> bool:
-    """Whether the logits go through torch's matrix product and a workspace (else through the tiles of our own).
+    """Whether the logits are computed by torch's matrix product into a workspace (else by our own tiles).
 
-    By the shape of the layer, never by the number of tokens: a token's numbers would then depend on the batch. Estimates, until a GPU has
-    measured them: a logit in the workspace costs 8 bytes of traffic (2.4 ps at 3.35 TB/s), and cuBLAS at 720 against Triton at 600
-    TFLOP/s saves 2 * D * 0.28 fs on it, so the two meet at about D = 4,300. float32 products keep all their digits (input_precision
-    "ieee"), for which Triton has no tensor core and cuBLAS the better loop. Rows that do not start at multiples of 16 bytes make the
-    tiles load word by word and spill.
+    The shape of the layer decides, never the number of tokens: else the results of a token would depend on the batch. The limits are
+    estimates until a GPU has measured them. A logit in the workspace costs 8 bytes of traffic (2.4 ps at 3.35 TB/s), while cuBLAS at 720
+    against Triton at 600 TFLOP/s saves 2 * D * 0.28 fs, so the two are equal at about D = 4,300. float32 products keep all their digits
+    (input_precision "ieee"); for these Triton has no tensor cores, and cuBLAS has the better loop. If rows do not start at multiples of 16
+    bytes, the tiles load single words and spill.
     """
     return dtype == torch.float32 or hidden_size >= 5120 or hidden_size % 8 != 0
 
 
 def tile_config(dtype: torch.dtype, keeps_more: bool) -> dict[str, int]:
-    """Tile and launch of the tiled form, read off the compiler's registers, spills and shared memory, not timed."""
+    """Tile sizes and launch options of the tiled form, chosen by the compiler's registers, spills and shared memory, not timed."""
     if dtype == torch.float32:
         return {"BLOCK_N": 64, "BLOCK_V": 64, "BLOCK_D": 32, "num_warps": 4, "num_stages": 2}
     stages = 2 if is_hip() else 3  # AMD's local memory ends at 64 KiB
@@ -345,7 +345,7 @@ def tile_config(dtype: torch.dtype, keeps_more: bool) -> dict[str, int]:
 
 
 def workspace_rows(words: int) -> int:
-    """Tokens whose float32 logits the workspace holds; by the vocabulary alone."""
+    """The number of tokens whose float32 logits the workspace holds; it depends only on the vocabulary."""
     fit = WORKSPACE_BYTES // (4 * words)
     return max(16, min(MOST_ROWS, fit // 64 * 64))
 
@@ -365,15 +365,15 @@ def token_statistics(
     rank: bool,
     argmax: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Log-sum-exp and target logit of every token, and what else is asked for.
+    """Log-sum-exp and target logit of every token, and further statistics on request.
 
     Args:
         hidden: (N, D) float16, bfloat16 or float32; weight (>= vocab_size, D), appended (E, D) or None, in the same dtype; any strides.
         bias: (vocab_size + E,) or longer, or None; any floating dtype.
-        targets: (N,) int64. ignore_index gives a target logit of 0, another that is no word NaN; nothing is read out of bounds.
+        targets: (N,) int64. ignore_index gives a target logit of 0, any other target that is no word gives NaN; no read is out of bounds.
         softcap, scale: z = softcap * tanh(scale * (hidden @ weight.T + bias) / softcap), or scale * (...) for None.
     Returns: lse, target logit, mean logit, entropy (nats), each (N,) float32; rank (words with a larger logit than the target's; 0 where
-        the target is no word) and argmax (lowest of equals), each (N,) int64. What is not asked for has 0 elements.
+        the target is no word) and argmax (the lowest of equals), each (N,) int64. Results that are not requested have 0 elements.
     """
     if vocab_size == 0 and appended is not None:  # the kernels clamp to the last row of weight, so there must be one
         weight, appended, vocab_size = appended, None, appended.shape[0]
@@ -391,11 +391,11 @@ def _by_tiles(hidden, weight, appended, bias, targets, softcap, scale, vocab_siz
     parts = _partials(triton.cdiv(tiles, run), hidden, mean, entropy, rank, argmax)
     target_logit = hidden.new_empty(tokens, dtype=torch.float32)
     if tokens:
-        precision = "ieee" if hidden.dtype == torch.float32 else "tf32"  # of 16-bit inputs it changes nothing
+        precision = "ieee" if hidden.dtype == torch.float32 else "tf32"  # for 16-bit inputs it changes nothing
         sizes = (tokens, width, vocab_size, words, hidden.stride(0), weight.stride(0), 0 if appended is None else appended.stride(0))
         cap = 0.0 if softcap is None else softcap
         shared = {"HAS_SOFTCAP": softcap is not None, "EVEN_D": width % config["BLOCK_D"] == 0, "PRECISION": precision}
-        with torch.cuda.device_of(hidden):  # Triton launches on the current device, which need not be the tensors'
+        with torch.cuda.device_of(hidden):  # Triton launches on the current device, which may not be that of the tensors
             block = 32 if hidden.dtype == torch.float32 else 64  # "ieee" products hold whole operands in registers
             _target_logit_kernel[(triton.cdiv(tokens, block),)](
                 hidden, weight, appended, bias, targets, target_logit, *sizes, cap, scale, ignore_index,
@@ -452,14 +452,14 @@ def token_statistics_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of token_statistics to hidden, weight, appended and bias from those to lse, target logit and mean logit.
 
-    The logits are made again, BACKWARD_WORDS words of MOST_ROWS tokens at a time, turned into their gradients and multiplied twice.
-    Sums over blocks run in float32 and in a fixed order; each gradient is rounded to its tensor's dtype once. Beside the gradients:
-    96 MiB of logits, in float32 the gradients of hidden (and of one block of words while tokens need more than one block).
+    The logits are computed again, BACKWARD_WORDS words of MOST_ROWS tokens at a time, turned into their gradients and multiplied twice.
+    Sums over blocks are in float32 and in a fixed order; each gradient is rounded to its tensor's dtype once. Extra memory: 96 MiB of
+    logits, and float32 copies of the gradient of hidden (and of one block of words, if the tokens need more than one block).
 
     Args:
-        grad_lse, grad_target, grad_mean: (N,) float32; grad_mean may have 0 elements. lse: (N,) of the forward.
-        The others as in token_statistics. A token whose target is no word gets NaN.
-    Returns: one gradient each in its tensor's shape and dtype; with 0 elements where it is not needed.
+        grad_lse, grad_target, grad_mean: (N,) float32; grad_mean may have 0 elements. lse: (N,) from the forward.
+        The others are as in token_statistics. A token whose target is no word gets NaN.
+    Returns: each gradient in its tensor's shape and dtype; with 0 elements if it is not needed.
     """
     like = (hidden, weight, hidden if appended is None else appended, hidden if bias is None else bias)
     needs = (needs_hidden, needs_weight, needs_appended and appended is not None, needs_bias and bias is not None)
@@ -513,13 +513,13 @@ def token_statistics_backward(
 
 
 def _as_rows(hidden, weight, appended, bias, targets):
-    """The same with a last stride of 1, as the kernels read them."""
+    """The same tensor with a last stride of 1, as the kernels require."""
     matrices = (one if one is None or one.stride(1) == 1 else one.contiguous() for one in (hidden, weight, appended))
     return *matrices, None if bias is None else bias.contiguous(), targets.contiguous()
 
 
 def _partials(count: int, hidden: Tensor, mean: bool, entropy: bool, rank: bool, argmax: bool) -> list[Tensor | None]:
-    """Maximum, sum of exponentials, sum(p * (z - max)), sum of logits, words above the target, best word; each (S, N) if asked for."""
+    """Room for maximum, sum of exponentials, sum(p * (z - max)), sum of logits, words above the target, best word; each (S, N) or None."""
     dtypes = (torch.float32,) * 4 + (torch.int32,) * 2
     asked = (True, True, entropy, mean, rank, argmax)
     return [hidden.new_empty((count, hidden.shape[0]), dtype=one) if ask else None for one, ask in zip(dtypes, asked, strict=True)]
@@ -541,7 +541,7 @@ def _merged(parts: list[Tensor | None], target_logit: Tensor, words: int) -> tup
 
 
 def _row_blocks(hidden: Tensor, rows: int) -> list[tuple[int, int, Tensor]]:
-    """Start, number of tokens and (rows, D) of every block; the last one filled up with zeros, so that each product has the same shape."""
+    """Start, number of tokens and (rows, D) of every block. The last one is filled up with zeros, so that all products have one shape."""
     blocks = []
     for start in range(0, hidden.shape[0], rows):
         block = hidden[start : start + rows]
@@ -553,7 +553,7 @@ def _row_blocks(hidden: Tensor, rows: int) -> list[tuple[int, int, Tensor]]:
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """a @ b in float32, whatever their dtype."""
+    """a @ b in float32, for any dtype."""
     if a.dtype == torch.float32:
         return torch.mm(a, b, out=out)
     if a.is_cuda:
@@ -562,6 +562,6 @@ def _product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def _unit(row_grads: list[Tensor | None]) -> Tensor:
-    """(1,) the power of two at or above every gradient of a token: in its units float16 does not underflow, and scaling is exact."""
+    """(1,): a power of two, at or above the gradients of all tokens. Divided by it, float16 does not underflow, and scaling is exact."""
     highest = torch.stack([one.abs().nan_to_num(0.0, 0.0).amax() for one in row_grads if one is not None]).amax()
     return torch.exp2(torch.ceil(torch.log2(highest.clamp(2.0**-100, 2.0**100)))).reshape(1)
