@@ -1,11 +1,11 @@
-"""pydisp: dimension-independent pruning of Hugging Face language models, and what it does to them.
+"""pydisp: dimension-independent pruning of Hugging Face language models, and the measurement of its effects.
 
     import pydisp
     model, report = pydisp.prune(model, tokenizer, text=["notes.txt"], keep_ratio=0.5)
     model.save_pretrained("pruned")           # AutoModelForCausalLM.from_pretrained("pruned") after `import pydisp`
     pydisp.evaluate(model, tokenizer, text=["more.txt"]).perplexity
 
-Importing it is cheap: nothing of torch or transformers is loaded until a name is used.
+Importing pydisp is cheap: torch and transformers are loaded only when a name of pydisp is used.
 """
 
 import importlib

@@ -1,13 +1,13 @@
-"""record_attention: collect attention mass from a transformers model, stock or pruned, while it computes what it always computes.
+"""record_attention: collect attention mass from a transformers model, stock or pruned, without changing its outputs.
 
     with record_attention(model, groups, num_groups=4) as recording:
         model(input_ids=ids, attention_mask=mask)          # or model.generate(...)
     recording.layers[3].mass_sum                            # (B, H, 4): layer 3, summed over the queries
 
-Inside, the model's attention goes through its own implementation (sdpa, eager, ...), so its outputs keep their bits, and q and k go
-through ops.attention_mass besides. transformers' AttentionInterface and AttentionMaskInterface carry both, under a name of the
-recording's own: a model whose code goes by the implementation's name is refused where it is known (flash attention, GPT-2's
-reorder_and_upcast_attn, sparse attention by indices), and otherwise its outputs are those of a name it does not know.
+Inside the `with`, attention still runs through the model's own implementation (sdpa, eager, ...), so the outputs keep their bits; in
+addition q and k go through ops.attention_mass. Both are registered with transformers' AttentionInterface and AttentionMaskInterface under
+a name that belongs to the recording. Some models branch on the name of the implementation. The known ones are refused (flash attention,
+GPT-2's reorder_and_upcast_attn, sparse attention by indices); any other gives the outputs that it gives for an unknown name.
 """
 
 # B batch, H query heads, Tq queries of one forward, T positions, C groups
@@ -27,7 +27,7 @@ from pydisp.ops.attention_mass import MOST_GROUPS, attention_mass
 from pydisp.ops.library import check_flags, check_number, check_tensors
 
 _PREFIX = "pydisp_recording"
-_ROWS = 1024  # of a mask looked at together
+_ROWS = 1024  # rows of a mask that are compared at a time
 _UNKNOWN_MASK = (
     "record_attention: an attention mask is none of causal, sliding window and padding (a mask given with four dimensions, "
     "sequences packed into one row, attention in both directions, or the model's own pattern), or the attention implementation makes no "
@@ -36,8 +36,10 @@ _UNKNOWN_MASK = (
 
 
 class _Name(str):
-    """The name under which a recording stands for `implementation`, in the config while it runs; in a deep copy or a pickle it is
-    `implementation` again, because a copy of the model is not recorded and may be used when the recording's names are gone."""
+    """The name that a recording puts into the config in place of `implementation` while it runs.
+
+    In a deep copy or a pickle it is `implementation` again: a copy of the model is not recorded, and it may outlive the recording.
+    """
 
     def __new__(cls, name: str, implementation: str):
         made = super().__new__(cls, name)
@@ -50,13 +52,13 @@ class _Name(str):
 
 @dataclass
 class LayerAttention:
-    """What one layer's attention did in all forwards of a recording, on the layer's device, in float32 (float64 for a float64 model).
+    """The attention of one layer in all forwards of a recording, on the layer's device, in float32 (float64 for a float64 model).
 
-    mass_sum: (B, H, C) probability that the counted queries gave to each group, summed over them.
-    entropy_sum: (B, H) of the counted queries' rows of probabilities, in nats.
-    queries: (B,) int64, how many were counted.
-    mass, entropy, lse, maximum: (B, H, queries of all forwards, C) and (B, H, queries of all forwards), in the order of the calls and
-        with every query, counted or not (as ops.AttentionMass says); None unless per_query.
+    mass_sum: (B, H, C) probability that the counted queries gave to each group, summed over these queries.
+    entropy_sum: (B, H) sum of the entropies of the counted queries' probabilities, in nats.
+    queries: (B,) int64, the number of counted queries.
+    mass: (B, H, Q, C); entropy, lse, maximum: (B, H, Q); as in ops.AttentionMass, for all Q queries of all forwards in the order of the
+        calls, counted or not; None unless per_query.
     """
 
     mass_sum: Tensor
@@ -69,23 +71,23 @@ class LayerAttention:
 
     @property
     def mass_mean(self) -> Tensor:
-        """(B, H, C): mass of a counted query; NaN where none was counted."""
+        """(B, H, C): mean mass of a counted query; NaN if none was counted."""
         return self.mass_sum / self.queries[:, None, None]
 
     @property
     def entropy_mean(self) -> Tensor:
-        """(B, H): entropy of a counted query, in nats; NaN where none was counted."""
+        """(B, H): mean entropy of a counted query, in nats; NaN if none was counted."""
         return self.entropy_sum / self.queries[:, None]
 
     def add_(self, other: "LayerAttention") -> None:
-        """Add the sums and append the queries of a later forward."""
+        """Add the sums of a later forward, and append its queries."""
         if other.mass_sum.shape != self.mass_sum.shape:
             raise ValueError(
                 f"record_attention: a forward has batch size {len(other.mass_sum)}, an earlier one had {len(self.mass_sum)}; "
                 "their sums belong to other sequences, so record each batch in a `with` of its own."
             )
         for name in ("mass_sum", "entropy_sum", "queries"):
-            # Not in place: what a forward in inference mode leaves, nothing outside of that mode may change
+            # Not in place: tensors made in inference mode must not be changed outside of it
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("mass", "entropy", "lse", "maximum"):
             if getattr(self, name) is not None:
@@ -113,7 +115,7 @@ class _Sight:
 
 @dataclass
 class AttentionRecording:
-    """What record_attention hands out; see there."""
+    """The value that record_attention gives to its `with`; see there."""
 
     groups: Tensor
     num_groups: int
@@ -127,7 +129,7 @@ class AttentionRecording:
 
     @property
     def layers(self) -> dict[int, LayerAttention]:
-        """By the number of the decoder layer; a pruned model's layers without attention have none.
+        """A LayerAttention for each decoder layer, by its number; layers whose attention was pruned have none.
 
         Raises: RuntimeError if nothing was recorded.
         """
@@ -139,7 +141,7 @@ class AttentionRecording:
         return dict(sorted(self._layers.items()))
 
     def _masked_by(self, implementation: str) -> Callable:
-        """The mask function of `implementation`, which also notes what its masks mean."""
+        """The mask function of `implementation`, extended so that it also notes the meaning of its masks."""
         function = AttentionMaskInterface._global_mapping[implementation]
 
         def mask(**arguments):
@@ -167,7 +169,7 @@ class AttentionRecording:
     ) -> None:
         first_query, first_key = int(q_offset), int(kv_offset)
         is_plain = local_size is None and mask_function is causal_mask_function
-        if not is_plain and not use_vmap:  # vmap: a function that the model or its user made
+        if not is_plain and not use_vmap:  # use_vmap: the mask function comes from the model or its user
             is_plain = _is_causal_window(mask_function, batch_size, q_length, kv_length, first_query, first_key, local_size, device)
         sight = _Sight(
             q_length,
@@ -180,14 +182,14 @@ class AttentionRecording:
             weakref.ref(made) if isinstance(made, Tensor) else None,
         )
         if self._sights and (self._sights[-1].queries, self._sights[-1].first_query) != (q_length, first_query):
-            self._held.clear()  # those of another forward; in one, layers may differ in their keys
+            self._held.clear()  # the masks of an earlier forward; within one forward, layers may differ in their keys
         if isinstance(made, Tensor):
             self._held.append(made)
-        # Of the masks that still exist, and of those that were not needed the newest of each size
+        # Keep the sights whose masks still exist and, where no mask was needed, the newest of each size
         same = (made is None, q_length, kv_length)
         kept = [old for old in self._sights if old.mask is None or old.mask() is not None]
         replaced = [old for old in kept if old.mask is None and (True, old.queries, old.keys) == same]
-        if any(old.reach != sight.reach for old in replaced):  # a layer without a mask does not say which of them it goes by
+        if any(old.reach != sight.reach for old in replaced):  # a layer without a mask does not say which of the two applies
             sight = replace(sight, is_plain=False)
         self._sights = [old for old in kept if all(old is not one for one in replaced)] + [sight]
 
@@ -197,7 +199,7 @@ class AttentionRecording:
         else:
             noted = [(sight, sight.mask()) for sight in self._sights if sight.mask is not None]
             matching = [sight for sight, known in noted if known is mask]
-            if not matching:  # offloading hands each layer a copy, generate with a static cache the model a contiguous one
+            if not matching:  # a copy: offloading copies masks for each layer, generate with a static cache makes them contiguous
                 alike = [(sight, known) for sight, known in noted if known is not None and known.shape == mask.shape]
                 matching = [sight for sight, known in alike if torch.equal(known, mask.to(known.device))]
         if not matching or not matching[-1].is_plain:
@@ -205,7 +207,7 @@ class AttentionRecording:
         return matching[-1]
 
     def _attended_by(self, implementation: str) -> Callable:
-        """The attention function that runs `implementation` and measures besides."""
+        """The attention function that runs `implementation` and also measures."""
 
         def attention(module, query, key, value, attention_mask, *args, **kwargs):
             output = _function(module, implementation)(module, query, key, value, attention_mask, *args, **kwargs)
@@ -242,11 +244,11 @@ class AttentionRecording:
             raise ValueError(f"record_attention: layer {number} has two attention modules; only models with one a layer can be recorded.")
         batch, queries = query.shape[0], query.shape[2]
         if is_causal is None:
-            is_causal = getattr(module, "is_causal", True)  # what transformers goes by where it made no mask
+            is_causal = getattr(module, "is_causal", True)  # transformers decides by this if it made no mask
         if mask is None and queries > 1 and not is_causal:
             raise ValueError(_UNKNOWN_MASK)
         sight = self._sight(mask, queries, key.shape[2])
-        keys = sight.first_query + queries - sight.first_key  # a static cache holds room behind them
+        keys = sight.first_query + queries - sight.first_key  # a static cache has unused room behind these keys
         behind = sight.first_key + keys
         real = _rows(sight.padding, batch, sight.first_key, behind, key.device)
         counted = _rows(self.query_mask, batch, sight.first_query, behind, key.device)
@@ -280,25 +282,25 @@ class AttentionRecording:
 def record_attention(
     model: nn.Module, groups: Tensor, num_groups: int, *, query_mask: Tensor | None = None, per_query: bool = False
 ) -> Iterator[AttentionRecording]:
-    """Record the attention of every forward of `model` inside the `with`; afterwards the model is as it was, whatever happened.
+    """Record the attention of every forward of `model` inside the `with`; afterwards the model is as before, even after an error.
 
     Args:
-        model: a transformers causal language model, stock or pruned, or the part of it that holds the layers; it runs eagerly.
-            Recorded are probabilities before dropout. Sliding windows, softcaps, sinks, grouped heads and padding are the model's own;
-            padding (the attention_mask (B, T) that the model gets, on any side) is neither key nor counted query.
-        groups: (B, T) int64, bit c of a position set: it is in group c. Positions count from the first one of the sequence, padding
-            and what is in the KV cache included; those behind T (tokens being generated) are in no group, those not reached yet wait.
+        model: a transformers causal language model, stock or pruned, or the part of it that holds the layers; it runs eagerly. The
+            recorded probabilities are those before dropout, with the model's own sliding windows, softcaps, sinks, grouped heads and
+            padding. A padded position (in the attention_mask (B, T) of the model, on any side) is neither a key nor a counted query.
+        groups: (B, T) int64; bit c is set if the position is in group c. Positions count from the start of the sequence, including padding
+            and tokens in the KV cache. Positions from T on (generated tokens) are in no group; positions not reached yet count later.
             One row serves every sequence; B rows serve a batch of n B sequences (beams, several answers) n times each, in their order.
         num_groups: C, from 1 to 64.
-        query_mask: (B, T) bool, rows as in groups: only these positions are counted as queries, none behind T. Without it, all.
+        query_mask: (B, T) bool, rows as in groups: only positions that are True count as queries, none from T on. By default all count.
         per_query: also keep each query's mass, entropy, lse and maximum.
-    Returns: an AttentionRecording. Forwards add up: sums are added, queries appended, so that `generate`, which runs the prompt and then
-        one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
-    Raises: ValueError for an encoder-decoder, gradient checkpointing in training mode (it would count twice), a model that is being
-        recorded already or shares its config with one that is, an attention implementation without a mask function or whose code goes by
-        its name (flash attention, eager with reorder_and_upcast_attn), bad groups; TypeError for arguments of another type and a model
-        without a transformers config; and ValueError from the model's forward for masks that are none of causal, window and padding.
-        Another model that shares the config, and a deep copy of the model made inside the `with`, run as ever and are not recorded.
+    Returns: an AttentionRecording. Several forwards accumulate: sums are added and queries appended. So `generate`, which runs the prompt
+        and then one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
+        Another model that shares the config, and a deep copy of the model made inside the `with`, run as usual and are not recorded.
+    Raises: ValueError for an encoder-decoder; for gradient checkpointing in training mode (it would count twice); for a model that is
+        being recorded already or shares its config with one that is; for an attention implementation without a mask function, or whose
+        code depends on its name (flash attention, eager with reorder_and_upcast_attn); for bad groups; and, during a forward, for masks
+        other than causal, window and padding. TypeError for arguments of another type and for a model without a transformers config.
     """
     if not isinstance(getattr(model, "config", None), PreTrainedConfig):
         raise TypeError(f"record_attention: model is a {type(model).__name__} without a transformers config; give a transformers model.")
@@ -323,14 +325,14 @@ def record_attention(
                 f"record_attention: the attention implementation {implementation!r} has no mask function to read; "
                 'choose another, such as model.set_attn_implementation("sdpa").'
             )
-        # transformers loads a flash attention's kernels by the name in the config, which is the recording's meanwhile
+        # transformers loads the kernels of flash attention by the name in the config, where the recording's name stands meanwhile
         if "flash" in implementation or AttentionMaskInterface._global_mapping[implementation] is flash_attention_mask:
             raise ValueError(
                 f"record_attention: the attention implementation {implementation!r} is a flash attention, which cannot be recorded; "
                 'choose another, such as model.set_attn_implementation("sdpa").'
             )
     recording = AttentionRecording(groups, num_groups, query_mask, per_query, numbers)
-    # One name an implementation: copies of a config may differ in theirs
+    # One name per implementation, because copies of a config may name different ones
     names = {implementation: _Name(f"{_PREFIX}_{id(recording):x}_{implementation}", implementation) for _, implementation in before}
     try:
         for implementation, name in names.items():
@@ -367,7 +369,7 @@ def _check_model(model: nn.Module, config: PreTrainedConfig) -> None:
         raise ValueError(f"record_attention: {type(model).__name__} is an encoder-decoder; only causal language models can be recorded.")
     if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise ValueError("record_attention: gradient checkpointing runs each layer twice; call model.eval() or model.gradient_checkpointing_disable() first.")  # fmt: skip
-    # GPT-2 computes this way only under the name "eager", which is another one meanwhile
+    # GPT-2 computes this way only under the name "eager", which the recording's name replaces meanwhile
     if config._attn_implementation == "eager" and any(getattr(module, "reorder_and_upcast_attn", False) for module in model.modules()):
         raise ValueError(
             f"record_attention: {type(model).__name__} has reorder_and_upcast_attn, an eager attention of its own that cannot be recorded; "
@@ -376,7 +378,7 @@ def _check_model(model: nn.Module, config: PreTrainedConfig) -> None:
 
 
 def _rows(given: Tensor | None, batch: int, start: int, stop: int, device: torch.device) -> Tensor | None:
-    """Positions start to stop of (B, T) values, 0 behind T, each row as often as the batch needs it: (batch, stop - start)."""
+    """Columns start to stop of (B, T) values as (batch, stop - start): 0 from T on, rows repeated to fill the batch."""
     if given is None:
         return None
     if batch % len(given):
@@ -398,7 +400,7 @@ def _is_causal_window(
 ) -> bool:
     """Whether a mask function is causal with this window and nothing else, for these positions.
 
-    device: where transformers calls it; tensors that it holds are there.
+    device: the one on which transformers calls the function; tensors that the function holds are there.
     """
     key = torch.arange(first_key, first_key + keys, device=device)
     for start in range(0, queries, _ROWS):
@@ -412,7 +414,7 @@ def _is_causal_window(
 
 
 def _function(module: nn.Module, implementation: str) -> Callable:
-    """What transformers would call for `implementation`; eager attention is a function of each model's own file."""
+    """The function that transformers would call for `implementation`; each model's own file defines its eager attention."""
     for kind in type(module).__mro__:
         source = sys.modules.get(kind.__module__)
         eager = getattr(source, "eager_attention_forward", None)

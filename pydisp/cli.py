@@ -1,7 +1,8 @@
-"""The command line: `app` holds the commands, `main` runs one and tells in one sentence what a user can cause.
+"""The command line: `app` holds the commands; `main` runs one and reports each error that a user can cause in one sentence.
 
-Standard output carries results only (with --json one object and nothing else); progress and errors go to standard error. Exit
-status 1: what was given cannot be done; 2: options that are missing, wrong or exclude each other; 3: the result, which is printed, is beyond a limit given with the command; 130: Ctrl-C or SIGTERM.
+Standard output carries results only (with --json one object and nothing else); progress and errors go to standard error. Exit status 1:
+the command cannot do what was asked; 2: an option is missing or wrong, or two exclude each other; 3: the result was printed, but it is
+beyond a limit given with the command; 130: Ctrl-C or SIGTERM.
 """
 
 import sys
@@ -46,7 +47,7 @@ def _main(
 
 
 def main() -> None:
-    """Run a command; what a user can cause ends in one sentence on standard error and a non-zero status."""
+    """Run a command; an error that a user can cause ends in one sentence on standard error and a non-zero status."""
     import signal
     import threading
 
@@ -93,14 +94,14 @@ def _words(error: Exception) -> str:
 
 
 def _usage_words(error: WrongUsage) -> str:
-    """Typer's words for wrong options in one sentence, with what was typed where they leave it out (pydantic's do)."""
+    """Typer's message for wrong options as one sentence; the typed value is added if the message lacks it (as pydantic's do)."""
     words, cause = error.format_message().rstrip(".?"), error.__cause__
     typed = f", not {cause.errors()[0]['input']!r}" if hasattr(cause, "errors") else ""
     return f"{words[0].lower()}{words[1:]}{typed}; add --help to see what there is."
 
 
 def _disk_is_full(error: Exception) -> str | None:
-    """The sentence for it where the error says so: by its number, or, from the libraries that write weights, in its words."""
+    """The sentence on a full disk, if the error is one: by its number, or by its words if a library that writes weights raised it."""
     import errno
 
     if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""Cost: what a language model has to do for a prompt and for a token, counted; the same on every machine.
+"""Cost: the work of a language model for a prompt and for a token, counted instead of timed, so the same on every machine.
 
 cost_of(model, prompt_tokens=256).bytes_per_token
 """
@@ -12,11 +12,11 @@ from pydisp.spec import decoder_layers, family_of
 
 @dataclass(frozen=True)
 class Cost:
-    """What one model has to do, counted, the same on every machine.
+    """The counted work of one model, the same on every machine.
 
     Attributes:
-        bytes_per_token: weights that one decoded token reads (all but the rows of the embedding that it does not look up).
-        products_per_prompt: multiplications in the linears and in causal attention for one prompt; the head for its last token only.
+        bytes_per_token: bytes of weights that one decoded token reads: all except the rows of the embedding that it does not look up.
+        products_per_prompt: multiplications in the linears and in causal attention for one prompt; the head counts for the last token only.
     """
 
     bytes_per_token: int
@@ -24,7 +24,7 @@ class Cost:
 
 
 def cost_of(model: nn.Module, prompt_tokens: int, itemsize: int | None = None) -> Cost:
-    """Count a causal language model, stock, pruned or plain; `itemsize` bytes a weight (its dtype's, unless told)."""
+    """Count the work of a causal language model, stock, pruned or plain; `itemsize`: bytes per weight, by default those of its dtype."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
     head = model.get_output_embeddings()
     embeddings -= {id(p) for p in head.parameters()}
@@ -34,7 +34,7 @@ def cost_of(model: nn.Module, prompt_tokens: int, itemsize: int | None = None) -
     writes = [
         layer.get_submodule(family.attention_write).in_features for layer in decoder_layers(model, family) if layer.self_attn is not None
     ]
-    # each token meets itself and those before it, once in q k^T and once with v
+    # each token attends to itself and to those before it: one product in q k^T, one with v
     attention = prompt_tokens * (prompt_tokens + 1) * sum(writes)
     products = prompt_tokens * sum(m.weight.numel() for m in linears) + head.weight.numel() + attention
     return Cost(read, products)

@@ -1,6 +1,6 @@
 """What this installation will run: versions, devices, the CPU's instruction sets, and the implementation behind each op.
 
-Report("Loss by frequency", facts={**run_facts(model), "seed": 0})    # what every report says of the run that it tells of
+Report("Loss by frequency", facts={**run_facts(model), "seed": 0})    # the facts that every report gives about its run
 """
 
 import importlib.metadata
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "triton", "lm-eval", "peft", "datasets")
 
 
-CODE = ("pydisp", "kernels", "csrc")  # the parts of a checkout that decide what a run gives
+CODE = ("pydisp", "kernels", "csrc")  # the folders of a checkout that decide the result of a run
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the figures of a run."""
+    """Versions of Python, pydisp and the libraries that decide the figures of a run."""
     import torch
     import transformers
 
@@ -36,8 +36,8 @@ def versions() -> dict[str, str]:
 
 
 def run_facts(model: "nn.Module | None" = None) -> dict:
-    """What the facts of any report say of its run: versions, threads, the device and dtype of the model (if there is one), and the
-    `commit` where pydisp runs from a checkout. The same for two runs of one machine and one commit: no times, no paths.
+    """The facts of a run for a report: versions, threads, device and dtype of the model (if there is one), and the `commit` if pydisp runs
+    from a checkout. Two runs on one machine at one commit give the same facts, because there are no times and no paths.
     """
     import torch
 
@@ -49,14 +49,15 @@ def run_facts(model: "nn.Module | None" = None) -> dict:
 
 
 def commit(paths: Sequence[str] = CODE, checkout: Path = Path(__file__).parents[1]) -> str | None:
-    """The commit of the checkout that pydisp runs from, in twelve digits, with `+` where tracked files below `paths` differ from it.
+    """The commit of the checkout that pydisp runs from, in twelve digits, with `+` if tracked files below `paths` differ from it.
 
-    None where there is no checkout (an installed pydisp, which may lie inside another project's) or no git.
+    None if there is no checkout (an installed pydisp may lie inside another project's checkout, which does not count) or no git.
     """
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout)]
-    apart = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's name another repository
+    # inside a git hook, the GIT_ variables name another repository
+    apart = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         head = subprocess.run([*command, "rev-parse", "HEAD"], env=apart, capture_output=True, text=True, check=True).stdout.strip()
         differs = subprocess.run([*command, "diff", "--quiet", "HEAD", "--", *paths], env=apart, capture_output=True).returncode
@@ -104,7 +105,7 @@ def environment() -> dict[str, dict]:
 
 
 def _linears() -> dict[str, str]:
-    """By dtype, the linear that pruned models run on this CPU, and why."""
+    """For each dtype, which linear pruned models run on this CPU, and why."""
     from pydisp.ops.upcast_linear import DECISIONS
 
     return {
@@ -114,7 +115,7 @@ def _linears() -> dict[str, str]:
 
 
 def _loss_products() -> str:
-    """In what the loss multiplies bfloat16 on this CPU, and why; as multiplies_bfloat16 in csrc/token_statistics_problem.h decides."""
+    """How the loss multiplies bfloat16 on this CPU, and why; decided by multiplies_bfloat16 in csrc/token_statistics_problem.h."""
     from pydisp.ops import native
 
     wanted = os.environ.get("PYDISP_BF16_MM")
@@ -137,7 +138,7 @@ def _triton() -> str:
 
 
 def _instruction_sets() -> list[str]:
-    """Those that matter to the kernels, of the running CPU; what the platform does not tell is left out."""
+    """The instruction sets of this CPU that matter to the kernels; those that the platform does not report are left out."""
     wanted = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

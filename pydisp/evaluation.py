@@ -4,10 +4,10 @@
     print(result.perplexity, result.bits_per_byte)
     result.report.write("out")
 
-`text.py` says how a text becomes windows. Perplexity depends on the tokenizer, on the length of the context and on the
-beginning-of-text rule, so a figure is stated with its `context_tokens`; bits per byte can be compared between tokenizers.
+`text.py` describes how a text becomes windows. Perplexity depends on the tokenizer, on the length of the context and on the
+beginning-of-text rule, so state a figure with its `context_tokens`; bits per byte can be compared between tokenizers.
 
-`token_nll.py` says how a window is scored: without its logits in memory, where the model allows it.
+`token_nll.py` describes how a window is scored: without its logits in memory, if the model allows it.
 """
 
 import logging
@@ -30,17 +30,17 @@ from pydisp.token_nll import scorer, token_nll
 
 logger = logging.getLogger("pydisp")
 
-_TOKENS_PER_FORWARD = 4096  # when no batch size is given; what a forward keeps grows with it
-_MOST_LOGITS = 2**26  # of one forward, where logits are used: 256 MiB in float32
+_TOKENS_PER_FORWARD = 4096  # without a batch size; the memory of a forward grows with it
+_MOST_LOGITS = 2**26  # values in the logits of one forward, if logits are used: 256 MiB in float32
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
 class TextLoss:
-    """What a model loses on a text.
+    """The loss of a model on a text.
 
     Args:
-        nats_per_token: mean negative log-likelihood of a target.
+        nats_per_token: mean negative log-likelihood of a target token.
         standard_error: of nats_per_token, from the spread between windows; None for a single window.
         tokens: targets scored, context_tokens - 1 in each window.
         context_tokens: length of a window.
@@ -55,20 +55,20 @@ class TextLoss:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats_per_token); infinite where that is no float64."""
+        """exp(nats_per_token); infinite if it is too large for a float64."""
         return math.exp(self.nats_per_token) if self.nats_per_token < 709 else math.inf
 
 
 @dataclass(frozen=True)
 class Evaluation(TextLoss):
-    """A `TextLoss` with the names of the model and the text, and facts: what was run on what, in which versions."""
+    """A `TextLoss` with the names of the model and the text, and the facts of the run (text, device, dtype, versions)."""
 
     model: str
     text: str
     facts: dict
 
     def as_dict(self) -> dict:
-        """Plain values, what `pydisp eval --json` prints; a perplexity that is no float64 is None."""
+        """Plain values, as `pydisp eval --json` prints them; an infinite perplexity is None."""
         loss = {name: value for name, value in asdict(self).items() if name not in ("model", "text", "facts")}
         return {"model": self.model, "text": self.text, **loss, "perplexity": self.perplexity if math.isfinite(self.perplexity) else None}
 
@@ -112,15 +112,16 @@ def evaluate(
     """Score a causal language model, dense or pruned, in memory or by name, on a text.
 
     Args:
-        model: a transformers model, which runs where it is and is left as it was; or a folder, a hub name or "demo", which is loaded.
-        tokenizer: the model's; needed for a model in memory.
+        model: a transformers model, which runs on its own device and is not changed; or a folder, a GGUF file, a hub name or "demo".
+        tokenizer: the model's tokenizer; required for a model in memory.
         text: files, folders, JSONL, `pythondoc` or `hub:NAME`, see `pydisp.text`.
-        context_tokens: tokens a window; without it `usual_context_tokens`.
-        batch_size: windows a forward, see `evaluate_text`.
-        device, dtype, revision, trust_remote_code: for a model by name; without a dtype, half precision is computed in float32 on a CPU.
-        say: gets lines on the progress, see `evaluate_text`.
-    Raises: ValueError, TypeError, FileNotFoundError (LoadingError among them) with one sentence, before the model is loaded where that
-        can be known; as `evaluate_text`.
+        context_tokens: tokens per window; by default `usual_context_tokens`.
+        batch_size: windows per forward, see `evaluate_text`.
+        device, dtype, revision, trust_remote_code: only for a model by name; without a dtype, a CPU computes half precision in float32.
+        say: a function that receives progress lines, see `evaluate_text`.
+    Returns: an Evaluation: the figures, and a `report` of them.
+    Raises: ValueError (LoadingError is one), TypeError or FileNotFoundError with one sentence, if possible before the model is loaded; and
+        the errors of `evaluate_text`.
     """
     _check_sizes(context_tokens, batch_size)
     corpus = read_text([text] if isinstance(text, str) else text)
@@ -143,7 +144,7 @@ def evaluate(
 
 
 def usual_context_tokens(model: nn.Module) -> int:
-    """The window where none is asked for: 256 tokens below 50 M parameters, else 2,048, and no more than the model has positions."""
+    """The default length of a window: 256 tokens below 50 M parameters, else 2,048, and at most the number of positions of the model."""
     usual = 256 if sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS else 2048
     return min(usual, _positions(model.config) or usual)
 
@@ -156,15 +157,16 @@ def evaluate_text(
     batch_size: int | None = None,
     say: Callable[[str], None] = silence,
 ) -> TextLoss:
-    """Score all windows; the model is in eval mode meanwhile and afterwards as it was.
+    """Score all windows of a text. The model is in eval mode meanwhile; afterwards its modes are as before.
 
     Args:
-        model: any transformers causal language model; it runs where it is, in its own dtype. The loss is taken in float32 (float64
-            for a float64 model) and summed in float64.
-        tokens: the text under the model's own tokenizer.
-        context_tokens: tokens a window, at most the positions of the model.
-        batch_size: windows a forward; without it, as many as give 4,096 tokens. It changes the result by rounding only.
-        say: gets a line on the progress every ten seconds or so; on a terminal a bar shows it instead.
+        model: any transformers causal language model; it runs on its own device, in its own dtype. The loss is computed in float32
+            (float64 for a float64 model) and summed in float64.
+        tokens: the text, tokenized with the model's own tokenizer.
+        context_tokens: tokens per window, at most the positions of the model.
+        batch_size: windows per forward; by default as many as make 4,096 tokens, or fewer where logits are used and would take more than
+            256 MiB in float32. It changes the result by rounding only.
+        say: a function that receives a progress line about every ten seconds; on a terminal a bar shows the progress instead.
     Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
         vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
     """
@@ -194,7 +196,7 @@ def evaluate_text(
 
 
 def check_token_ids(tokens: Tokens, vocabulary: int, tokenizer=None) -> None:
-    """Refuse a text with a token for which the model has no embedding, before it is run on it; a tokenizer names the token.
+    """Refuse a text with a token for which the model has no embedding, before the model runs; with a tokenizer the message names the token.
 
     Raises: ValueError.
     """
@@ -208,7 +210,7 @@ def check_token_ids(tokens: Tokens, vocabulary: int, tokenizer=None) -> None:
 
 
 def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision, trust_remote_code) -> tuple[nn.Module, Tokens]:
-    """The model of this name and the text's tokens; what its config alone tells to be wrong is refused before its weights are read."""
+    """The model of this name and the text's tokens; anything that the config alone shows to be wrong is refused before weights are read."""
     chosen = choose_device(device)
     source = dict(revision=revision, trust_remote_code=trust_remote_code)
     config = load_config(name, **source)
@@ -268,7 +270,7 @@ def _check_finite(means: Tensor, name: str, count: int) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module gets its own mode back, whatever happens."""
+    """Evaluation mode inside the `with`; afterwards every module has its own mode again, even after an error."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Gates: one draw of all masks of a model, as a value, so that the loss and the budget of a search step see the same."""
+"""Gates: one draw of all masks of a model, as a value, so that the loss and the budget of a search step use the same draw."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from pydisp.spec import ModelSpec
 
 
 class LayerGates(NamedTuple):
-    """The five gates of one layer: (hidden_size,) each, `mlp_middle` (middle_size,); 0 or 1, with gradients to the logits."""
+    """The five gates of one layer: (hidden_size,) each, except `mlp_middle` (middle_size,); values 0 or 1, with gradients to the logits."""
 
     attention_input: Tensor
     attention_output: Tensor
@@ -22,9 +22,9 @@ class LayerGates(NamedTuple):
 
 @dataclass(frozen=True)
 class Gates:
-    """Gates of every layer.
+    """The gates of every layer.
 
-    Raises: ValueError if a gate has another length than its space.
+    Raises: ValueError if a gate is not as long as its space (hidden or middle size).
     """
 
     layers: tuple[LayerGates, ...]
@@ -43,7 +43,7 @@ class Gates:
 
     @classmethod
     def from_plan(cls, plan: PruningPlan, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> "Gates":
-        """The 0/1 gates that a plan stands for; a removed block has zeros."""
+        """The 0/1 gates that correspond to a plan; a removed block has zeros."""
 
         def gate(kept, size):
             return torch.zeros(size, dtype=dtype) if kept is None else kept.mask().to(dtype)

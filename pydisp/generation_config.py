@@ -1,4 +1,4 @@
-"""A model's generation_config.json stays as it was published, whatever the version of transformers that saves it."""
+"""Keeps a model's generation_config.json as it was published, whichever version of transformers saves it."""
 
 from functools import cache
 from pathlib import Path
@@ -7,10 +7,10 @@ from torch import nn
 
 
 def keep_generation_config_(model: nn.Module) -> None:
-    """Change how `model` saves its generation_config.json: as it was published, also where transformers finds fault with it.
+    """Change how `model` saves its generation_config.json: as it was published, even if transformers considers it wrong.
 
-    transformers 5.17 to 5.22 refuse to save a temperature without do_sample (Llama-2-chat and Vicuna have one), when a search is done;
-    later ones save what they loaded, as here.
+    transformers 5.17 to 5.22 refuse to save a temperature without do_sample (as in Llama-2-chat and Vicuna), and the refusal would come
+    only after a whole search. Later versions save what they loaded, as this does.
     """
     config = getattr(model, "generation_config", None)
     if config is None:

@@ -1,8 +1,8 @@
-"""GGUF files: weights, config and tokenizer of a model in one file, as llama.cpp runs them.
+"""GGUF files: weights, config and tokenizer of a model in one file, the format of llama.cpp.
 
-transformers unpacks them into plain weights, and takes what it meets: a file that is cut off fails after minutes, a part of a model
-that was split gets random weights. So the head of a file is read first, by the library gguf. A file is named by its path, or by
-OWNER/REPOSITORY/FILE.gguf on the hub.
+transformers unpacks such a file into plain weights, but does not check it: a file that is cut off fails only after minutes, and one part of
+a split model gets random weights for the rest. So pydisp first reads the head of the file with the library gguf. A file is named by its
+path, or by OWNER/REPOSITORY/FILE.gguf on the hub.
 
     >>> read_head("models/SmolLM2-135M-Instruct.Q4_1.gguf")  # doctest: +SKIP
     Head(architecture='llama', dtype=torch.bfloat16, values=134515008, special_tokens={'bos_token': 1, ...}, leaves_out=())
@@ -20,19 +20,19 @@ from pydisp.distribution import install_command
 SUFFIX = ".gguf"
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-# Factors of the rotary positions of long contexts (Llama 3.1 and later, Phi-3): transformers' loader passes them over.
+# Factors of the rotary positions for long contexts (Llama 3.1 and later, Phi-3); the loader of transformers ignores them.
 _LEFT_OUT = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a file says of itself.
+    """The head of a file.
 
     Args:
         architecture: llama.cpp's name for the family.
-        dtype: of the weights if they are plain; bfloat16 if any are packed in blocks (of at most 8 bits, from bfloat16 mostly).
-        values: weights in all tensors.
-        special_tokens: ids by transformers' names.
+        dtype: dtype of plain weights; bfloat16 if any are packed in blocks (these have at most 8 bits and mostly come from bfloat16).
+        values: number of weights in all tensors.
+        special_tokens: ids of special tokens, by transformers' names.
         leaves_out: names of tensors that transformers does not read.
     """
 
@@ -44,14 +44,14 @@ class Head:
 
 
 def is_gguf(name: str) -> bool:
-    """Whether a model's name is that of a GGUF file, here or on the hub."""
+    """Whether a model's name is that of a GGUF file, local or on the hub."""
     return name.lower().endswith(SUFFIX) and not Path(name).is_dir()
 
 
 def local_file(name: str, revision: str | None = None) -> Path:
-    """The file itself; one of the hub (OWNER/REPOSITORY/FILE.gguf) is downloaded into the hub's cache.
+    """The local path of a file; a file of the hub (OWNER/REPOSITORY/FILE.gguf) is downloaded into the hub's cache.
 
-    Raises: FileNotFoundError; what huggingface_hub raises.
+    Raises: FileNotFoundError; the errors of huggingface_hub.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -65,7 +65,7 @@ def local_file(name: str, revision: str | None = None) -> Path:
 
 
 def read_head(path: str | Path) -> Head:
-    """Read everything but the weights, and check that they are there (2 s for a vocabulary of 49,152).
+    """Read everything except the weights, and check that the weights are all there (2 s for a vocabulary of 49,152).
 
     Raises: ImportError naming the extra; ValueError for a file that is cut off, a part of a split model, or no GGUF file.
     """
@@ -76,7 +76,7 @@ def read_head(path: str | Path) -> Head:
     return _read_head(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=4)  # config, memory and weights each ask
+@lru_cache(maxsize=4)  # loading the config, checking memory and loading weights each read the head
 def _read_head(path: Path, _changed_at: int) -> Head:
     from gguf import GGUFReader
 
@@ -86,7 +86,7 @@ def _read_head(path: Path, _changed_at: int) -> Head:
     try:
         reader = GGUFReader(path)
         fields = {name: field.contents() for name, field in reader.fields.items() if "tokenizer.ggml.tokens" not in name}
-    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:  # what the damage makes the reader trip over
+    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:  # of the reader, by the damage
         raise ValueError(f"{path.name} is damaged or cut off ({str(error).splitlines()[0]}); copy or download it again.") from None
     if fields.get("split.count", 1) > 1:
         raise ValueError(f"{path.name} is one of {fields['split.count']} parts of a model; merge them with `llama-gguf-split --merge`.")

@@ -1,4 +1,4 @@
-"""IndexSet: the dimensions kept of a space. The one place where a mask becomes indices and back.
+"""IndexSet: the kept dimensions of a space. Only this module converts a mask into indices and back.
 
 >>> IndexSet.from_mask(torch.tensor([True, False, True])).indices
 tensor([0, 2], dtype=torch.int32)
@@ -13,7 +13,7 @@ from torch import Tensor
 def check_indices(indices: Tensor, size: int, name: str = "IndexSet") -> None:
     """Refuse indices that are not (K,) int32, non-empty, sorted, unique and inside [0, size).
 
-    Raises: TypeError for another dtype or shape, ValueError for the rest; `name` opens the sentence.
+    Raises: TypeError for another dtype or shape, ValueError for the rest; the message starts with `name`.
     """
     if indices.ndim != 1 or indices.dtype != torch.int32:
         raise TypeError(f"{name}: indices have shape {tuple(indices.shape)} and {indices.dtype}; needed are one dimension and torch.int32.")
@@ -33,7 +33,7 @@ def check_indices(indices: Tensor, size: int, name: str = "IndexSet") -> None:
 
 @dataclass(frozen=True, eq=False)
 class IndexSet:
-    """Sorted, unique dimensions kept of a space.
+    """The kept dimensions of a space, sorted and unique.
 
     Attributes:
         indices: (K,) int32 on the CPU, 1 <= K <= size.

@@ -1,4 +1,4 @@
-"""Models and tokenizers by name: a folder, a GGUF file, a hub name, or `demo`; devices and dtypes by default or by name."""
+"""Loads models and tokenizers by name (a folder, a GGUF file, a hub name, or `demo`), and chooses devices and dtypes."""
 
 import importlib.util
 import json
@@ -22,11 +22,11 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
 class LoadingError(ValueError):
-    """A model or tokenizer that cannot be had, in one sentence."""
+    """A model or tokenizer cannot be loaded; the message is one sentence."""
 
 
 def resolved_name(name: str) -> str:
-    """What transformers is given for a name: the packaged folder for `demo`, else the name. (Of a GGUF file it wants more: `_source`.)
+    """The name to pass to transformers: the packaged folder for `demo`, else the name itself. (A GGUF file needs more: see `_source`.)
 
     Raises: LoadingError for a path without a model.
     """
@@ -44,16 +44,16 @@ def resolved_name(name: str) -> str:
 
 
 def displayed_name(name: str) -> str:
-    """The name without a machine's path."""
+    """The name without the path of a machine."""
     if is_gguf(name):
         return Path(name).name
     return Path(name).resolve().name if Path(name).is_dir() or Path(name).is_absolute() else name
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device named, or the accelerator there is, or the CPU.
+    """The named device; without a name the accelerator if there is one, else the CPU.
 
-    Raises: ValueError for a device that torch does not know or that is not there.
+    Raises: ValueError for a device that torch does not know or that this machine lacks.
     """
     if name == "meta":
         raise ValueError("device 'meta' holds no values; `pydisp env` lists the devices.")
@@ -68,7 +68,7 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def choose_dtype(name: str | None, device: torch.device, stored: torch.dtype) -> torch.dtype:
-    """The dtype to compute in: the one named; else float32 on a CPU and the checkpoint's elsewhere.
+    """The dtype to compute in: the named one; without a name `stored`, the checkpoint's, but float32 for half precision on a CPU.
 
     Raises: ValueError for an unknown name.
     """
@@ -82,14 +82,14 @@ def choose_dtype(name: str | None, device: torch.device, stored: torch.dtype) ->
 def load_config(name: str, *, revision: str | None = None, trust_remote_code: bool = False):
     """The transformers config of a model.
 
-    Raises: LoadingError, also for a GGUF file that is damaged; ImportError for one without the extra that reads it.
+    Raises: LoadingError, also for a damaged GGUF file; ImportError for a GGUF file if the extra that reads it is not installed.
     """
     from transformers import AutoConfig
 
     if is_gguf(name):
         return _gguf_config(name, revision)
     folder = Path(resolved_name(name))
-    if folder.is_dir():  # before AutoConfig asks for leave to run the model's own code
+    if folder.is_dir():  # before AutoConfig asks for permission to run the model's own code
         try:
             values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except ValueError:
@@ -104,7 +104,7 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
 def load_pruned_config(folder: str | os.PathLike):
     """The config of a folder that `pydisp prune` wrote.
 
-    Raises: LoadingError for any other.
+    Raises: LoadingError for any other folder.
     """
     if is_gguf(str(folder)):
         raise LoadingError(f"{displayed_name(str(folder))} is a model that is not pruned; give a folder that `pydisp prune` wrote.")
@@ -133,13 +133,13 @@ def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code:
         if not is_gguf(name) and _is_sentencepiece(name, revision):
             raise LoadingError(_sentencepiece_words(name)) from None
         raise
-    for kind, number in head.special_tokens.items() if head else ():  # transformers 5.17 takes the first for the end
+    for kind, number in head.special_tokens.items() if head else ():  # transformers 5.17 takes the beginning token for the end token
         setattr(tokenizer, kind, tokenizer.convert_ids_to_tokens(number))
     return tokenizer
 
 
 def _is_sentencepiece(name: str, revision: str | None) -> bool:
-    """Whether a model's tokenizer.model is one of SentencePiece; where transformers cannot read it, it asks for tiktoken."""
+    """Whether a model's tokenizer.model is a SentencePiece file. If transformers cannot read one, its message wrongly asks for tiktoken."""
     from transformers.utils import cached_file
 
     options = dict(revision=revision, local_files_only=True, _raise_exceptions_for_missing_entries=False)
@@ -149,7 +149,7 @@ def _is_sentencepiece(name: str, revision: str | None) -> bool:
         return False
     if file is None:
         return False
-    with open(file, "rb") as opened:  # tiktoken's files of that name are lines of base64, SentencePiece's a protocol buffer
+    with open(file, "rb") as opened:  # a tiktoken file of that name has lines of base64, a SentencePiece file is a protocol buffer
         return opened.read(1) == b"\n"
 
 
@@ -163,16 +163,16 @@ def _sentencepiece_words(name: str) -> str:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package above it
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def load_model(
     name: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None, trust_remote_code: bool = False
 ) -> nn.Module:
-    """A causal language model on a device, in a dtype, in evaluation mode; one of a GGUF file unpacked.
+    """A causal language model on a device, in a dtype, in evaluation mode; the weights of a GGUF file are unpacked.
 
-    Raises: LoadingError if it cannot be had, or if the memory for it is not there (a folder's size is known before it is read).
+    Raises: LoadingError if the model cannot be loaded or does not fit into memory (the size of a folder is known before it is read).
     """
     from transformers import AutoModelForCausalLM
 
@@ -222,13 +222,13 @@ def _gguf_config(name: str, revision: str | None):
 
 
 def _name_config_(config, path: Path) -> None:
-    """Change a config's name from the folder to the file, and leave out the title that transformers takes from it."""
+    """Change a config's name from the folder to the GGUF file, and remove the title that transformers takes from the file."""
     config._name_or_path = str(path)
     vars(config).pop("_model_name_or_path", None)
 
 
 def _gguf_model(name: str, dtype: torch.dtype, revision: str | None) -> nn.Module:
-    """Raises: LoadingError where the file lacks a weight, which transformers would draw at random."""
+    """Raises: LoadingError if the file lacks a weight, because transformers would fill it at random."""
     from transformers import AutoModelForCausalLM, GgufConfig
 
     path = _gguf_head(name, revision)[0]
@@ -245,14 +245,14 @@ def _gguf_model(name: str, dtype: torch.dtype, revision: str | None) -> nn.Modul
 
 
 def stored_dtype(config) -> torch.dtype:
-    """The dtype of a checkpoint, from its config; float32 where it does not say."""
+    """The dtype of a checkpoint, from its config; float32 if the config has none."""
     dtype = getattr(config, "dtype", None)
     dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     return dtype or torch.float32
 
 
 def _source(name: str, revision: str | None) -> tuple[str, dict]:
-    """What transformers' from_pretrained is to be given to find a model."""
+    """The name and the options by which transformers' from_pretrained finds a model."""
     if is_gguf(name):
         path = local_file(name, revision)
         return str(path.parent), {"gguf_file": path.name}

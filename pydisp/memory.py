@@ -1,4 +1,4 @@
-"""Memory: what a device has left, and what a file of weights would take."""
+"""Memory: how much a device has left, and how much a file of weights needs."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import torch
 
 
 def free_bytes(device: torch.device) -> float | None:
-    """Memory that a new tensor could have on a device, within the limit of a container; None where nobody says."""
+    """Bytes that new tensors can take on a device, within the limit of a container; None if the platform does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu" and os.path.exists("/proc/meminfo"):
@@ -19,7 +19,7 @@ def free_bytes(device: torch.device) -> float | None:
 
 
 def _free_in_container() -> float:
-    """What the memory limit of a container (cgroup v2) leaves; infinite without one."""
+    """Bytes left below the memory limit of a container (cgroup v2); infinite without a limit."""
     limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
         return float("inf")
@@ -27,7 +27,7 @@ def _free_in_container() -> float:
 
 
 def stored_values(path: Path) -> int:
-    """The number of weights in a safetensors file, from its head; 0 for a damaged one, which loading tells."""
+    """The number of weights in a safetensors file, from its head; 0 for a damaged file, which loading will report."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:

@@ -1,4 +1,4 @@
-"""PruningPlan: what stays of each layer of one model, as five IndexSets a layer. A file of its own.
+"""PruningPlan: what a pruned model keeps of each layer of its dense model, as five IndexSets per layer. Stored in a file of its own.
 
 plan = PruningPlan.load("plan.safetensors")
 plan.layers[0].mlp.middle          # IndexSet of the intermediate features kept in layer 0
@@ -20,7 +20,7 @@ _METADATA_KEY = "pydisp"
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """`input`: features of the residual stream that q, k and v read (S1); `output`: those that o writes (S2)."""
+    """`input`: features of the residual stream that q, k and v read (S1); `output`: features of it that o writes (S2)."""
 
     input: IndexSet
     output: IndexSet
@@ -37,13 +37,13 @@ class MLPPlan:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One decoder layer; None is a block removed whole."""
+    """One decoder layer; None stands for a removed block."""
 
     attention: AttentionPlan | None
     mlp: MLPPlan | None
 
     def sets(self) -> dict[str, IndexSet | None]:
-        """The five sets by the names that reports use; None where the block is removed."""
+        """The five sets by the names that reports use; None for the sets of a removed block."""
         a, m = self.attention, self.mlp
         return {
             "attention_input": a and a.input,
@@ -64,7 +64,7 @@ class PruningPlan:
     Attributes:
         family: model type of the dense model, such as `llama`.
         hidden_size, middle_size: widths of the residual stream and of the MLP middle in the dense model.
-        layers: one LayerPlan a decoder layer.
+        layers: one LayerPlan per decoder layer.
         model_digest: digest of the dense model (`ModelSpec.digest`); surgery refuses any other model.
     Raises: ValueError if an IndexSet is of another space, or if no attention block is left.
     """
@@ -96,10 +96,10 @@ class PruningPlan:
         return text.hexdigest()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a safetensors file: int32 indices, and one metadata key with sorted JSON (several would be in random order)."""
+        """Write a safetensors file: int32 indices, and one metadata key with sorted JSON (several keys would be in random order)."""
         from safetensors.torch import save
 
-        # not save_file: safetensors 0.8 makes files that only their owner reads
+        # not save_file: safetensors 0.8 makes files that only their owner can read
         write_whole(path, save(self._tensors(), metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)}))
 
     @classmethod

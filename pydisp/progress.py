@@ -1,4 +1,4 @@
-"""What a long run shows while it works, and how it is asked to stop; for any journey.
+"""The progress that a long run shows, and the way to stop it; for every kind of run.
 
 with stop_requests() as is_stop_requested, Bar(steps, say) as bar:
     for step in range(1, steps + 1):
@@ -27,19 +27,19 @@ def duration_words(seconds: float) -> str:
 
 
 def silence(_line: str) -> None:
-    """What takes the lines of a run that is to say nothing; a bar that is given it shows nothing on a terminal either."""
+    """Receives the lines of a silent run and drops them; a Bar with this function shows nothing on a terminal either."""
 
 
 class Bar:
-    """Shows a run after each step: a bar on a terminal, else a line every tenth of the way; its figures and the time left.
+    """Shows the progress of a run, with its figures and the time left: a bar on a terminal, else a line after each tenth of the steps.
 
     Args:
-        steps: how many there are.
-        say: gets the lines.
-        done: steps of an earlier process, which is where the bar starts.
-        title: what stands before a bar.
-        unit: what a step is called.
-        every_seconds: the least time between two lines, and before the first, instead of a tenth of the way.
+        steps: number of steps in all.
+        say: a function that receives the lines.
+        done: steps that an earlier process has done; the bar starts there.
+        title: text before the bar.
+        unit: name of a step.
+        every_seconds: instead of a line each tenth, the least time between two lines and before the first.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Bar:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM are kept until the step under way is done; a second one does what it did before, and stops at once.
+    """Note the first Ctrl-C or SIGTERM, so that the current step can finish; a second one has its usual effect and stops at once.
 
-    Yields a function that says whether one came. Outside the main thread signals stay as they are.
+    Yields a function that tells whether a signal came. Outside the main thread, signals are not touched.
     """
     asked: list[int] = []
     before = {}

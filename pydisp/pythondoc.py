@@ -1,9 +1,9 @@
-"""The documentation that every Python carries, as text: a corpus for machines without a download.
+"""The documentation that comes with every Python, as text: a corpus that needs no download.
 
-Two kinds of document, read from the running interpreter: `docstrings` (one document a standard-library module, from its
-source, nothing is imported) and `topics` (one document an entry of pydoc's help). One hash of a document's name decides
-its part, for every script of the project: the demo model is trained on `train`, masks are learned on `calibration`, and
-figures are taken on `heldout`. The text differs between Python versions, so figures name the version (`python_version`).
+There are two kinds of documents, read from the running interpreter: `docstrings` (one document per standard-library module, read from
+its source without importing it) and `topics` (one document per entry of pydoc's help). A hash of a document's name decides its part,
+the same in all of pydisp: the demo model is trained on `train`, masks are learned on `calibration`, and figures are measured on
+`heldout`. The text differs between Python versions, so every figure names the version (`python_version`).
 
     >>> [d.name for d in documents("docstrings", "heldout")][:1]
     ['asyncio/threads.py']
@@ -26,7 +26,7 @@ from pathlib import Path
 KINDS = ("docstrings", "topics")
 PARTS = ("train", "calibration", "heldout")
 
-# Packages that are no library documentation (tests, bundled copies), plus what is not part of the standard library.
+# Folders without library documentation (tests, bundled copies), and folders that are not part of the standard library.
 _SKIPPED_FOLDERS = frozenset(
     ("site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "pydoc_data", "turtledemo")
     + ("ensurepip", "encodings")
@@ -37,7 +37,7 @@ _STATEMENT_FIELDS = frozenset(("body", "handlers", "orelse", "finalbody", "cases
 
 @dataclass(frozen=True)
 class Document:
-    """A named text; the name is a module's path below the standard library, or a topic."""
+    """A named text; the name is the path of a module below the standard library, or a topic."""
 
     name: str
     text: str
@@ -72,7 +72,7 @@ def _docstrings() -> tuple[Document, ...]:
     root = Path(sysconfig.get_paths()["stdlib"])
     read, seen = [], set()
     with _no_garbage_collection(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a module's own invalid escapes are not our reader's business
+        warnings.simplefilter("ignore")  # warnings about invalid escapes in a module's source do not concern our users
         for path in _modules(root):
             try:
                 tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def _modules(root: Path) -> list[Path]:
 
 
 def _docstrings_of(module: ast.Module) -> Iterator[str]:
-    """Breadth first through the statements; expressions hold no docstrings and are seven eighths of a tree."""
+    """Breadth first through the statements. Expressions are skipped: they hold no docstrings and are seven eighths of a tree."""
     queue = deque([module])
     while queue:
         node = queue.popleft()
@@ -110,7 +110,7 @@ def _docstrings_of(module: ast.Module) -> Iterator[str]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Syntax trees hold a million objects and no garbage: looking for it took three quarters of the time (6.0 s of CPU against 1.5 s)."""
+    """Switch garbage collection off meanwhile: syntax trees are a million objects without garbage (1.5 s of CPU instead of 6.0 s)."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -126,7 +126,7 @@ def _topics() -> tuple[Document, ...]:
 
     read, seen = [], set()
     for name in sorted(topics):
-        # Topics quote each other; a paragraph stays with the first one that has it, so that no part holds another's text.
+        # Topics quote each other. A paragraph stays only in the first topic that has it, so that no part holds text of another part.
         paragraphs = [p for p in topics[name].split("\n\n") if p not in seen]
         seen.update(paragraphs)
         if paragraphs:

@@ -1,8 +1,8 @@
 """Makes `pydisp_*` checkpoints loadable through transformers' Auto classes, at no cost until one is loaded.
 
-`import pydisp` must stay light, so nothing of transformers is imported here: when transformers' own auto module is imported
-(before or after pydisp), a stand-in config is registered for every family, and the first checkpoint makes the real classes.
-In the same way peft learns which modules LoRA adapts by default, and torch's FLOP counter what an op multiplies.
+`import pydisp` must stay light, so this module does not import transformers. Once transformers' auto module is imported (before or after
+pydisp), a stand-in config is registered for every family; loading the first checkpoint makes the real classes. In the same way, peft is
+told which modules LoRA adapts by default, and torch's FLOP counter how many products an op takes.
 """
 
 import importlib.abc
@@ -15,7 +15,7 @@ FAMILY_NAMES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "olmo2", "
 
 
 def _stand_in(model_type: str) -> type:
-    """A config class in name only: AutoConfig asks it for `from_dict` or an instance and gets the real class's."""
+    """A config class in name only: when AutoConfig calls its `from_dict` or makes an instance, the real class answers."""
 
     class StandIn:
         def __new__(cls, *args, **kwargs):
@@ -42,14 +42,14 @@ def _register(auto) -> None:
 
 
 def _copy_lora_targets(constants) -> None:
-    """peft finds default target modules by model type; the pruned families have those of the stock ones."""
+    """Give each pruned family the default LoRA target modules of its stock family; peft looks them up by model type."""
     for name, table in vars(constants).items():
         if name.endswith("_TARGET_MODULES_MAPPING") and isinstance(table, dict):
             table.update({f"pydisp_{family}": table[family] for family in FAMILY_NAMES if family in table})
 
 
 def _count_flops(_counter) -> None:
-    """torch's FLOP counter learns what the ops multiply; if they are not loaded yet, they tell it when they are."""
+    """Tell torch's FLOP counter what the ops multiply; ops that are not loaded yet do so themselves when they are loaded."""
     if "pydisp.ops.flops" in sys.modules:
         sys.modules["pydisp.ops.flops"].register_flops()
 
@@ -58,7 +58,7 @@ _AFTER_IMPORT = {AUTO_MODULE: _register, "peft.utils.constants": _copy_lora_targ
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Lets the usual finders find a module, and calls a function with it once it has run; waits for one module, once."""
+    """An import hook for one module: the usual finders import it; once it has run, a function is called with it, one time."""
 
     def __init__(self, name: str):
         self.name = name
@@ -75,7 +75,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
-            def run_and_call(module):  # not before: somebody may only be asking whether the module is there
+            def run_and_call(module):  # not earlier: the caller may only be asking whether the module exists
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)
                 run(module)

@@ -1,4 +1,4 @@
-"""Models of named shapes with random weights and random plans: what a time or a memory depends on, without a checkpoint.
+"""Models of named shapes with random weights, and random plans: enough to measure time and memory, without a checkpoint.
 
 dense = random_model("llama-3.2-1b", torch.float32, torch.device("cpu"))
 plan = random_plan(ModelSpec.from_model(dense), keep_ratio=0.5)
@@ -26,7 +26,7 @@ SHAPES = {
         max_position_embeddings=32768, tie_word_embeddings=True,
     )),
 }  # fmt: skip
-_DRAWN = 1 << 20  # random values, repeated over every weight: drawing each of a billion would take longer than measuring
+_DRAWN = 1 << 20  # random values, repeated to fill every weight: drawing a billion of them would take longer than the measurement
 
 
 def config_of(shape: str):
@@ -68,10 +68,10 @@ def _filled(like: Tensor, drawn: Tensor) -> Tensor:
 
 
 def random_plan(spec: ModelSpec, keep_ratio: float, seed: int = 0) -> PruningPlan:
-    """Random features, the same widths in every layer: about the same share of every set, block parameters just below the keep ratio.
+    """A plan of random features with the same widths in every layer and about the same share of each set.
 
-    Widths are multiples of 64, of 16 where the hidden size is below 1024.
-    Raises: ValueError for a ratio that not even the narrowest blocks reach.
+    Its block parameters are just below the keep ratio. Widths are multiples of 64, or of 16 if the hidden size is below 1024.
+    Raises: ValueError for a keep ratio below that of the narrowest blocks.
     """
     step = 64 if spec.hidden_size >= 1024 else 16
     budget = spec.block_budget(keep_ratio, "block")

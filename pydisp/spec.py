@@ -1,6 +1,6 @@
-"""ModelSpec: where each projection of a model lives, what it reads and writes, and what each feature costs in parameters.
+"""ModelSpec: where each projection of a model is, what it reads and writes, and how many parameters each feature costs.
 
-A family is a row of FAMILIES; where its layers have their norms says its Layout.
+A family is a row of FAMILIES; its Layout says where the layers have their norms.
 
     >>> ModelSpec.from_model(model).parameters_total
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pydisp.plan import LayerPlan, PruningPlan
 
-SMALL_MODEL_PARAMETERS = 50_000_000  # below it, texts are cut shorter, searches take fewer steps and widths come finer
+SMALL_MODEL_PARAMETERS = 50_000_000  # smaller models have shorter windows, fewer search steps and finer widths by default
 
 REFUSED = {
     "openelm": "OpenELM is not part of transformers, and the modelling code in Apple's checkpoints does not run on transformers 5; "
@@ -25,13 +25,13 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a decoder layer has its norms. What computes such layers, counts or removes their norms reads these four flags.
+    """Where a decoder layer has its norms. All code that computes such layers, or counts or removes their norms, reads these four flags.
 
     Attributes:
         norm_before: a norm of the residual stream before each block.
         norm_after: a norm of each block's output, before it is added.
         norm_on_sum: a norm of the residual stream after each addition; it stays when its block is removed.
-        is_parallel: both blocks read one norm of the layer's input, side by side; it leaves when both blocks are removed.
+        is_parallel: both blocks run side by side and read one norm of the layer's input; it is removed when both blocks are.
     """
 
     norm_before: bool = False
@@ -41,7 +41,7 @@ class Layout:
 
     @property
     def norms_leave(self) -> bool:
-        """Whether a removed block takes its norms with it."""
+        """Whether the norms of a removed block are removed too."""
         return not (self.norm_on_sum or self.is_parallel)
 
 
@@ -53,7 +53,7 @@ POST_NORM = Layout(norm_on_sum=True)
 
 
 class BlockNorms(NamedTuple):
-    """Names of the norms of one block in its layer; None where the layout has none."""
+    """Names of the norms of one block in its layer; None for a norm that the layout lacks."""
 
     before: str | None
     after: str | None
@@ -62,23 +62,23 @@ class BlockNorms(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """One row: names of transformers' classes and of the modules inside a decoder layer."""
+    """One row of FAMILIES: the names of transformers' classes and of the modules inside a decoder layer."""
 
     model_type: str
     prefix: str  # of the class names: <prefix>Config, <prefix>Model, <prefix>ForCausalLM, <prefix>DecoderLayer
-    variant: str = ""  # in the name of the pruned layer class, where two rows share a stock one
+    variant: str = ""  # part of the name of the pruned layer class, for rows that share a stock layer class
     layout: Layout = SEQUENTIAL
-    config_class: str | None = None  # where it is not <prefix>Config
+    config_class: str | None = None  # if it is not <prefix>Config
     model_class: str | None = None
     layers_path: str = "layers"  # from the base model to its decoder layers
     attention: str = "self_attn"
-    mlp: str | None = "mlp"  # None: fc1 and fc2 stand in the layer itself
+    mlp: str | None = "mlp"  # None: fc1 and fc2 are modules of the layer itself
     attention_reads: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     attention_write: str = "self_attn.o_proj"
     mlp_reads: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
     mlp_write: str = "mlp.down_proj"
     middle_copies: int = 1  # 2: gate and up are one matrix, so a middle feature is two of its rows
-    attention_norms: tuple[str, ...] = ("input_layernorm",)  # those of the layout: before, after, on the sum
+    attention_norms: tuple[str, ...] = ("input_layernorm",)  # the norms that the layout has, in the order before, after, on the sum
     mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)  # none of its own in a parallel layout
     norm_offset: float = 0.0  # the gain is weight + offset
 
@@ -89,7 +89,7 @@ class Family:
 
     @property
     def layer_name(self) -> str:
-        """Name of the row's layer class, without the prefix of whose class it is."""
+        """Name of the row's layer class, without the prefix (Pydisp or Plain) of the class that is made for it."""
         return f"{self.prefix}{self.variant}DecoderLayer"
 
     @property
@@ -156,7 +156,7 @@ ROWS = (*FAMILIES.values(), _OPT_POST_NORM)
 
 
 def family_of(config, model_type: str | None = None) -> Family:
-    """The row for a transformers config; `model_type` stands in for the config's own where that names a pruned class.
+    """The row for a transformers config; `model_type` replaces that of a config whose own names a pruned class.
 
     Raises: ValueError for a family without a row.
     """
@@ -181,7 +181,7 @@ def stock_layer_class(family: Family) -> type:
 
 
 def check_keep_ratio(keep_ratio: float, ratio_of: str = "block", *, may_keep_all: bool = False) -> None:
-    """Refuse a keep ratio outside (0, 1), 1 included where everything may be kept, or one of neither "total" nor "block".
+    """Refuse a keep ratio outside (0, 1) (1 is allowed if everything may be kept), and a base other than "total" or "block".
 
     Raises: ValueError.
     """
@@ -201,12 +201,12 @@ class LayerCost:
 
     attention_input: int  # of q, k and v together, for each feature read
     attention_output: int  # of o with its bias, for each feature written
-    attention_fixed: int  # biases of q, k, v, head norms, and the norms that leave with the block
+    attention_fixed: int  # biases of q, k, v, head norms, and the norms that are removed with the block
     mlp_input_middle: int  # for each pair of a feature read and a middle feature
     mlp_middle: int  # bias of the reads, for each middle feature
     mlp_output: int  # bias of the write, for each feature written
     mlp_fixed: int
-    either_fixed: int  # leaves when both blocks are removed
+    either_fixed: int  # removed when both blocks are
     always_fixed: int
 
     def attention(self, width_in, width_out):
@@ -251,13 +251,13 @@ def _layer_cost(family: Family, layer: nn.Module) -> LayerCost:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What surgery and search need to know of one dense model.
+    """The facts about one dense model that surgery and search need.
 
     Attributes:
-        family: its row.
+        family: its row of FAMILIES.
         hidden_size, middle_size: widths of the residual stream and of the MLP middle.
-        costs: one LayerCost a decoder layer.
-        parameters_total: all parameters, tied ones once.
+        costs: one LayerCost per decoder layer.
+        parameters_total: all parameters; tied ones count once.
         parameters_block: those inside the decoder layers.
         digest: see `model_digest`.
     """
@@ -272,7 +272,7 @@ class ModelSpec:
 
     @classmethod
     def from_model(cls, model: nn.Module) -> "ModelSpec":
-        """Read a transformers causal language model.
+        """The spec of a transformers causal language model.
 
         Raises: ValueError for a family without a row, or a quantized model (its weights cannot be sliced).
         """
@@ -300,21 +300,21 @@ class ModelSpec:
         return self.parameters_total - self.parameters_block
 
     def kept_block(self, plan: PruningPlan) -> int:
-        """Parameters inside the decoder layers after pruning; indices are not counted."""
+        """Parameters inside the decoder layers after pruning, without the indices."""
         return sum(cost.of(layer) for cost, layer in zip(self.costs, plan.layers, strict=True))
 
     def kept_total(self, plan: PruningPlan) -> int:
-        """All parameters after pruning; indices are not counted."""
+        """All parameters after pruning, without the indices."""
         return self.parameters_outside + self.kept_block(plan)
 
     def kept_shares(self, plan: PruningPlan) -> dict[str, float]:
-        """Kept share of all and of block parameters."""
+        """Kept share of all parameters ("total") and of those in the decoder layers ("block")."""
         return {"total": self.kept_total(plan) / self.parameters_total, "block": self.kept_block(plan) / self.parameters_block}
 
     def block_budget(self, keep_ratio: float, ratio_of: str) -> int:
-        """Block parameters that a keep ratio leaves.
+        """The number of block parameters that a keep ratio allows.
 
-        Raises: ValueError for a ratio outside (0, 1), an unknown base, or a ratio that what is never pruned exceeds alone.
+        Raises: ValueError for a ratio outside (0, 1), an unknown base, or a ratio that the never pruned parameters alone exceed.
         """
         check_keep_ratio(keep_ratio, ratio_of)
         if ratio_of == "block":
@@ -348,9 +348,9 @@ _DIGEST_SAMPLES = 64
 
 
 def model_digest(model: nn.Module) -> str:
-    """sha256 over names, shapes and 64 evenly spaced values of every parameter: the same in any dtype that holds the values.
+    """sha256 over names, shapes and 64 evenly spaced values of every parameter: the same in every dtype that can hold these values.
 
-    A sample, because reading all of a large model takes minutes; it tells fine-tuned versions of one model apart.
+    It reads a sample, because reading all of a large model takes minutes; the sample is enough to tell fine-tuned versions apart.
     """
     text = hashlib.sha256()
     for name, parameter in model.named_parameters():

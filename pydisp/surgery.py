@@ -1,6 +1,6 @@
-"""Surgery: gate a stock model for the search, slice its weights by a plan, and fill the slices back with zeros.
+"""Surgery: gate a stock model for the search, slice its weights by a plan, and put the slices back between zeros.
 
-The test of all three is one equality: pruned logits equal those of the dense model with the plan's weights set to zero.
+One equality tests all three: the pruned logits equal those of the dense model whose pruned weights are set to zero.
 """
 
 import copy
@@ -21,17 +21,17 @@ from pydisp.spec import Family, ModelSpec, decoder_layers, family_of
 
 
 class _GateSlot:
-    """What the hooks of a gated model read: the gates of the step under way, or none."""
+    """Holds the gates of the current step, or None, for the hooks of a gated model."""
 
     gates: Gates | None = None
 
 
 @contextmanager
 def gated(model: nn.Module, spec: ModelSpec):
-    """Multiply the inputs and outputs of the stock projections by gates; weights frozen, evaluation mode; undone on leaving.
+    """Multiply the inputs and outputs of the stock projections by gates, with frozen weights in evaluation mode, inside the `with`.
 
-    Yields a function: give it Gates (or None: the dense model) before each forward. Changes `model` only inside the context:
-    hooks, `requires_grad` and training mode are put back whatever happens.
+    Yields a function: before each forward, call it with Gates, or with None for the dense model. Changes `model` only inside the context:
+    afterwards hooks, `requires_grad` and training mode are as before, even after an error.
     """
     slot = _GateSlot()
     handles = []
@@ -81,13 +81,13 @@ def gated(model: nn.Module, spec: ModelSpec):
 
 
 def _index_of(kept, copies: int = 1) -> Tensor:
-    """(copies * K,) int64 rows of a matrix that holds `copies` spaces one after the other."""
+    """(copies * K,) int64: the rows to keep of a matrix that holds `copies` spaces one after the other."""
     index = kept.indices.long()
     return torch.cat([index + copy * kept.size for copy in range(copies)])
 
 
 def _slices(family: Family, layer: LayerPlan) -> dict[str, tuple[Tensor | None, Tensor | None]]:
-    """Rows and columns kept of each projection (None: all) of the blocks that stay, by its name in the layer."""
+    """Kept rows and columns (None: all) of each projection in the blocks that stay, by its name in the layer."""
     kept: dict[str, tuple[Tensor | None, Tensor | None]] = {}
     if layer.attention:
         kept |= {name: (None, _index_of(layer.attention.input)) for name in family.attention_reads}
@@ -105,11 +105,11 @@ def _layer_prefix(model: nn.Module, family: Family, number: int) -> str:
 
 @torch.no_grad()
 def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = None) -> nn.Module:
-    """A new pruned model with the plan's slices of the dense one's weights, in evaluation mode; `model` is not changed.
+    """A new pruned model in evaluation mode, with the slices of the dense model's weights that the plan keeps; `model` is not changed.
 
-    Dtype and devices are the dense model's.
+    The new model has the dtype and the devices of the dense one.
 
-    Raises: ValueError if the plan is of another model.
+    Raises: ValueError if the plan was made for another model.
     """
     spec = spec or ModelSpec.from_model(model)
     spec.refuse_other(plan)
@@ -133,18 +133,18 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
         device = weights[f"{prefix}{family.attention_write}.weight"].device
         for name, kept in layer.sets().items():
             if name in INDEX_NAMES and kept is not None:
-                weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # equal sets may be one tensor
+                weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # clone: equal sets may be the same tensor
     expected = pruned.state_dict().keys()
-    # assign: the meta tensors become the slices; strict over what the pruned model has, dropping removed blocks.
-    # Cloned where nothing was sliced: training one model must not change the other.
+    # assign: the slices replace the meta tensors. Every parameter of the pruned model must get one; removed blocks have none.
+    # Unsliced weights are cloned, because training one model must not change the other.
     whole = {name: weights[name].clone() if weights[name] is source.get(name) else weights[name] for name in expected}
     pruned.load_state_dict(whole, strict=True, assign=True)
     for name, buffer in model.named_buffers():
-        if name not in weights and _has_buffer(pruned, name):  # rotary frequencies and embedding scales are in no state dict
+        if name not in weights and _has_buffer(pruned, name):  # no state dict holds rotary frequencies and embedding scales
             parent, _, leaf = name.rpartition(".")
             pruned.get_submodule(parent)._buffers[leaf] = buffer.clone()
     pruned.tie_weights()
-    serve_linears_(pruned)  # the weights have come to their device
+    serve_linears_(pruned)  # now the weights are on their device
     if model.can_generate():
         pruned.generation_config = copy.deepcopy(model.generation_config)
     for parameter in pruned.parameters():
@@ -162,7 +162,7 @@ def _has_buffer(model: nn.Module, name: str) -> bool:
 
 @torch.no_grad()
 def mask_dense_(model: nn.Module, plan: PruningPlan) -> nn.Module:
-    """Set to zero, in place, every weight and bias of a dense model that the plan prunes: what the pruned model must equal."""
+    """Set to zero, in place, every weight and bias of a dense model that the plan prunes. The pruned model must equal the result."""
     family = family_of(model.config)
     for layer, planned in zip(decoder_layers(model, family), plan.layers, strict=True):
         kept = _slices(family, planned)
@@ -184,9 +184,9 @@ def mask_dense_(model: nn.Module, plan: PruningPlan) -> nn.Module:
 
 @torch.no_grad()
 def to_dense(model: nn.Module) -> nn.Module:
-    """The stock model of a pruned one, its removed weights filled with zeros: the same function anywhere, without the speed-up.
+    """The stock model that computes the same function as a pruned model: removed weights are zeros, so there is no speed-up.
 
-    Norms of removed blocks, which then act on zeros, get their initial values.
+    Norms of removed blocks get their initial values; they do not matter, because they then act on zeros.
 
     Raises: ValueError if `model` is not a pruned model.
     """
@@ -218,7 +218,7 @@ def to_dense(model: nn.Module) -> nn.Module:
 
 
 def _plan_of(layer: nn.Module, family: Family, dense_config) -> LayerPlan:
-    """The plan of a pruned layer; its middle features get the first places, since their old ones are not stored (nor needed)."""
+    """The plan of a pruned layer. Its middle features get the first places: their old places are not stored, and not needed."""
 
     def index_set(name: str) -> IndexSet:
         return IndexSet(getattr(layer, name).index, dense_config.hidden_size)

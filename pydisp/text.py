@@ -2,20 +2,21 @@
 
 A source is one of
 
-- a file: `.jsonl` gives a document a line, its field `text` (or `notes.jsonl#body` for another field); every other file is one document;
-- a folder: its `.txt .md .rst .py .jsonl` files at any depth, in the order of their paths, hidden ones left out;
+- a file: each line of a `.jsonl` file is a document, in its field `text` (or `notes.jsonl#body` for another field); any other file is one
+  document;
+- a folder: its `.txt .md .rst .py .jsonl` files at any depth, in the order of their paths, without hidden ones;
 - either of these as `.gz`;
 - `pythondoc`: the docstrings of this Python's standard library, without the part the demo model was trained on;
   `pythondoc:calibration`, `pythondoc:heldout` and `pythondoc:topics` (the help topics) name one part. A file of that name is `./pythondoc`;
-- `hub:NAME[:CONFIG[:SPLIT[:FIELD]]]`: a data set of the hub (split `train`, field `text`). The only source that uses a network.
+- `hub:NAME[:CONFIG[:SPLIT[:FIELD]]]`: a data set of the hub (split `train`, field `text`). Only this source uses the network.
 
-One rule from there: documents are joined with a blank line and otherwise left as they are, tokenised once, with the beginning-of-text
-token in front if the tokenizer has one and no other special token, and cut into windows that do not overlap. The first token of a
-window is no target, and what is left at the end is dropped.
+All sources are then treated alike. Documents are joined with a blank line and not changed otherwise. The text is tokenized once, with the
+beginning-of-text token in front if the tokenizer has one, and no other special token. The tokens are cut into windows that do not overlap.
+The first token of a window is not a target, and the rest at the end is dropped.
 
-Held-out text is never calibration text. Every source gives its last tenth to held-out: the last tenth of its documents where it has
-ten or more; else the last tenth of its characters, cut at the next blank line (else newline, else space) of the first half of that tenth.
-A document that calibration has as well is left out of held-out. `pythondoc` has its own two parts.
+Held-out text is never calibration text. The last tenth of every source is held out: the last tenth of its documents if it has ten or more,
+else the last tenth of its characters. The cut is then at the first blank line (else newline, else space) in the first half of that tenth.
+A document that is in calibration too is left out of the held-out text. `pythondoc` has its own two parts.
 
     >>> calibration, heldout = calibration_and_heldout(["pythondoc"])
     >>> heldout.name.endswith("docstrings (heldout)")
@@ -45,9 +46,9 @@ _FEWEST_DOCUMENTS_TO_SPLIT = 10
 
 @dataclass(frozen=True)
 class Text:
-    """Documents under a name that may stand in a report: base names only, never a path.
+    """Documents, and a name for them that a report may show: base names only, never a path.
 
-    Raises: ValueError if there is nothing but white space.
+    Raises: ValueError if the documents are only white space.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Text:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the joined text in UTF-8; for one file, that of the file."""
+        """The sha256 of the joined text in UTF-8; for one file, that of the file."""
         return hashlib.sha256(self.joined.encode()).hexdigest()
 
     @cached_property
@@ -75,13 +76,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A text's tokens.
+    """The tokens of a text.
 
     Args:
-        name: the text's.
+        name: name of the text.
         ids: (T,) int64, the beginning-of-text token included.
         text_bytes: the length of the text in UTF-8.
-        has_bos: whether `ids[0]` is the beginning-of-text token, which stands for no byte.
+        has_bos: whether `ids[0]` is the beginning-of-text token, which stands for no bytes of the text.
     """
 
     name: str
@@ -97,9 +98,9 @@ class Tokens:
         return (len(self.ids) - self.has_bos) / self.text_bytes
 
     def windows(self, context_tokens: int) -> "Tensor":
-        """(N, context_tokens) int64 windows that do not overlap; the tail shorter than a window is dropped.
+        """(N, context_tokens) int64 windows that do not overlap; a rest shorter than a window is dropped.
 
-        Raises: ValueError if there is not even one window, or if a window would have no target (fewer than 2 tokens).
+        Raises: ValueError if the text is shorter than one window, or if a window would have no target (fewer than 2 tokens).
         """
         if context_tokens < 2:
             raise ValueError(f"context_tokens is {context_tokens}; a window needs 2 tokens or more, for its first is no target.")
@@ -112,9 +113,9 @@ class Tokens:
 
 
 def tokenize(text: Text, tokenizer) -> Tokens:
-    """The whole text in one call of a transformers tokenizer, and `tokenizer.bos_token_id` in front if there is one.
+    """Tokenize the whole text in one call of a transformers tokenizer, with `tokenizer.bos_token_id` in front if there is one.
 
-    Raises: ValueError if the tokenizer gives nothing.
+    Raises: ValueError if the tokenizer returns no tokens.
     """
     import torch
 
@@ -127,19 +128,19 @@ def tokenize(text: Text, tokenizer) -> Tokens:
 
 
 def read_text(sources: Sequence[str]) -> Text:
-    """All documents of all sources, in the order given.
+    """All documents of all sources, in the given order.
 
-    Raises: FileNotFoundError for a path that does not exist; ValueError for a source without text, a file that is no UTF-8 text,
-        a JSONL line without the field (it names the line), a file that is named twice; ImportError for `hub:` without its library.
+    Raises: FileNotFoundError for a path that does not exist; ValueError for a source without text, a file that is not UTF-8 text, a JSONL
+        line without the field (the message names the line), or a file that is named twice; ImportError for `hub:` without its library.
     """
     read = _read_sources(sources)
     return Text(_joined_name([s.name for s in read]), tuple(d for s in read for d in s.documents))
 
 
 def calibration_and_heldout(sources: Sequence[str] | None = None) -> tuple[Text, Text]:
-    """The two parts of the sources (`pythondoc` without any), split source by source as the head of this file says.
+    """Calibration and held-out text of the sources (by default `pythondoc`); each source is split as the top of this file says.
 
-    Raises: as `read_text`; ValueError if nothing is left to hold out.
+    Raises: as `read_text`; ValueError if no held-out text is left.
     """
     parts = []
     for source in _read_sources(["pythondoc"] if sources is None else sources):
@@ -152,7 +153,7 @@ def calibration_and_heldout(sources: Sequence[str] | None = None) -> tuple[Text,
 
 
 def split_heldout(text: Text) -> tuple[Text, Text]:
-    """The text without its last tenth, and its last tenth: by documents if there are ten or more, else by characters.
+    """The text without its last tenth, and its last tenth; split by documents if there are ten or more, else by characters.
 
     Raises: ValueError if either part would be empty.
     """
@@ -169,7 +170,7 @@ def split_heldout(text: Text) -> tuple[Text, Text]:
 
 
 def other_text() -> Text:
-    """Text of another kind than any that models are pruned on by default: the help topics of the running Python."""
+    """Text of another kind than the default calibration text: the help topics of the running Python."""
     return _pythondoc("pythondoc:topics").text
 
 
@@ -177,7 +178,7 @@ def other_text() -> Text:
 class _Source:
     name: str
     documents: tuple[str, ...]
-    keys: tuple[str, ...]  # what was read, to notice what is read twice
+    keys: tuple[str, ...]  # what was read, to notice a source that is named twice
 
     @property
     def text(self) -> Text:

@@ -1,11 +1,11 @@
-"""The loss of every token: from the last hidden states, without logits in memory, wherever that is the model's loss; else from its logits.
+"""The loss of every token: from the last hidden states, without logits in memory, if that gives the model's own loss; else from its logits.
 
     nll = token_nll(model, input_ids)                       # a family of `pydisp.spec.FAMILIES`, dense, gated or pruned
     nll = scorer(model, input_ids)(model, input_ids)        # any causal language model
 
-The logits of a window are a float for each token and word: 2 GiB for 2,048 tokens and 262,144 words. `linear_cross_entropy` makes a few
-rows of them at a time from hidden states and the output matrix. A model may do more to its logits than these two and a softcap say
-(Cohere and Granite scale them, an adapter changes the matrix), so one that is not known gives some logits first, to compare.
+The logits of a window are one float for each token and word: 2 GiB for 2,048 tokens and 262,144 words. `linear_cross_entropy` computes them
+from hidden states and the output matrix, only a few rows at a time. But a model may change its logits in more ways than a softcap (Cohere
+and Granite scale them, an adapter changes the matrix). So for an unknown model, some of its own logits are computed first, to compare.
 """
 
 import logging
@@ -20,12 +20,12 @@ from pydisp.spec import FAMILIES
 logger = logging.getLogger("pydisp")
 
 Scorer = Callable[[nn.Module, Tensor], Tensor]
-_PROBED_TOKENS = 64  # enough: what changes logits changes those of every token
+_PROBED_TOKENS = 64  # few are enough: a model that changes its logits does so for every token
 _ROWS_PER_CHUNK = 1024
 
 
 def token_nll(model: nn.Module, input_ids: Tensor) -> Tensor:
-    """(B, T - 1) float32 nats (float64 for a float64 model): each token after the first, given those before it; differentiable.
+    """(B, T - 1) float32 nats (float64 for a float64 model): the loss of each token after the first, given those before; differentiable.
 
     Args:
         model: a causal language model of `pydisp.spec.FAMILIES`, dense, gated or pruned; for others see `scorer`.
@@ -37,7 +37,7 @@ def token_nll(model: nn.Module, input_ids: Tensor) -> Tensor:
 
 
 def token_nll_by_logits(model: nn.Module, input_ids: Tensor) -> Tensor:
-    """As `token_nll`, from the logits that the model itself returns; no gradients.
+    """As `token_nll`, but from the logits that the model itself returns; without gradients.
 
     Raises: TypeError for a model that returns none.
     """
@@ -49,11 +49,11 @@ def token_nll_by_logits(model: nn.Module, input_ids: Tensor) -> Tensor:
 
 
 def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
-    """`token_nll` where it gives the model's own loss, else `token_nll_by_logits`, which is said.
+    """`token_nll` if it gives the model's own loss, else `token_nll_by_logits` (a log line then says so).
 
     Args:
         model: any causal language model, in evaluation mode.
-        input_ids: (B, T) int64, of which a model that is not known scores the first 64 tokens both ways.
+        input_ids: (B, T) int64; for a model of no known family, the first 64 tokens are scored both ways.
     Raises: TypeError for a model that returns no logits.
     """
     if _is_known(model):
@@ -64,12 +64,12 @@ def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
         try:
             hidden, weight, bias, softcap = _before_the_head(model, few)
             difference = _difference(nn.functional.linear(hidden, weight, bias), logits, softcap)
-        except Exception as error:  # whatever a model that is not known does
+        except Exception as error:  # an unknown model may raise anything
             difference = f"they cannot be had: {' '.join(str(error).split()) or type(error).__name__}"
     if difference is None:
         return token_nll
     logger.warning(
-        "%s is scored from its own logits, which takes memory for them: the products of hidden states and output matrix are others (%s).",
+        "%s is scored from its own logits, which need memory: the products of hidden states and output matrix differ from them (%s).",
         type(model).__name__,
         difference,
     )
@@ -77,7 +77,7 @@ def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
 
 
 def _before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
-    """Last hidden states (B, T, D), output matrix (V, D), its bias and the softcap, the first three on one device."""
+    """Last hidden states (B, T, D), output matrix (V, D), its bias, and the softcap; the first three are on one device."""
     head = model.get_output_embeddings()
     hidden = model.base_model(input_ids=input_ids, use_cache=False)[0].to(head.weight.device)
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
@@ -85,7 +85,7 @@ def _before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tenso
 
 
 def _is_known(model: nn.Module) -> bool:
-    """Whether the classes are those of a family in the table and nothing has taken the place of a part, as adapters and hooks do."""
+    """Whether the classes are those of a family in the table and no part has been replaced, as adapters and hooks do."""
     model_type = str(getattr(model.config, "model_type", ""))
     head = model.get_output_embeddings()
     return (
@@ -98,7 +98,7 @@ def _is_known(model: nn.Module) -> bool:
 
 
 def _computes_otherwise(module: nn.Module) -> bool:
-    """Whether a hook or a `forward` of its own may change what it returns; pydisp's faster linears (pydisp/modeling/linear.py) do not."""
+    """Whether a hook or a replaced `forward` may change the module's output; pydisp's faster linears (pydisp/modeling/linear.py) do not."""
     own = vars(module).get("forward")
     return bool(module._forward_hooks) or own is not None and not type(own).__module__.startswith("pydisp.")
 
@@ -112,7 +112,7 @@ def _logits(model: nn.Module, input_ids: Tensor) -> Tensor:
 
 
 def _difference(products: Tensor, logits: Tensor, softcap: float | None) -> str | None:
-    """How the capped products are others than the logits, in words; None where they are the same but for rounding."""
+    """How the capped products differ from the logits, in words; None if they are equal up to rounding."""
     if softcap is not None:
         products = softcap * torch.tanh(products / softcap)
     if products.shape != logits.shape:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whenever a run is stopped or killed; for any journey.
+"""Files and folders that appear whole or not at all, even if a run is stopped or killed; for every kind of run (a "journey").
 
     write_whole("report.json", text)
 
@@ -8,9 +8,9 @@
         (workspace.output / "plan.safetensors").write_bytes(plan)
         workspace.finish()                                   # DIR is there
 
-The folder `DIR.partial` holds everything until then: the output while it is written, and the last state of a search, which only
-`--resume` reads. A lock in it lets one run in at a time; the system takes the lock from a run that is killed. Kills are provided for at
-every step, a power cut is not.
+Until DIR is there, the folder `DIR.partial` holds everything: the unfinished output, and the last state of a search, which only `--resume`
+reads. A lock in it admits one run at a time; if a run is killed, the system releases its lock. A kill is safe at every step; a power cut
+is not.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ logger = logging.getLogger("pydisp")
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """A path beside `path` to write to: renamed to `path` where the block ends, removed where it fails.
+    """A temporary path beside `path` to write to: it is renamed to `path` when the block ends, and removed if the block fails.
 
     A kill leaves `path` as it was, and perhaps a hidden file `.NAME.PROCESS.partial` beside it.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # a name of its own: two processes may write one file
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # each process has its own name, because two may write the same file
     try:
         yield partial
         partial.replace(path)
@@ -45,18 +45,18 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write a file, text as UTF-8 with the line ends it has; it appears whole or stays as it was, with a new file's usual mode."""
+    """Write a file, text as UTF-8 with unchanged line ends. The file appears whole or stays as it was; it has the mode of any new file."""
     with whole_file(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 class Workspace:
-    """A folder in the making.
+    """A folder that a run is making.
 
     Args:
-        out: the folder a run is to make, DIR.
-        marker: a file that every finished output has; `--overwrite` replaces no folder without it.
-        journey: what makes such folders, for messages: "prune", "export".
+        out: the folder to make, DIR.
+        marker: a file that every finished output has; `--overwrite` never replaces a folder without it.
+        journey: the kind of run, for messages: "prune", "export".
     """
 
     def __init__(self, out: str | os.PathLike, *, marker: str, journey: str):
@@ -73,10 +73,10 @@ class Workspace:
     def claimed(self, *, overwrite: bool = False, resume: bool = False) -> Iterator["Workspace"]:
         """Check that the folder may be made, and keep other runs out of it until the block ends.
 
-        Where the block fails or ends without `finish`, the state of a search stays, if there is one, and nothing else; where it does so
-        before `begin`, what an older run left stays as it is.
+        If the block fails or ends without `finish`, only the state of a search stays, if there is one. If it does so before `begin`,
+        everything that an older run left stays as it is.
         Raises: FileExistsError for an output that exists or that another run is making, FileNotFoundError for a resume without a
-            start; nothing is then left behind.
+            start; in both cases nothing is left behind.
         """
         self._overwrites = overwrite
         self._check_names()
@@ -92,10 +92,10 @@ class Workspace:
             self._leave()
 
     def begin(self, identity: dict, *, resume: bool = False) -> None:
-        """Replace what another run left; or check that the run to resume was the same.
+        """Replace the leftovers of another run; for a resume, check that the earlier run had the same identity.
 
         Args:
-            identity: plain values that decide the result (settings, digests of model and text).
+            identity: plain values that decide the result (settings, digests of the model and the text).
         Raises: ValueError naming the value that differs.
         """
         if resume:
@@ -108,17 +108,17 @@ class Workspace:
         write_whole(self.folder / _SETTINGS, json.dumps(identity, indent=1, sort_keys=True))
 
     def save_state(self, state: dict) -> None:
-        """Write a search's state (tensors and plain values); a stop in between leaves the last one whole."""
+        """Write the state of a search (tensors and plain values); if a stop interrupts the writing, the last state stays whole."""
         import torch
 
         with whole_file(self.folder / _STATE) as partial:
             try:
                 torch.save(state, partial)
-            except RuntimeError as error:  # torch's writer does not say why the file system refused
+            except RuntimeError as error:  # torch's writer hides the reason of the file system
                 raise OSError(errno.ENOSPC, f"cannot write {_STATE}: {str(error).splitlines()[0]}") from None
 
     def load_state(self) -> dict:
-        """The last state.
+        """Read the last state.
 
         Raises: ValueError if the file is damaged.
         """
@@ -126,7 +126,7 @@ class Workspace:
 
         try:
             return torch.load(self.folder / _STATE, weights_only=True)
-        except Exception as error:  # torch raises whatever the damage makes it trip over
+        except Exception as error:  # a damaged file can make torch raise anything
             raise ValueError(f"{self.folder / _STATE} is damaged ({type(error).__name__}); start anew without --resume.") from None
 
     @property
@@ -134,7 +134,7 @@ class Workspace:
         return (self.folder / _STATE).is_file()
 
     def finish(self) -> None:
-        """Rename the output to DIR, replacing what --overwrite allows, and remove the workspace.
+        """Rename the output to DIR, replacing a folder if --overwrite allows it, and remove the workspace.
 
         Raises: FileExistsError if a folder that may not be replaced has appeared as DIR meanwhile.
         """
@@ -152,7 +152,7 @@ class Workspace:
         self._is_finished = True
 
     def _check_names(self) -> None:
-        """Refuse what cannot be a new folder, and a `.partial` of somebody else; writes nothing."""
+        """Refuse a path that cannot be a new folder, and a `.partial` that is not pydisp's; writes nothing."""
         if self.out.name in ("", ".", ".."):
             raise FileExistsError(f"the output folder {self.out} is no name for a new folder; choose one with --out.")
         if self.out.parent.exists() and not self.out.parent.is_dir():
@@ -177,13 +177,13 @@ class Workspace:
             )
 
     def _locked(self) -> int | None:
-        """The open lock file; None where the platform or the file system has no locks, which is said."""
+        """The open lock file; None, with a warning, if the platform or the file system has no locks."""
         path = self.folder / _LOCK
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            except FileNotFoundError:  # a run that ends has just removed the folder
+            except FileNotFoundError:  # another run, just ending, has removed the folder
                 continue
             try:
                 has_locks = _lock_file(lock)
@@ -194,15 +194,15 @@ class Workspace:
                 ) from None
             if not has_locks:
                 os.close(lock)
-                logger.warning(f"{self.folder} is where files cannot be locked: see to it that no second run has the same --out.")
+                logger.warning(f"files in {self.folder} cannot be locked: make sure that no second run has the same --out.")
                 return None
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(lock), path.stat()):
                     return lock
-            os.close(lock)  # of a run that has ended and removed it
+            os.close(lock)  # the lock belonged to a run that has ended and removed it
 
     def _restore(self) -> None:
-        """Bring DIR back where a run was killed between its last two renames: only then do both folders lie in the workspace."""
+        """Bring DIR back if a run was killed between its last two renames; only then are both folders in the workspace."""
         replaced = self.folder / _REPLACED
         if replaced.is_dir() and self.output.is_dir() and not self.out.exists():
             replaced.rename(self.out)
@@ -221,7 +221,7 @@ class Workspace:
                 )
 
     def _discard(self, name: str) -> None:
-        """Remove a folder of the workspace; renamed first, so that no half of it ever has its name."""
+        """Remove a folder of the workspace. It is renamed first, so that a half-removed folder never has its name."""
         trash = self.folder / _TRASH
         shutil.rmtree(trash, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
@@ -229,7 +229,7 @@ class Workspace:
             shutil.rmtree(trash, ignore_errors=True)
 
     def _clear(self) -> None:
-        """Remove all that runs write here but the lock, which says whose folder it is."""
+        """Remove everything that runs write here, except the lock, which marks the folder as pydisp's."""
         self._discard(_OUTPUT)
         self._discard(_REPLACED)
         for name in (_STATE, _SETTINGS):
@@ -237,24 +237,24 @@ class Workspace:
                 path.unlink(missing_ok=True)
 
     def _leave(self) -> None:
-        """Remove what nobody needs any more, and let others in."""
-        with contextlib.suppress(OSError):  # what cannot be removed must not hide the error that ended the run
+        """Remove everything that is no longer needed, and release the lock."""
+        with contextlib.suppress(OSError):  # a failing removal must not hide the error that ended the run
             if self.has_begun:
                 self._discard(_OUTPUT)
                 if self._is_finished or not self.has_state:
                     self._clear()
             (self.folder / _LOCK).unlink(missing_ok=True)
             for folder in (self.folder, *self._parents_made):
-                folder.rmdir()  # stops at the first that holds something
+                folder.rmdir()  # fails at the first folder that is not empty
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
 def _lock_file(file: int) -> bool:
-    """Lock an open file for this process until it is closed or the process ends; False where there are no locks.
+    """Lock an open file for this process until it is closed or the process ends; False if there are no locks.
 
-    Raises: BlockingIOError where another has it.
+    Raises: BlockingIOError if another process has the lock.
     """
     try:
         import fcntl

@@ -1,1 +1,1 @@
-"""The commands of the command line, a file a journey: each parses, calls one function and prints. Heavy imports stand inside them."""
+"""The commands of the command line, one file per journey. Each parses, calls one function and prints; heavy imports stand inside it."""

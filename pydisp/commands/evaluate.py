@@ -1,4 +1,4 @@
-"""`pydisp eval`: what a model loses on a text, or its figures on tasks of lm-eval."""
+"""`pydisp eval`: the loss of a model on a text, or its figures on tasks of lm-eval."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import typer
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
 from pydisp.commands.output import GateClosed, WrongUsage, print_json, progress, quiet_libraries
 
-RESULT_FILE = "evaluation.json"  # what --json prints; no other command writes one, so --overwrite knows its folders by it
+RESULT_FILE = "evaluation.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 LM_EVAL_ARGUMENTS = "as lm-eval takes them: a=1,b=x, or a JSON object."
 
 
@@ -91,7 +91,7 @@ def _check_usage(text: list[str] | None, tasks: str | None, misplaced: list[str]
 
 
 def _arguments(given: str | None, option: str) -> dict | None:
-    """A JSON object, or `a=1,b=x` as lm-eval reads it."""
+    """Parse a JSON object, or `a=1,b=x` as lm-eval does."""
     if given is None:
         return None
     from lm_eval.utils import simple_parse_args_string
@@ -113,7 +113,7 @@ def _task_words(results: dict) -> str:
 
 
 def _task_report(results: dict):
-    """The Report of lm-eval's results."""
+    """A Report of lm-eval's results."""
     from pydisp.environment import run_facts
     from pydisp.report import Report, Section, Table
 
@@ -127,7 +127,7 @@ def _task_report(results: dict):
 
 
 def _claimed(out: Path | None, overwrite: bool):
-    """The workspace of the folder to make, refused before the work where it cannot be made; None where none was asked for."""
+    """The workspace of the folder to make, refused before the work if it cannot be made; None without --out."""
     if out is None:
         return contextlib.nullcontext()
     from pydisp.workspace import Workspace

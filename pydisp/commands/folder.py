@@ -1,4 +1,4 @@
-"""`pydisp info` and `pydisp export`: what a pruned folder holds, and writing it in another form."""
+"""`pydisp info` and `pydisp export`: describe a pruned folder, and write its model in another form."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from pydisp.commands.output import WrongUsage, print_json, quiet_libraries
 
 
 def info(folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
-    """Widths a layer, kept shares and whether the indices of a pruned folder are valid; exit status 1 if they are not."""
+    """Widths per layer, kept shares and whether the indices of a pruned folder are valid; exit status 1 if they are not."""
     from pydisp.pruning.folder import describe
 
     quiet_libraries()
@@ -39,7 +39,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a pruned model in another form; --dense: the stock model, the same function anywhere, without the speed-up."""
+    """Write a pruned model in another form; --dense: as a stock model, which computes the same anywhere, without the speed-up."""
     if not dense:
         raise WrongUsage("there is one form to export to; add --dense.")
     from pydisp.pruning.folder import export_dense

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have in common."""
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run 
 
 
 def _absolute(folder: Path | None) -> Path | None:
-    """So that the loaders do not take a folder of the name demo for the packaged model."""
+    """Make a path absolute, so that the loaders do not take a folder named demo for the packaged model."""
     return folder and folder.absolute()
 
 

@@ -1,4 +1,4 @@
-"""What a command says: results on standard output, progress on standard error, and one sentence for wrong usage."""
+"""The output of a command: results on standard output, progress on standard error, and one sentence for wrong usage."""
 
 import json
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import typer
 
 from pydisp.progress import silence
 
-# What typer raises for wrong options, which ends in exit status 2. It exports no name for it, and keeps it in different places.
+# The exception that typer raises for wrong options (exit status 2). Typer does not export it, and its versions keep it in different places.
 WrongUsage = typer.BadParameter.__base__
 
 
 class GateClosed(Exception):
-    """A result beyond a limit that the user set. A command raises it when it has printed its result; exit status 3.
+    """The result is beyond a limit that the user set. A command raises this after it has printed its result; exit status 3.
 
     Args:
         sentence: the figure and the limit.
-        result: what --json prints.
+        result: the object that --json prints.
     """
 
     def __init__(self, sentence: str, result: dict):
@@ -26,17 +26,17 @@ class GateClosed(Exception):
 
 
 def progress(ctx: typer.Context) -> Callable[[str], None]:
-    """Where a command's lines on its progress go: to standard error, or nowhere with --quiet."""
+    """The function that receives a command's progress lines: it writes to standard error, or drops them with --quiet."""
     return silence if ctx.find_root().params["quiet"] else partial(typer.echo, err=True)
 
 
 def print_json(values: dict) -> None:
-    """One object on standard output; numbers of numpy and torch become floats."""
+    """Print one JSON object on standard output; numbers of numpy and torch become floats."""
     typer.echo(json.dumps(values, indent=2, allow_nan=False, default=float))
 
 
 def quiet_libraries() -> None:
-    """transformers draws its own bars and warnings; here one voice speaks."""
+    """Silence the progress bars and warnings of transformers, so that only pydisp writes."""
     import huggingface_hub
     import transformers
 

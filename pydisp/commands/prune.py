@@ -1,4 +1,4 @@
-"""`pydisp prune`: a model by name to a pruned folder with its report."""
+"""`pydisp prune`: from the name of a model to a pruned folder with its report."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def prune(
     speed: Annotated[bool, typer.Option(help="Also measure speed and peak memory at the end, for about a minute.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Prune MODEL to a share of its parameters and report what it cost."""
+    """Prune MODEL to a share of its parameters, and report the loss before and after."""
     given = {
         "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "batch_size": batch_size,
         "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
@@ -85,7 +85,7 @@ def prune(
         table.add_row(name, f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}")
     console = Console()
     console.print(table)
-    if "absent" not in result["speed"]:  # told already
+    if "absent" not in result["speed"]:  # a line has said so already
         from pydisp.speed import record
 
         console.print(f"speed: {record.sentence(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
@@ -93,7 +93,8 @@ def prune(
 
 
 def _read_config(path: Path) -> dict:
-    """Settings from YAML, strictly: every key of PruneSettings, every value of its type; `model` (which `prune` writes) is passed over."""
+    """Settings from YAML, checked strictly: each key must be in PruneSettings, each value of its type. `model` (written by `prune`) is
+    ignored."""
     import yaml
 
     if not path.is_file():
@@ -110,7 +111,7 @@ def _read_config(path: Path) -> dict:
     from pydisp.pruning import PruneSettings
 
     try:
-        # As JSON, because pydantic's strict mode makes a dataclass from nothing else.
+        # As JSON, because in strict mode pydantic makes a dataclass from nothing else.
         TypeAdapter(PruneSettings).validate_json(json.dumps({"keep_ratio": 0.5, **settings}, default=str))
     except ValidationError as error:
         first = error.errors()[0]

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m pydisp.demo.train --peps PEPS.txt.gz --peps-heldout HELD.txt --out build/demo-model
 
 PEPS is UTF-8 text (.txt or .txt.gz): the prose of the Python Enhancement Proposals that are in the public domain or CC0.
-The docstrings are the `train` part of `pydisp.pythondoc`; pydoc's topics and the other parts are never trained on. The log
-beside the shipped model (`model/training.json`) names the digests of the texts, the versions and the held-out figures.
+The docstrings are the `train` part of `pydisp.pythondoc`; the model never sees pydoc's topics or the other parts. The log
+beside the shipped model (`model/training.json`) has the digests of the texts, the versions and the held-out figures.
 Matrices are trained by Muon, everything else by AdamW; the schedule counts steps, so one seed and one thread give one model.
 """
 
@@ -44,7 +44,7 @@ WARMUP_STEPS, CONSTANT_SHARE, LAST_LR_SHARE = 30, 0.3, 0.02
 
 
 def read(path: str) -> str:
-    """The text of a UTF-8 file, gzipped where its name ends in .gz."""
+    """The text of a UTF-8 file, which is unzipped if its name ends in .gz."""
     data = Path(path).read_bytes()
     return (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8")
 
@@ -63,7 +63,7 @@ def train_tokenizer(texts: list[str]):
 
 
 def orthogonalised(gradient: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration of Muon in float32: torch.optim.Muon rounds to bfloat16, which is slow on CPUs without it."""
+    """The Newton-Schulz iteration of Muon in float32. (torch.optim.Muon uses bfloat16, which is slow on CPUs without such instructions.)"""
     x = gradient.T if gradient.shape[0] > gradient.shape[1] else gradient
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
@@ -97,7 +97,7 @@ def lr_share(step: int, steps: int) -> float:
 
 
 def windows(ids: Tensor, context_tokens: int, generator: torch.Generator):
-    """Endless shuffled windows of one more token than the context, cut anew from a random offset in every epoch."""
+    """Yield shuffled windows without end, one token longer than the context; every epoch cuts them anew from a random offset."""
     while True:
         offset = int(torch.randint(0, context_tokens, (), generator=generator))
         starts = torch.arange(offset, len(ids) - context_tokens - 1, context_tokens)
@@ -106,13 +106,13 @@ def windows(ids: Tensor, context_tokens: int, generator: torch.Generator):
 
 
 def mean_nll(model: nn.Module, batch: Tensor) -> Tensor:
-    """Mean loss in nats of (B, T + 1) token ids, every token but the first one a target."""
+    """Mean loss in nats of (B, T + 1) token ids; every token except the first is a target."""
     logits = model(input_ids=batch[:, :-1], use_cache=False).logits
     return nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
 
 
 def heldout_figures(folder: Path, texts: dict[str, str]) -> dict[str, list[dict]]:
-    """Loss on each text at each context, of the model as saved (bfloat16 weights), computed in float32."""
+    """The loss of the saved model (bfloat16 weights) on each text at each context, computed in float32."""
     from pydisp.evaluation import evaluate_text
     from pydisp.loading import load_model, load_tokenizer
     from pydisp.text import Text, tokenize
@@ -126,7 +126,7 @@ def heldout_figures(folder: Path, texts: dict[str, str]) -> dict[str, list[dict]
 
 
 def new_model() -> nn.Module:
-    """Random weights from torch's global seed, writes of the blocks scaled down by the depth."""
+    """A model with random weights from torch's global seed; projections that write to the residual stream are scaled down by the depth."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     ids = dict(vocab_size=VOCAB_SIZE, bos_token_id=0, eos_token_id=0)

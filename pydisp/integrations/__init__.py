@@ -1,1 +1,1 @@
-"""Other tools that run pydisp's models; each imports its tool only when it is used."""
+"""Integrations with other tools that run pydisp's models; each imports its tool only when it is used."""

@@ -1,8 +1,8 @@
 """lm-eval: the model `pydisp` (a pruned folder, a dense model, a GGUF file or `demo`), and running tasks offline.
 
-pydisp eval DIR --tasks pydisp_pythondoc                      # a task that comes with pydisp: any in a folder `tasks` of the package
+pydisp eval DIR --tasks pydisp_pythondoc                      # a task that comes with pydisp, in a folder `tasks` of the package
 pydisp eval DIR --tasks my_task --include-path tasks/
-lm_eval run --model pydisp --model_args pretrained=DIR ...       # where lm-eval finds plug-ins by entry point
+lm_eval run --model pydisp --model_args pretrained=DIR ...       # if lm-eval finds plug-ins by entry point
 lm_eval run --model hf --model_args pretrained=DIR,trust_remote_code=True ...    # stock lm-eval, through the folder's shim
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-import pydisp  # makes pydisp_* loadable
+import pydisp  # makes pydisp_* models loadable
 from pydisp.distribution import install_command
 from pydisp.gguf import is_gguf
 from pydisp.integrations.token_log_likelihood import TokenLogLikelihood
@@ -40,9 +40,9 @@ from tqdm import tqdm
 
 @register_model("pydisp")
 class PydispLM(HFLM):
-    """HFLM for models by pydisp's names: a folder, a GGUF file, a hub name, or `demo`; float32 on a CPU unless asked.
+    """HFLM for the names that pydisp knows: a folder, a GGUF file, a hub name, or `demo`; float32 by default on a CPU.
 
-    Log-likelihoods are floats that know the loss of each token (`TokenLogLikelihood`), for metrics that want it.
+    Log-likelihoods are floats that also carry the loss of each token (`TokenLogLikelihood`), for metrics that use it.
     """
 
     def __init__(self, pretrained: str, device: str | None = None, dtype: str | None = "auto", **kwargs):
@@ -59,7 +59,7 @@ class PydispLM(HFLM):
         super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None) -> list[tuple[float, bool]]:
-        """As HFLM's: each request is ((context, continuation) or None, context tokens, continuation tokens).
+        """As in HFLM: each request is ((context, continuation) or None, context tokens, continuation tokens).
 
         Requests that read the same tokens (the one-token choices of a question) share a row of the batch.
         """
@@ -68,7 +68,7 @@ class PydispLM(HFLM):
         rows: dict[tuple[int, ...], list[int]] = {}
         for number, (_, context, continuation) in enumerate(requests):
             rows.setdefault(tuple((context + continuation)[-(self.max_length + 1) : -1]), []).append(number)
-        longest_first = sorted(rows, key=lambda row: (-len(row), row))  # what does not fit into memory fails at once
+        longest_first = sorted(rows, key=lambda row: (-len(row), row))  # so that a batch too large for memory fails at once
         answers: list[tuple[float, bool] | None] = [None] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm or self.rank != 0, desc="Running loglikelihood requests") as bar:
             for batch in _batches(longest_first, override_bs or self._rows_per_batch(requests)):
@@ -77,7 +77,7 @@ class PydispLM(HFLM):
                         text, _, continuation = requests[number]
                         scored = self._select_cont_toks(log_probabilities, contlen=len(continuation), inplen=len(log_probabilities))
                         answers[number] = self._answer(scored, continuation)
-                        if text is not None:  # a window of a longer text, which is cached whole
+                        if text is not None:  # None: a window of a longer text, whose result is cached as a whole
                             self.cache_hook.add_partial("loglikelihood", text, answers[number])
                         bar.update()
         return answers
@@ -89,7 +89,7 @@ class PydispLM(HFLM):
         return self._detect_batch_size(requests, longest)
 
     def _log_probabilities(self, rows: Sequence[tuple[int, ...]]) -> list[Tensor]:
-        """A row's own (tokens, vocabulary); what a prompt-tuned model puts in front comes on top of its tokens."""
+        """Log-probabilities (tokens, vocabulary) of each row's own tokens, without those that a prompt-tuned model puts in front."""
         width = max(map(len, rows))
         inputs = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.device)
         logits = self._model_call(inputs)
@@ -104,7 +104,7 @@ class PydispLM(HFLM):
         return TokenLogLikelihood(float(chosen.sum()), (-chosen).tolist(), tokens), is_greedy
 
     def loglikelihood_rolling(self, requests, disable_tqdm: bool = False) -> list[float]:
-        """As HFLM's: each text in windows of the model's length, every token scored once."""
+        """As in HFLM: each text is scored in windows of the model's length, every token once."""
         texts = [self._windows(*request.args) for request in requests]
         answers = iter(self._loglikelihood_tokens([window for windows in texts for window in windows], disable_tqdm=disable_tqdm))
         results = []
@@ -144,18 +144,18 @@ def evaluate_tasks(
     metadata: dict | None = None,
     apply_chat_template: bool | str = False,
 ) -> dict:
-    """lm-eval's results of some tasks: {"model", "results": {task: {metric: value}}, "n_samples"}.
+    """Run tasks of lm-eval. Returns: {"model", "results": {task: {metric: value}}, "n_samples"}.
 
     Args:
         model: a name that `pydisp.loading` knows.
-        tasks: names of tasks, groups or tags: of `include_paths`, of this package, or of lm-eval; the first that has one gives it.
-            lm-eval's own hundreds are read (half a minute) only if one of the names is not in the others.
-        include_paths: folders with tasks of one's own; a later one goes before an earlier one.
+        tasks: names of tasks, groups or tags. They are looked up in `include_paths`, then in this package, then in lm-eval. Reading the
+            hundreds of tasks of lm-eval takes half a minute, so it is done only if a name is not in the first two.
+        include_paths: folders with your own tasks; a later folder overrides an earlier one.
         model_args: further arguments of HFLM, such as {"max_length": 512}.
-        metadata: what tasks are made with, such as {"max_seq_lengths": [4096]}.
-        apply_chat_template: whether prompts are put into the tokenizer's chat template; or the name of one of several.
-    Raises: ValueError for a task that nobody has or a chat template that the tokenizer lacks, FileNotFoundError for a folder that is
-        not there, TypeError for an argument that the model does not take; before the model is loaded, but for the last.
+        metadata: values from which tasks are made, such as {"max_seq_lengths": [4096]}.
+        apply_chat_template: whether to put prompts into the tokenizer's chat template; or the name of one of several templates.
+    Raises: ValueError for an unknown task or a chat template that the tokenizer lacks, FileNotFoundError for a folder that does not exist,
+        TypeError for an argument that the model does not take. Only the last is raised after the model is loaded.
     """
     from lm_eval import simple_evaluate
 

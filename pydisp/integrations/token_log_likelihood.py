@@ -1,4 +1,4 @@
-"""A log-likelihood that lm-eval takes for a plain float and a metric can ask for the loss of each token.
+"""A log-likelihood that is a plain float for lm-eval, but from which a metric can read the loss of each token.
 
 >>> score = TokenLogLikelihood(-1.5, [0.5, 1.0], [7, 9])
 >>> score + 1, score.token_nll, score.tokens
@@ -32,5 +32,5 @@ class TokenLogLikelihood(float):
 
     @classmethod
     def joined(cls, parts: Sequence["TokenLogLikelihood"]) -> "TokenLogLikelihood":
-        """That of a text which was scored in parts; 0 for none."""
+        """The log-likelihood of a text that was scored in parts; 0 for no parts."""
         return cls(sum(parts), [nll for part in parts for nll in part.token_nll], [token for part in parts for token in part.tokens])

@@ -1,8 +1,8 @@
-"""The pruned model classes: one factory makes config, base model and language model of a family from transformers' own.
+"""The pruned model classes: a factory makes the config, base model and language model of a family from those of transformers.
 
-The stock model is built, its decoder layers get narrower nn.Linear under their stock names, and a layer class whose forward
-selects each block's input features and index-adds its output (DISP-LLM, https://arxiv.org/abs/2410.11988, Algorithm 1 with the
-norm before the selection). Widths stand in `config.pydisp`, int32 indices in FeatureIndex submodules beside the projections.
+The stock model is built first. Then its decoder layers get narrower nn.Linear modules under the stock names, and another layer class. Its
+forward selects the input features of each block and index-adds the block's output (DISP-LLM, https://arxiv.org/abs/2410.11988, Algorithm 1
+with the norm before the selection). The widths are in `config.pydisp`, the int32 indices in FeatureIndex modules beside the projections.
 """
 
 from functools import cache
@@ -53,9 +53,9 @@ class _Pretrained:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As in transformers; raises ValueError where an index list is missing, invalid, of another length or not the one pruned with.
+        """As in transformers, but raises ValueError if an index list is missing, invalid, of another length or not that of the pruning.
 
-        transformers would leave a missing one as uninitialised memory and only warn.
+        (transformers would only warn, and use uninitialised memory for a missing list.)
         """
         try:
             model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
@@ -82,13 +82,13 @@ class _Pretrained:
         return (model, info) if output_loading_info else model
 
     def _apply(self, *args, **kwargs):
-        """What moves a model (`to`, `cuda`, `half`): linears that left the CPU are torch's again."""
+        """Called when a model is moved (`to`, `cuda`, `half`): linears that left the CPU use torch's product again."""
         moved = super()._apply(*args, **kwargs)
         serve_linears_(self)
         return moved
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """As in transformers, with the shim file that loads the folder without `import pydisp` through trust_remote_code=True."""
+        """As in transformers; adds the shim file with which the folder loads without `import pydisp`, through trust_remote_code=True."""
         _describe_indices_(self)
         config_class, model_class, lm_class = classes_of(self.config.model_type)
         stem = SHIM_FILE.removesuffix(".py")
@@ -108,7 +108,7 @@ class _Pretrained:
 
 
 def _describe_indices_(model: nn.Module) -> None:
-    """Bring the digest in `model.config` up to date where somebody gave the model other index lists: no plan has made those."""
+    """Update the digests in `model.config` if the index lists of the model have been replaced: these do not come from a plan."""
     described, digest = model.config.pydisp, index_digest_of_model(model)
     if not described or digest in (None, described.get("index_digest")):
         return
@@ -117,9 +117,9 @@ def _describe_indices_(model: nn.Module) -> None:
 
 
 def _record_outputs_of(base: nn.Module) -> None:
-    """Let output_hidden_states and output_attentions find `base`, whose class has changed since it was made.
+    """Make output_hidden_states and output_attentions work for `base`, whose class has changed since it was made.
 
-    transformers notes what a model can record under the name of its class, when it is made (5.17: by name, 5.23: through a mapping
+    When a model is made, transformers registers its recordable outputs under the name of its class (5.17: by name, 5.23: through a mapping
     that takes the model; both keep the name).
     """
     dict.__setitem__(output_capturing._CAN_RECORD_REGISTRY, str(type(base)), base._can_record_outputs)
@@ -127,7 +127,7 @@ def _record_outputs_of(base: nn.Module) -> None:
 
 @cache
 def classes_of(model_type: str) -> tuple[type, type, type]:
-    """Config, base model and language model class for `pydisp_<family>`, made and registered with Auto* on first use.
+    """The config, base model and language model classes of `pydisp_<family>`, made and registered with Auto* on first use.
 
     Raises: ValueError for an unknown family.
     """
@@ -140,7 +140,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         stock_model.__init__(self, config, *args, **kwargs)
         _narrow_layers(config, family_of(config, stock_type), self.get_submodule(FAMILIES[stock_type].layers_path))
         serve_linears_(self)
-        self.post_init()  # initialises the narrower projections, which the stock constructor has not seen
+        self.post_init()  # initialises the narrower projections, which did not exist in the stock constructor
 
     def lm_init(self, config, *args, **kwargs):
         check_widths(config)
@@ -152,7 +152,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
         serve_linears_(self)
         self.post_init()
 
-    # Device placement must not cut a layer in two; the layers have other class names than the stock ones.
+    # Device placement must not split a layer over two devices; it knows layers by class name, and ours differ from the stock names.
     whole = [f"Pydisp{row.layer_name}" for row in ROWS if row.model_type == stock_type]
     common = {
         "__module__": __name__,
@@ -169,7 +169,7 @@ def classes_of(model_type: str) -> tuple[type, type, type]:
 
 
 def __getattr__(name: str) -> type:
-    """The classes by name, for whoever unpickles a model or a config before they were made."""
+    """The classes by name, for unpickling a model or a config before the classes have been made."""
     for model_type, family in FAMILIES.items():
         for place, stock_name in enumerate(family.class_names):
             if name == f"Pydisp{stock_name}":

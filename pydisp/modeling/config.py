@@ -1,4 +1,4 @@
-"""What `config.pydisp` says of a pruned model: made from a plan, checked when a folder is loaded, and undone to the dense model's config.
+"""`config.pydisp`, the description of a pruned model: made from a plan, checked when a folder is loaded, removed for the dense config.
 
 {"version": 1, "layers": [{"attention": {"input": 96, "output": 80}, "mlp": {"input": 160, "middle": 200, "output": 168}},
  {"attention": null, "mlp": ...}], "dense_parameters": {"total": 1048576, "block": 786432}, "model_digest": "...", "plan_digest": "...",
@@ -22,7 +22,7 @@ _NOT_OF_THE_MODEL = ("model_type", "architectures", "auto_map", "transformers_ve
 
 @classmethod
 def stay_in_package(cls, *_args, **_kwargs) -> None:
-    """transformers marks classes that came through a shim, and would then copy this file into every folder saved; the shim is enough."""
+    """Unmark a class that was loaded through a shim; else transformers would copy this file into every saved folder, beside the shim."""
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def middle_size(config) -> int:
 
 
 def pruned_config(dense_config, plan: PruningPlan, spec: ModelSpec):
-    """The config of the pruned model: the dense one's values, the widths of the plan, free layer types for removed attention."""
+    """The config of the pruned model: the values of the dense config, the widths of the plan, and layer types for removed attentions."""
     values = dense_config.to_dict()
     for name in _NOT_OF_THE_MODEL:
         values.pop(name, None)
@@ -80,7 +80,7 @@ def pruned_config(dense_config, plan: PruningPlan, spec: ModelSpec):
 
 
 def stock_config(config):
-    """The config of the dense model that a pruned one came from.
+    """The config of the dense model from which a pruned model was made.
 
     Raises: ValueError if `config` is not a pruned model's.
     """
@@ -137,7 +137,7 @@ def _check_layer(number: int, layer, limits: dict[str, int], limit_else: int) ->
 
 
 def _check_origin(described: dict) -> None:
-    """Refuse totals and digests that are none. Folders written before there was an index digest have none; what they say is taken."""
+    """Refuse totals and digests of a wrong form. Folders from before the index digest lack it; they are accepted as they are."""
     totals = described.get("dense_parameters")
     sizes = [totals.get(name) for name in ("block", "total")] if isinstance(totals, dict) else [None]
     if any(type(size) is not int for size in sizes) or not 0 < sizes[0] <= sizes[1]:
@@ -146,7 +146,7 @@ def _check_origin(described: dict) -> None:
         )
     for name, absent in (("model_digest", ""), ("plan_digest", ""), ("index_digest", None)):
         digest = described.get(name, absent)
-        if digest is None and name != "model_digest":  # null: no plan has made these index lists
+        if digest is None and name != "model_digest":  # null: these index lists do not come from a plan
             continue
         if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""FeatureIndex: the index lists beside the projections of a pruned layer, what is derived from them, and the digest that they are held to."""
+"""FeatureIndex: the index lists beside the projections of a pruned layer, their derived forms, and the digest that checks them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
 
 
 class FeatureIndex(nn.Module):
-    """Holds one index list; a module, because some loaders accept tensors of modules only, never bare buffers.
+    """Holds one index list. It is a module, because some loaders accept only tensors inside modules, not bare buffers of a layer.
 
-    `index`: (K,) int32, sorted, unique, of `size` dimensions: all that is saved. `inverse` and `mask` (pydisp.ops.Features) are made from
-    it when it is loaded; until then, and where the values are elsewhere (offloaded), they are None and the ops take the bare index.
+    `index`: (K,) int32, sorted, unique, of `size` dimensions; only this is saved. `inverse` and `mask` (see pydisp.ops.Features) are made
+    from it when it is loaded. Until then, and if the values are elsewhere (offloaded), they are None and the ops take the bare index.
     """
 
     def __init__(self, width: int, size: int, device=None):
@@ -28,32 +28,32 @@ class FeatureIndex(nn.Module):
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
-        if name == "index":  # a loader sets another one: what was made from the old one is void
+        if name == "index":  # a loader sets a new index: the forms derived from the old one are invalid
             self._set_derived(None, None)
 
     def _set_derived(self, inverse: Tensor | None, mask: Tensor | None) -> None:
         for name, tensor in (("inverse", inverse), ("mask", mask)):
-            # accelerate reads what is not persistent as a tensor, so one that is None must not be listed so (None is never saved)
+            # accelerate takes each non-persistent buffer for a tensor, so one that is None must not be listed there (None is never saved)
             self.register_buffer(name, tensor, persistent=tensor is None)
 
     @property
     def features(self) -> Tensor | ops.Features:
-        """What the ops take."""
-        buffers = self._buffers  # a buffer as an attribute is a call in Python: for one token it counts
+        """The index in the form that the ops take."""
+        buffers = self._buffers  # reading a buffer as an attribute is a Python call, which matters for one token
         mask = buffers["mask"]
         if buffers["index"].is_meta:
             return self()
         return buffers["index"] if mask is None else ops.Features(buffers["index"], buffers["inverse"], mask)
 
     def forward(self) -> Tensor:
-        """The index, called as a module where it may be offloaded: the hooks around a call bring it and take it away again."""
+        """The bare index, read by calling the module: if it is offloaded, the hooks around a call load it and remove it again."""
         return self._buffers["index"]
 
     @torch.no_grad()
     def derive_(self) -> None:
         """Make `inverse` and `mask` from `index`.
 
-        Raises: ValueError for an index that is not sorted, repeats a value or leaves its range.
+        Raises: ValueError for an index that is unsorted, repeats a value or is out of range.
         """
         self._set_derived(None, None)
         if not self.index.is_meta:
@@ -74,7 +74,7 @@ class FeatureIndex(nn.Module):
 
 
 def indices_of(model: nn.Module) -> dict[str, FeatureIndex]:
-    """The FeatureIndex modules of a pruned model by layer and set, as in "3.mlp_input", in the order of the layers."""
+    """The FeatureIndex modules of a pruned model by names such as "3.mlp_input" (layer and set), in the order of the layers."""
     modules = {name: module for name, module in model.named_modules() if isinstance(module, FeatureIndex)}
     return {".".join(name.split(".")[-2:]): module for name, module in modules.items()}
 
@@ -86,7 +86,7 @@ def derive_features_(model: nn.Module) -> None:
 
 
 def index_digest(indices: Mapping[str, Tensor]) -> str:
-    """sha256 over layer, set and int32 values of each index list, by "<layer>.<set>", whatever their order."""
+    """sha256 over layer, set and int32 values of each index list, given by "<layer>.<set>"; the order of the mapping does not matter."""
     text = hashlib.sha256()
     for name in sorted(indices):
         text.update(f"{name} {len(indices[name])} ".encode() + indices[name].cpu().numpy().tobytes())
@@ -94,7 +94,7 @@ def index_digest(indices: Mapping[str, Tensor]) -> str:
 
 
 def index_digest_of_plan(plan: PruningPlan) -> str:
-    """The digest of those sets of a plan that a checkpoint stores: all but the middle ones."""
+    """The digest of the sets of a plan that a checkpoint stores: all except the middle ones."""
     return index_digest(
         {
             f"{number}.{name}": kept.indices
@@ -107,17 +107,16 @@ def index_digest_of_plan(plan: PruningPlan) -> str:
 
 @torch.no_grad()
 def index_digest_of_model(model: nn.Module) -> str | None:
-    """The digest of a model's index lists, offloaded ones among them; None where they are on meta and nobody brings them."""
+    """The digest of a model's index lists, including offloaded ones; None if they are on meta and no hook loads them."""
     indices = {name: module() for name, module in indices_of(model).items()}
     return None if any(index.is_meta for index in indices.values()) else index_digest(indices)
 
 
 @torch.no_grad()
 def check_loaded_indices(model: nn.Module) -> None:
-    """Refuse index lists that are not sorted, unique and in range, or not those that config.json was written with.
+    """Refuse index lists that are not sorted, unique and in range, or that differ from those for which config.json was written.
 
-    Lists on meta that nobody brings pass, and so do those of a config without a digest, which an earlier pydisp wrote: nothing tells
-    what they were.
+    Lists on meta that no hook loads pass. So do those of a config without a digest, which an earlier pydisp wrote: they cannot be compared.
 
     Raises: TypeError or ValueError naming the tensor.
     """

@@ -1,4 +1,4 @@
-"""The places of a pruned model's attentions in the KV cache of transformers, which has one slot a layer."""
+"""The slots of a pruned model's attentions in the KV cache of transformers, which has one slot per layer."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ from transformers.cache_utils import DynamicSlidingWindowLayer
 def kept_layer_types(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[str] | None:
     """Attention types for a pruned config: a removed attention takes the type of the first one kept.
 
-    It has no mask, so its type is free; this one makes slot 0 of the cache, which transformers asks for the length, a slot that is in use.
+    A removed attention has no mask, so its type could be any. With this one, slot 0 of the cache is in use, and transformers reads the
+    length of the cache from slot 0.
     """
     if layer_types is None:
         return None
@@ -18,10 +19,10 @@ def kept_layer_types(layer_types: Sequence[str] | None, has_attention: Sequence[
 
 
 def cache_slots(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[int]:
-    """Each layer's slot of the KV cache: those with an attention take the first slots of their type, the others what is left of it.
+    """Each layer's slot of the KV cache: layers with an attention take the first slots of their type, the other layers the rest.
 
-    transformers makes one slot a layer, each of its layer's type (full or sliding), and reads lengths from the first slots: an
-    attention that kept its own number behind a removed one would leave those empty and get wrong positions and masks.
+    transformers makes one slot per layer, of the layer's type (full or sliding), and reads lengths from the first slots. If an attention
+    behind a removed one used the slot of its own number, the first slots would be empty, and positions and masks wrong.
     """
     types = list(layer_types) if layer_types is not None else ["all"] * len(has_attention)
     slots = [0] * len(types)
@@ -33,10 +34,10 @@ def cache_slots(layer_types: Sequence[str] | None, has_attention: Sequence[bool]
 
 
 def keep_slot(cache, slot: int, x: Tensor) -> None:
-    """Count the tokens of x (B, T, D) in the slot of a removed attention, in place: keys and values of no heads.
+    """Count the tokens of x (B, T, D) in the slot of a removed attention, in place, with keys and values of 0 heads.
 
-    A sliding slot that was never updated can be neither cropped nor rolled back, and assisted generation does both. Other kinds of
-    slots may be left unused.
+    A sliding slot that was never updated cannot be cropped or rolled back, but assisted generation does both. Slots of other kinds may
+    stay unused.
     """
     slots = getattr(cache, "layers", ())
     if slot < len(slots) and isinstance(slots[slot], DynamicSlidingWindowLayer):

@@ -1,4 +1,4 @@
-"""The decoder layers of the pruned classes: their forwards, and the surgery on the shapes of one stock layer.
+"""The decoder layers of the pruned classes: their forwards, and the function that narrows one stock layer.
 
 Each block selects its input features of the residual stream and index-adds its output (DISP-LLM,
 https://arxiv.org/abs/2410.11988, Algorithm 1 with the norm before the selection).
@@ -16,27 +16,27 @@ from pydisp.spec import ROWS, SEQUENTIAL, BlockNorms, Family, stock_layer_class
 
 
 def _as(x: Tensor, update: Tensor) -> Tensor:
-    """A block's output in x's dtype: under torch.autocast the block computes in another one than the residual stream."""
-    return update if update.dtype is x.dtype else update.to(x.dtype)  # Tensor.to takes 2 us also where there is nothing to do
+    """A block's output in x's dtype: under torch.autocast the block computes in another dtype than the residual stream has."""
+    return update if update.dtype is x.dtype else update.to(x.dtype)  # Tensor.to takes 2 us even if there is nothing to do
 
 
 def _add(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
-    """index_add of a block's output."""
+    """index_add of a block's output into the residual stream."""
     return ops.index_add(x, _as(x, update), index.features)
 
 
 def _add_to_own(x: Tensor, update: Tensor, index: FeatureIndex) -> Tensor:
-    """_add to a tensor that the layer itself has made and nothing else holds: in place where no gradient is asked for."""
+    """_add to a tensor that only this layer holds, because it made it: in place if no gradient is needed."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _add(x, update, index)
     return ops.index_add_(x, _as(x, update), index.features)
 
 
 def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, float, bool] | None:
-    """Weight, bias, eps and whether the mean is taken off; None where only the module itself can tell what it does.
+    """Weight, bias, eps and whether the mean is subtracted; None if the norm has to be called as a module.
 
-    That is a module around the norm (PEFT's `modules_to_save`, torch.compile), and one whose weights are elsewhere until it is called
-    (offloading puts them on meta).
+    That is so if another module wraps the norm (PEFT's `modules_to_save`, torch.compile), or if its weights are elsewhere until it is
+    called (offloading puts them on meta).
     """
     values = vars(norm)
     eps = values["eps"] if "eps" in values else values.get("variance_epsilon")
@@ -49,13 +49,13 @@ def _norm_arguments(norm: nn.Module) -> tuple[Tensor | None, Tensor | None, floa
 
 
 class _Layer:
-    """What the layer forwards share. D hidden; a removed block is None."""
+    """The common parts of the layer forwards. D hidden; a removed block is None."""
 
     norm_offset: float
     family: Family
     attention_norms: BlockNorms
     mlp_norms: BlockNorms
-    cache_slot: int  # of this layer's attention, or of the removed one
+    cache_slot: int  # slot of this layer's attention in the KV cache, also if the attention is removed
 
     def _norm_select(self, norm: nn.Module, x: Tensor, index: FeatureIndex) -> Tensor:
         arguments = _norm_arguments(norm)
@@ -91,7 +91,7 @@ class _Layer:
         for name in modules:
             if hasattr(self, name):
                 return getattr(self, name)(update)
-        # OPT keeps the rate in the layer; families without residual dropout have neither.
+        # In OPT the layer has the dropout rate; families without residual dropout have none.
         return nn.functional.dropout(update, p=getattr(self, "dropout", 0.0))
 
     @property
@@ -104,7 +104,7 @@ class _Layer:
 
 
 class _Sequential(_Layer):
-    """A norm before each block and no other: the junction between the blocks is one op."""
+    """A norm before each block and no other: everything between the two blocks (the junction) is one op."""
 
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         attention_norm, mlp_norm = getattr(self, self.attention_norms.before), getattr(self, self.mlp_norms.before)
@@ -124,7 +124,7 @@ class _Sequential(_Layer):
 
 
 class _Parallel(_Layer):
-    """One norm, attention and MLP side by side: the norm is taken once at full width, each block selects from it."""
+    """Attention and MLP side by side, with one norm: it is taken once at full width, and each block selects from it."""
 
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
@@ -147,7 +147,7 @@ def _scattered(update: Tensor, index: FeatureIndex, like: Tensor) -> Tensor:
 
 
 class _Serial(_Layer):
-    """One block after the other, norms wherever the flags of the layout say; the norm after a removed block, of zeros, is zero."""
+    """One block after the other, with norms where the flags of the layout say; a norm after a removed block is skipped: it would give 0."""
 
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x, norms = hidden_states, self.attention_norms
@@ -170,7 +170,7 @@ class _Serial(_Layer):
     def _joined(self, x: Tensor, update: Tensor, norms: BlockNorms, index: FeatureIndex) -> Tensor:
         if norms.after is None:
             return _add(x, update, index)
-        return x + getattr(self, norms.after)(_scattered(update, index, x))  # of the full width
+        return x + getattr(self, norms.after)(_scattered(update, index, x))  # this norm has the full width
 
 
 def _forward_of(family: Family) -> type:
@@ -195,7 +195,7 @@ def layer_class(family: Family) -> type:
 
 
 def __getattr__(name: str) -> type:
-    """The layer classes by name, for whoever unpickles one before it was made."""
+    """The layer classes by name, for unpickling a layer before its class has been made."""
     for family in ROWS:
         if name == f"Pydisp{family.layer_name}":
             return layer_class(family)
@@ -211,7 +211,7 @@ def _replace_linear(layer: nn.Module, name: str, columns: int | None = None, row
 
 
 def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
-    """Change one stock decoder layer, in place, to the widths of `config.pydisp["layers"]`: shapes only, and its class."""
+    """Narrow one stock decoder layer, in place, to the widths of `config.pydisp["layers"]`; changes shapes and the class, not values."""
     device = next(layer.parameters()).device
     attention, mlp = widths["attention"], widths["mlp"]
     size = layer.get_submodule(family.attention_reads[0]).in_features

@@ -1,9 +1,9 @@
-"""The faster product of a pruned model's linears: 16-bit types, and few rows of float32, on a CPU by the faster of two ways.
+"""Faster linears for pruned models on a CPU: `upcast_linear` instead of torch's product for 16-bit types and few rows of float32.
 
-    serve_linears_(model)    # every plain nn.Linear stays one, and computes by `upcast_linear` what that is faster at
+    serve_linears_(model)    # every plain nn.Linear stays one, but computes by `upcast_linear` where that is faster
 
-The linears are nn.Linear by exact type, for quantizers that replace just those (bitsandbytes, torch.ao, FP8). So the product is no class
-but a `forward` of the one module, where accelerate and compressed-tensors put theirs; whoever replaces the module is rid of it.
+The linears stay nn.Linear by exact type, because some quantizers replace only those (bitsandbytes, torch.ao, FP8). So there is no class for
+the product; each module gets a `forward` of its own, as accelerate and compressed-tensors do it. Replacing the module removes it too.
 """
 
 import weakref
@@ -19,16 +19,16 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def linear_forward(module: nn.Linear, x: Tensor) -> Tensor:
-    """nn.Linear.forward in everything but its speed; see `pydisp.ops.upcast_linear`.
+    """The same as nn.Linear.forward, but faster; see `pydisp.ops.upcast_linear`.
 
-    Plain tensors in a dtype of FASTER on a CPU are multiplied by upcast_linear, float32 ones where they have few rows, under no_grad or
-    inference_mode (there the last bits are not those of the same call outside). Everything else goes to torch's linear: other devices and
-    dtypes, torch.autocast in another dtype, and inputs and weights that are tensors of their own kind (nested, quantized, distributed).
+    upcast_linear multiplies plain tensors on a CPU whose dtype is in FASTER; float32 tensors only if they have few rows, and only under
+    no_grad or inference_mode (where the last bits may differ from the same call outside). Torch's linear does everything else: other
+    devices and dtypes, torch.autocast in another dtype, and inputs or weights of special tensor classes (nested, quantized, distributed).
     """
     weight = module.weight
     dtype = x.dtype
     is_served = dtype in FASTER and weight.dtype is dtype and x.is_cpu and weight.is_cpu
-    # nested: a strided one is a Tensor by type
+    # is_nested: a strided nested tensor has the type Tensor
     is_served = is_served and type(x) in _PLAIN and type(weight) in _PLAIN and not x.is_nested
     if dtype is torch.float32:
         is_served = is_served and not torch.is_grad_enabled() and is_known_to_hold(x.numel() <= FEW_ROWS * weight.shape[1])
@@ -38,19 +38,19 @@ def linear_forward(module: nn.Linear, x: Tensor) -> Tensor:
 
 
 class ServedForward:
-    """The `forward` of one nn.Linear. A copy or a pickle of the module has its own.
+    """The `forward` of one nn.Linear. A copy or a pickle of the module gets its own.
 
-    It holds the module weakly: a module that holds itself would keep its weights until the garbage collector runs. Where something gave
-    the module another class, that class computes.
+    It holds the module by a weak reference: a module that referred to itself would keep its weights until the garbage collector runs. If
+    the class of the module has been changed, the forward of the new class runs.
     """
 
     __slots__ = ("_module",)
-    __func__ = staticmethod(linear_forward)  # as a bound method has it: compressed-tensors wraps that
+    __func__ = staticmethod(linear_forward)  # bound methods have this attribute, and compressed-tensors wraps it
 
     def __init__(self, module: nn.Linear):
         self._module = weakref.ref(module)
 
-    def __call__(self, input: Tensor) -> Tensor:  # the name of nn.Linear's argument
+    def __call__(self, input: Tensor) -> Tensor:  # `input` is the name of nn.Linear's argument
         module = self._module()
         return linear_forward(module, input) if type(module) is nn.Linear else type(module).forward(module, input)
 
@@ -59,9 +59,9 @@ class ServedForward:
 
 
 def serve_linears_(model: nn.Module) -> None:
-    """Give every plain nn.Linear of a model, in place, its faster product where its weight is on a CPU (or on meta: not yet anywhere).
+    """Give every plain nn.Linear of a model, in place, the faster product if its weight is on a CPU (or on meta, before it is loaded).
 
-    Elsewhere that is taken away again. A `forward` that somebody else has put in is left alone, as are subclasses.
+    On other devices the faster product is removed again. A `forward` that other code has set is not touched; nor are subclasses.
     """
     for module in model.modules():
         if type(module) is not nn.Linear:

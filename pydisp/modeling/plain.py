@@ -1,8 +1,8 @@
-"""plain_model: the dense model of a pruned one's shapes, what its junctions are measured against.
+"""plain_model: a dense model with the shapes of a pruned one, to measure the cost of the junctions between its blocks.
 
-The same linears (the very modules) stand between plain slices: a block reads the first K features of the residual stream through the
-stock norm of K features, and adds its output in place to the first A. Slices are views, so nothing is gathered, scattered or copied: no
-dense model of these shapes does less. It computes something else, of course; only its time and memory mean anything. Inference only.
+It uses the linears of the pruned model (the same modules) between plain slices: a block reads the first K features of the residual stream
+through the stock norm of K features, and adds its output in place to the first A. Slices are views, so nothing is gathered, scattered or
+copied: no dense model of these shapes does less work. Its outputs mean nothing; only its time and memory do. For inference only.
 """
 
 import copy
@@ -23,7 +23,7 @@ def _add_(x: Tensor, update: Tensor) -> Tensor:
 
 
 class _Plain:
-    """The stock layer's blocks, by the names that `family` has for them; a removed block is None."""
+    """The blocks of the stock layer, under the names in `family`; a removed block is None."""
 
     family: Family
     attention_norms: BlockNorms
@@ -98,7 +98,7 @@ def layer_class(family: Family) -> type:
 
 
 def __getattr__(name: str) -> type:
-    """The layer classes by name, for whoever unpickles one before it was made."""
+    """The layer classes by name, for unpickling a layer before its class has been made."""
     for family in ROWS:
         if name == f"Plain{family.layer_name}":
             return layer_class(family)
@@ -106,15 +106,15 @@ def __getattr__(name: str) -> type:
 
 
 def _norm_widths(layer: nn.Module, family: Family) -> dict[str, int]:
-    """Features that each norm of a pruned layer sees in the plain one; norms of removed blocks are not there."""
+    """The width of each norm in the plain model's layer; norms of removed blocks are missing."""
     widths = {}
     for block, read, write in (
         ("attention", family.attention_reads[0], family.attention_write),
         ("mlp", family.mlp_reads[0], family.mlp_write),
     ):
         if getattr(layer, f"{block}_input") is not None:
-            before, after, _ = family.norms(block)  # one on the sum acts on the residual stream itself
-            if before is not None:  # that of a parallel layout serves both blocks
+            before, after, _ = family.norms(block)  # a norm on the sum acts on the whole residual stream
+            if before is not None:  # in a parallel layout, one norm serves both blocks
                 widths[before] = max(widths.get(before, 0), layer.get_submodule(read).in_features)
             if after is not None:
                 widths[after] = layer.get_submodule(write).out_features
@@ -133,16 +133,16 @@ def _narrower(norm: nn.Module, width: int) -> nn.Module:
 
 
 def plain_model(pruned: nn.Module, dense_config) -> nn.Module:
-    """A stock language model with the linears, embeddings and head of `pruned` (shared, not copied) and no index anywhere.
+    """A stock language model with the linears, embeddings and head of `pruned` (shared, not copied), without any index.
 
     Args:
         pruned: a pruned causal language model, with its weights.
-        dense_config: the stock config it came from.
-    Returns: a model for inference in evaluation mode. It changes its embeddings' output in place, nothing of `pruned`.
+        dense_config: the stock config from which it was pruned.
+    Returns: a model for inference in evaluation mode. It changes the output of its embeddings in place, but nothing of `pruned`.
     """
     config = copy.deepcopy(dense_config)
     if getattr(config, "layer_types", None) is not None:
-        config.layer_types = list(pruned.config.layer_types)  # the slots of the cache go by it
+        config.layer_types = list(pruned.config.layer_types)  # decides the slots of the cache
     config._attn_implementation = pruned.config._attn_implementation
     family = family_of(config)
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The ops of pydisp. Each is defined once for torch's dispatcher: schema, plain reference, fake and backward here, C++ and Triton elsewhere.
+"""The ops of pydisp, each defined once for torch's dispatcher: schema, plain reference, fake and backward here, C++ and Triton elsewhere.
 
 `pydisp.ops.norm_select` is the function. The module of that name also has the reference: `from pydisp.ops.norm_select import reference`.
 """

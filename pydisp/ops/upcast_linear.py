@@ -161,8 +161,8 @@ def _judge(dtype: torch.dtype) -> tuple[bool, str]:
             f"up to {FEW_ROWS} rows, without gradients: torch's product of few rows reads the weights slower than memory gives them",
         )
     # Decided by the processor's instructions, not by a measurement: a close measurement could turn out differently in another run, and give
-    # other bits. If oneDNN multiplies a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16 or
-    # AMX-FP16), torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. If not, torch runs a plain loop: 11 GFLOP/s on a Zen 3,
+    # other bits. If oneDNN multiplies a dtype (bfloat16: from AVX-512 on, with or without its bfloat16 instructions; float16: AVX512-FP16
+    # or AMX-FP16), torch is fast: 406 GFLOP/s in bfloat16 on one thread of a Zen 5. If not, torch runs a plain loop: 11 GFLOP/s on a Zen 3,
     # where float32 and upcast_linear reach 60 to 90.
     takes = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}[dtype]
     is_fast = getattr(torch.ops.mkldnn, takes, None)

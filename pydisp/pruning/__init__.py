@@ -1,11 +1,11 @@
-"""DISP-LLM: dimension-independent structural pruning (https://arxiv.org/abs/2410.11988), and the baselines it is measured against.
+"""DISP-LLM: dimension-independent structural pruning (https://arxiv.org/abs/2410.11988), and the baselines to compare it with.
 
     pruned, report = pydisp.prune(model, tokenizer, text=["notes.txt"], keep_ratio=0.5)
 
-`settings`, `request`, `corpora` what a run is asked for and learns from · `hypernetwork`, `search` the learned masks · `baselines` the
-others · `conversion` from scores to a plan at the exact budget · `planning` all methods behind one call · `estimate` what a search will
-take · `run` one run, in memory or not · `journey` from a model or its name to a smaller one · `outcome`, `pictures` what is told of it ·
-`folder` what is written.
+Files: `settings`, `request`: the options of a run · `corpora`: its texts · `hypernetwork`, `search`: the learned masks · `baselines`: the
+other methods · `conversion`: from scores to a plan at the exact budget · `planning`: all methods behind one call · `estimate`: the duration
+of a search · `run`: one run, in memory or into a folder · `journey`: from a model or its name to a pruned model · `outcome`, `pictures`:
+the report · `folder`: the files of a pruned folder.
 """
 
 from pydisp.pruning.journey import FolderRequest, prune, prune_to_folder

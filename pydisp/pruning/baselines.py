@@ -1,9 +1,9 @@
-"""The plans that learned masks are measured against, each at the same exact budget.
+"""The baselines: plans to compare with learned masks, each at the same exact budget.
 
-`random`; `magnitude` (norms of the weights that a feature meets); `wanda` (those norms times the norm of the feature's
-activations, after Wanda, https://arxiv.org/abs/2306.11695); `layerdrop` (whole layers, least block influence first, after
-ShortGPT, https://arxiv.org/abs/2403.03853, the rest of the budget from the next one's MLP middle). The first three keep the
-same share of every mask. `constrained` is a search with tied masks and lives in `search.py`.
+`random`; `magnitude` (norms of the weights that multiply a feature); `wanda` (those norms times the norm of the feature's activations,
+after Wanda, https://arxiv.org/abs/2306.11695); `layerdrop` (whole layers, least block influence first, after ShortGPT,
+https://arxiv.org/abs/2403.03853; the rest of the budget comes from the MLP middle of the next layer). The first three keep the same share
+of every mask. `constrained` is a search with tied masks and lives in `search.py`.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def _row_norms(linear: nn.Linear) -> Tensor:
 
 @torch.no_grad()
 def magnitude_plan(model: nn.Module, spec: ModelSpec, budget: int, round_to: int) -> PruningPlan:
-    """Features by the norm of their weights: columns where a block reads (times the norm's gain), rows where it writes."""
+    """Features by the norm of their weights: columns of the projections that read (times the norm's gain), rows of those that write."""
     family, layers = spec.family, []
     for layer in decoder_layers(model, spec.family):
         reads = [layer.get_submodule(n) for n in family.attention_reads]
@@ -65,7 +65,7 @@ def _gain(layer: nn.Module, block: str, spec: ModelSpec) -> Tensor:
 
 @dataclass(frozen=True)
 class Activations:
-    """What one pass over the calibration windows leaves: norms over all tokens, and each layer's influence.
+    """The measurements of one pass over the calibration windows: norms over all tokens, and the influence of each layer.
 
     `norms[layer]`: five (width,) tensors in the order of LayerGates; `influence[layer]`: mean of 1 - cos(input, output) over tokens.
     """
@@ -76,7 +76,7 @@ class Activations:
 
 @torch.no_grad()
 def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tensor]) -> Activations:
-    """Run (B, T) batches of token ids through the dense model; its hooks are removed whatever happens."""
+    """Run (B, T) batches of token ids through the dense model with hooks, which are removed even after an error."""
     family, handles = spec.family, []
     sums = [[torch.zeros((), dtype=torch.float64)] * 5 for _ in spec.costs]
     influence = [[0.0, 0] for _ in spec.costs]
@@ -121,7 +121,7 @@ def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tens
 
 @torch.no_grad()
 def wanda_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
-    """Features by weight norm times activation norm where a block reads, by activation norm where it writes."""
+    """Features that a block reads by weight norm times activation norm; features that it writes by activation norm."""
     family, layers = spec.family, []
     for layer, norms in zip(decoder_layers(model, spec.family), seen.norms, strict=True):
         reads = _column_norms(layer.get_submodule(n) for n in family.attention_reads).cpu()
@@ -140,9 +140,9 @@ def wanda_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int
 
 @torch.no_grad()
 def layerdrop_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
-    """Drop whole layers, least influence first, while the budget asks for it; the rest from the MLP middle of the next.
+    """Drop whole layers, least influence first, as long as the budget requires; take the rest from the MLP middle of the next layer.
 
-    Where even that whole MLP is not enough, it goes, and the one after it gives the rest. Middle features go by their Wanda score.
+    If even that whole MLP is too small, it is removed, and the MLP after it gives the rest. Middle features are chosen by Wanda score.
     """
     full = LayerPlan(
         AttentionPlan(IndexSet.full(spec.hidden_size), IndexSet.full(spec.hidden_size)),

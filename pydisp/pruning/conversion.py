@@ -1,7 +1,7 @@
 """From scores to a plan: the best features under one global threshold that meets the parameter budget.
 
-Every mask keeps its features above the threshold, its width rounded to a multiple; the threshold is bisected to the lowest one
-within the budget, and what is then left goes to further groups of features, best first, as long as one fits.
+Every mask keeps its features above the threshold; its width is rounded to a multiple. Bisection gives the lowest threshold within the
+budget. The rest of the budget is filled with further groups of features, best first, as long as one fits.
 """
 
 from collections.abc import Sequence
@@ -19,38 +19,38 @@ _ATTENTION, _MLP = SETS[:2], SETS[2:]
 
 @dataclass(frozen=True)
 class ScoredMask:
-    """Scores of one mask, and the places (layer, name of the set) that use it; several where masks are tied."""
+    """Scores of one mask, and the places (layer, name of the set) that use it; tied masks have several places."""
 
-    scores: Tensor  # (width,) higher is kept first
+    scores: Tensor  # (width,) features with higher scores are kept first
     places: tuple[tuple[int, str], ...]
 
 
 def untied(layers: Sequence[Sequence[Tensor]]) -> list[ScoredMask]:
-    """Five masks a layer, each used in one place; in the order of SETS."""
+    """Five masks per layer in the order of SETS, each used in one place."""
     return [ScoredMask(s, ((n, name),)) for n, layer in enumerate(layers) for name, s in zip(SETS, layer, strict=True)]
 
 
 def tied(residual: Tensor, middles: Sequence[Tensor]) -> list[ScoredMask]:
-    """One mask of the residual stream in every place that reads or writes it, and each layer's own MLP middle."""
+    """One mask of the residual stream for all places that read or write it, and one mask per layer for its MLP middle."""
     everywhere = tuple((n, name) for n in range(len(middles)) for name in SETS if name != "mlp_middle")
     return [ScoredMask(residual, everywhere)] + [ScoredMask(m, ((n, "mlp_middle"),)) for n, m in enumerate(middles)]
 
 
 def ranked(scores: Tensor) -> Tensor:
-    """Scores replaced by their rank, evenly in (0, 1): under one threshold every mask then keeps the same share."""
+    """Scores replaced by their ranks, spread evenly over (0, 1), so that one threshold keeps the same share of every mask."""
     ranks = torch.empty(len(scores), dtype=torch.float64)
     ranks[scores.double().argsort(stable=True)] = torch.arange(len(scores), dtype=torch.float64)
     return (ranks + 0.5) / len(scores)
 
 
 def convert(masks: Sequence[ScoredMask], spec: ModelSpec, budget: int, round_to: int) -> PruningPlan:
-    """The plan that keeps at most `budget` parameters in the decoder layers, and as many as whole groups of features allow.
+    """The plan that keeps at most `budget` parameters in the decoder layers, as close to it as whole groups of features allow.
 
     Args:
         masks: scores for every set of every layer.
         budget: see `ModelSpec.block_budget`.
-        round_to: widths are multiples of it, or full.
-    A block one of whose masks keeps less than half a group is removed whole.
+        round_to: the size of a group; widths are multiples of it, or full.
+    If one mask of a block keeps less than half a group, the whole block is removed.
     Raises: ValueError if round_to is below 1 or a score is NaN, or if no attention block is left.
     """
     if round_to < 1:
@@ -100,7 +100,7 @@ class _Allocation:
         return size if count == size else min(size, (count + self.round_to // 2) // self.round_to * self.round_to)
 
     def widths(self, threshold: float) -> list[int]:
-        """Widths above a threshold; the best attention block keeps a group of each mask when none else would stay."""
+        """Widths at a threshold; if no attention block would stay, the best one keeps a group of each mask."""
         widths = [self.rounded(int((scores > threshold).sum()), len(scores)) for scores in self.descending]
         places = [[self.where[number, name] for name in _ATTENTION] for number in range(len(self.spec.costs))]
         if not any(all(widths[i] for i in place) for place in places):
@@ -110,9 +110,9 @@ class _Allocation:
         return widths
 
     def below_threshold(self, budget: int) -> list[int]:
-        """Widths at the lowest threshold that keeps at most the budget; the kept parameters fall as the threshold rises."""
+        """Widths at the lowest threshold within the budget; bisection works because a higher threshold keeps fewer parameters."""
         thresholds = torch.cat(self.descending).unique()
-        low, high = 0, len(thresholds) - 1  # nothing is above the last
+        low, high = 0, len(thresholds) - 1  # no score is above the last threshold
         while low < high:
             middle = (low + high) // 2
             if self.kept(self.widths(thresholds[middle].item())) <= budget:
@@ -122,7 +122,7 @@ class _Allocation:
         return self.widths(thresholds[low].item())
 
     def fill(self, widths: list[int], budget: int) -> list[int]:
-        """Give what is left of the budget to groups of features of the blocks that stay, best next feature first."""
+        """Spend the rest of the budget on further groups of features in the blocks that stay, best next feature first."""
         widths = list(widths)
         open_masks = {i for i, width in enumerate(widths) if 0 < width < len(self.descending[i])}
         while open_masks:

@@ -1,4 +1,4 @@
-"""Corpora: the three texts of a run as tokens: one to learn from, one held out of it, and one of another kind."""
+"""Corpora: the three texts of a run as tokens: calibration text, held-out text of the same sources, and text of another kind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, 
 
 @dataclass(frozen=True)
 class Corpora:
-    """The tokens of the three texts of a run, and a digest of what the masks are learned on."""
+    """The tokens of the three texts of a run, and a digest of the calibration text."""
 
     calibration: Tokens
     heldout: Tokens
@@ -21,9 +21,9 @@ class Corpora:
 
     @classmethod
     def read(cls, sources: Sequence[str] | None, tokenizer, vocabulary: int) -> "Corpora":
-        """Raises: what `calibration_and_heldout` does; ValueError for a token from `vocabulary` on, which has no embedding."""
+        """Raises: as `calibration_and_heldout`; ValueError for a token id from `vocabulary` on, which has no embedding."""
         calibration, heldout = calibration_and_heldout(sources)
-        # Whoever calibrates on the help topics has no other text in them.
+        # If the masks are calibrated on the help topics, these are no text of another kind.
         other = read_text(["pythondoc:heldout"]) if any(s == "pythondoc:topics" for s in sources or ()) else other_text()
         corpora = cls(*(tokenize(t, tokenizer) for t in (calibration, heldout, other)), calibration.sha256)
         for tokens in (corpora.calibration, corpora.heldout, corpora.other):
@@ -32,19 +32,19 @@ class Corpora:
 
     @property
     def names(self) -> dict[str, str]:
-        """What each text is, such as `Python 3.11.7 docstrings (heldout)`."""
+        """The name of each text, such as `Python 3.11.7 docstrings (heldout)`."""
         return {"calibration": self.calibration.name, "heldout": self.heldout.name, "other": self.other.name}
 
     def check(self, context_tokens: int) -> None:
-        """Raise ValueError, naming the text, where one is shorter than a window: before the search, not after it."""
+        """Raise ValueError, naming the text, if one is shorter than a window: before the search, not after it."""
         for tokens in (self.calibration, self.heldout, self.other):
             tokens.windows(context_tokens)
 
     def losses(self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None]) -> dict[str, Losses]:
-        """Both models on all three texts; of the calibration text as many windows as the held-out text has."""
+        """The losses of both models on all three texts; of the calibration text, only as many windows as the held-out text has."""
         count = len(self.heldout.windows(context_tokens)) * context_tokens
         ids = self.calibration.ids[:count]
-        # Bytes in proportion: where the windows end in the text is not known, and its own rate of tokens would be no nearer.
+        # Bytes in proportion to tokens: where in the text these windows end is not known.
         part = replace(self.calibration, ids=ids, text_bytes=round(self.calibration.text_bytes * len(ids) / len(self.calibration)))
         losses = {}
         for kind, tokens in ((HELDOUT, self.heldout), (OTHER, self.other), (CALIBRATION, part)):

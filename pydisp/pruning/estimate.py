@@ -1,4 +1,4 @@
-"""Estimate: what a search will take, told before it starts; tried on a part of a window, because a whole one may take a minute."""
+"""Estimate: time and memory of a search, told before it starts. Only part of a window is timed, because a whole one may take a minute."""
 
 import math
 import time
@@ -21,7 +21,7 @@ SHORTEST_TRIAL_TOKENS, LONG_ENOUGH_SECONDS = 32, 0.8
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the steps of a search take, without the evaluation after it; `trial_tokens` of a window were tried."""
+    """Time and memory of the steps of a search, without the evaluation after it; `trial_tokens`: how many tokens of a window were timed."""
 
     seconds: float
     peak_mib: float
@@ -29,10 +29,10 @@ class Estimate:
 
 
 def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Estimate:
-    """Time a part of a window through the gated model and the search's own work; scale to all steps.
+    """Time part of a window through the gated model, and the search's own work; then scale to all steps.
 
-    The part doubles until its time is long enough to trust; the time of a whole window is then in proportion to the products it takes.
-    Memory is reckoned, not measured: weights, hypernetwork with its optimizer, and the activations that a backward keeps.
+    The part is doubled until its time is long enough to be reliable. The time of a whole window is scaled by the number of products.
+    Memory is calculated, not measured: weights, hypernetwork with its optimizer, and the activations that a backward keeps.
     """
     s = settings
     search = Search(model, spec, windows, s)
@@ -43,7 +43,7 @@ def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings
 
 
 def _trial(model: nn.Module, spec: ModelSpec, window: Tensor, context_tokens: int, search: Search) -> tuple[int, float]:
-    """Tokens of the last forward and backward tried, and its seconds; the first is to warm up and never counts."""
+    """Tokens of the last timed forward and backward, and its seconds; the first one only warms up and never counts."""
     tokens, is_warm = min(SHORTEST_TRIAL_TOKENS, context_tokens), False
     with gated(model, spec) as use_gates:
         while True:
@@ -58,7 +58,7 @@ def _trial(model: nn.Module, spec: ModelSpec, window: Tensor, context_tokens: in
 
 
 def _own_seconds(search: Search) -> float:
-    """What a step does beside the model, the second time: hypernetwork, draw, budget and optimizer. Changes the search."""
+    """Seconds of a step outside the model (hypernetwork, draw, budget, optimizer), timed the second time. Changes the search."""
     for _ in range(2):
         start = _now(search.model)
         search.optimizer.zero_grad()
@@ -75,7 +75,7 @@ def _now(model: nn.Module) -> float:
 
 
 def _products(model: nn.Module, tokens: int) -> int:
-    """Multiplications of one window whose tokens all have a loss (`cost_of` has the head for the last one alone)."""
+    """Multiplications of one window whose tokens all have a loss (`cost_of` counts the head for the last token only)."""
     return cost_of(model, tokens).products_per_prompt + (tokens - 1) * model.get_output_embeddings().weight.numel()
 
 
@@ -85,7 +85,7 @@ def _peak_mib(model: nn.Module, spec: ModelSpec, search: Search, s: PruneSetting
     heads = getattr(model.config, "num_attention_heads", 1)
     per_token = len(spec.costs) * (12 * spec.hidden_size + 6 * spec.middle_size + 2 * heads)
     activations = s.batch_size * s.context_tokens * per_token * element
-    # the logits are not there at once: products kept for the backward (76 MiB on CPUs), a workspace of at most 256 MiB on GPUs
+    # the logits are never all in memory: CPUs keep products for the backward (76 MiB), GPUs use a workspace of at most 256 MiB
     logits = min(s.batch_size * s.context_tokens * model.config.vocab_size * 4, 256 * 2**20)
     weights = spec.parameters_total * element
     return math.ceil((weights + network_bytes + activations + logits) / 2**20)

@@ -21,7 +21,7 @@ EXPORT_FILE = "pydisp_export.json"
 
 
 def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
-    """`save_pretrained` of both; the weights can be read by whom the other files can (safetensors 0.8 lets their owner alone)."""
+    """`save_pretrained` of both. Whoever may read the other files may read the weights too (safetensors 0.8 would allow only the owner)."""
     for part in (model, tokenizer):
         part.save_pretrained(folder)
     for weights in folder.glob("*.safetensors"):
@@ -29,7 +29,7 @@ def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
 
 
 def write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path) -> None:
-    """Everything that loads: model, tokenizer and plan. Changes the model's dtype to `stored`, the checkpoint's."""
+    """Write the files that programs load: model, tokenizer and plan. Changes the model's dtype to `stored`, that of the checkpoint."""
     pruned = pruned.to(stored)
     pruned.config.dtype = stored
     save_model(pruned, tokenizer, folder)
@@ -37,11 +37,11 @@ def write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.d
 
 
 def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
-    """Everything that is read: settings, model card, figures of speed and the report."""
+    """Write the files that people read: settings, model card, figures of speed and the report."""
     import yaml
 
     settings = {"model": outcome.model_name, **outcome.settings.as_dict()}
-    if outcome.settings.method != "plan":  # a plan says everything itself
+    if outcome.settings.method != "plan":  # a plan needs no settings
         (folder / SETTINGS_FILE).write_text(
             "# The settings of this run; usable with `pydisp prune --config`.\n" + yaml.safe_dump(settings, sort_keys=True)
         )
@@ -51,7 +51,7 @@ def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
 
 
 def describe(folder: str | os.PathLike) -> dict:
-    """Widths a layer (None: removed), kept shares and parameter counts; the indices are read and checked.
+    """Widths per layer (None: removed), kept shares and parameter counts; the indices are read and checked.
 
     Raises: ValueError (LoadingError among them) for another folder, or for indices that are missing or wrong.
     """
@@ -80,7 +80,7 @@ def describe(folder: str | os.PathLike) -> dict:
 
 
 def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite: bool = False) -> dict:
-    """Write the stock model of a pruned folder, with zeros in the place of what was removed, in the folder's dtype.
+    """Write the stock model of a pruned folder, in the folder's dtype, with zeros in place of the removed weights.
 
     Raises: ValueError, FileExistsError with one sentence; `out` appears whole or not at all.
     """

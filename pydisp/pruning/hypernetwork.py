@@ -1,8 +1,8 @@
 """The hypernetwork of DISP-LLM: fixed random inputs -> bidirectional GRU -> one head a mask -> the logits of every gate.
 
 Source: https://arxiv.org/abs/2410.11988, section 4.2 and Table 5: 32 inputs, 2 x 64 hidden units, LayerNorm, GELU, one
-Linear(128, width) a mask. That head has 128 weights for each feature, as many as a small model itself; below
-SMALL_MODEL_PARAMETERS all masks share a projection to LOW_RANK units, and each has its Linear(LOW_RANK, width).
+Linear(128, width) per mask. Such a head has 128 weights per feature, so the heads would be as large as a small model. Below
+SMALL_MODEL_PARAMETERS all masks therefore share a projection to LOW_RANK units, and each has a Linear(LOW_RANK, width).
 """
 
 import torch
@@ -19,12 +19,12 @@ TEMPERATURE = 1.0
 
 
 class HyperNetwork(nn.Module):
-    """Logits of all gates of a model, the bias c included.
+    """Computes the logits of all gates of a model, including the bias c.
 
     Args:
-        spec: the dense model's.
-        generator: decides the inputs z and the initial weights.
-        tied: one mask of the residual stream for all blocks of all layers (the `constrained` baseline), each MLP middle its own.
+        spec: the ModelSpec of the dense model.
+        generator: draws the inputs z and the initial weights.
+        tied: all blocks of all layers share one mask of the residual stream (the `constrained` baseline); each MLP middle has its own.
     """
 
     def __init__(self, spec: ModelSpec, generator: torch.Generator, *, tied: bool = False):
@@ -57,7 +57,7 @@ class HyperNetwork(nn.Module):
         return [*self.gru.parameters(), *self.norm.parameters(), *self.project.parameters()]
 
     def forward(self) -> list[LayerGates]:
-        """Logits a layer, float32."""
+        """The logits of each layer, float32."""
         hidden, _ = self.gru(self.z)
         features = self.project(nn.functional.gelu(self.norm(hidden[:, 0])))
         logits = [head(row) + KEPT_BIAS for head, row in zip(self.heads, features, strict=True)]
@@ -68,12 +68,12 @@ class HyperNetwork(nn.Module):
 
 
 def draw_gates(logits: list[LayerGates], spec: ModelSpec, generator: torch.Generator) -> Gates:
-    """One draw of all gates: Bernoulli(sigmoid(logits)) forward, ReinMax backward. A logit shared by gates is drawn once."""
+    """One draw of all gates: Bernoulli(sigmoid(logits)) forward, ReinMax backward. Gates that share a logit share its draw."""
     drawn: dict[int, Tensor] = {}
 
     def draw(x: Tensor) -> Tensor:
         if id(x) not in drawn:
-            # Drawn on the CPU, so that one seed gives the same gates on every device.
+            # Drawn on the CPU, so that a seed gives the same gates on every device.
             uniform = torch.rand(x.shape, generator=generator).to(x.device)
             drawn[id(x)] = reinmax(x, (uniform < torch.sigmoid(x.detach())).to(x.dtype), TEMPERATURE)
         return drawn[id(x)]

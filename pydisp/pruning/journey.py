@@ -42,16 +42,17 @@ def prune(
     plan: PruningPlan | None = None,
     **settings,
 ) -> tuple[nn.Module, Report]:
-    """Prune a transformers causal language model in memory; the model passed in is left as it was.
+    """Prune a transformers causal language model in memory; the given model is not changed.
 
     Args:
-        model: a model of `pydisp.spec.FAMILIES`, on the device to work on. On a CPU, half precision is searched in float32.
+        model: a model of a family in `pydisp.spec.FAMILIES`; the work runs on its device. On a CPU, a half-precision model is searched in
+            float32.
         tokenizer: its tokenizer.
-        text: files, folders, JSONL or `hub:NAME` to learn from; the documentation of the running Python without it.
-        keep_ratio, ratio_of, method, **settings: see `PruneSettings`; needed unless there is a plan.
-        plan: a plan for this model, instead of making one.
-    Returns: the pruned model, in the model's dtype, and the Report of what it cost.
-    Raises: ValueError, FileNotFoundError for what cannot be done, before the search starts; SearchDiverged.
+        text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
+        keep_ratio, ratio_of, method, **settings: see `PruneSettings`; a keep ratio is required unless a plan is given.
+        plan: a plan for this model; without one, a plan is made.
+    Returns: the pruned model, in the given model's dtype, and a Report with the losses before and after.
+    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used; SearchDiverged.
     """
     if keep_ratio is None and plan is None:
         raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
@@ -77,7 +78,7 @@ def _working_copy(model: nn.Module) -> nn.Module:
 
 
 def _call(settings: PruneSettings, sources: Sequence[str] | None, plan: PruningPlan | None) -> str:
-    """The call that makes the same model, without a machine's paths."""
+    """The Python call that makes the same model, without paths of the machine."""
     arguments = {k: v for k, v in settings.as_dict().items() if k not in ("keep_ratio", "method" if plan else "plan")}
     arguments |= {"text": [without_folder(source) for source in sources]} if sources else {}
     arguments |= {"plan": "PruningPlan.load(…)"} if plan else {}
@@ -87,11 +88,11 @@ def _call(settings: PruneSettings, sources: Sequence[str] | None, plan: PruningP
 def prune_to_folder(
     request: FolderRequest, *, say: Callable[[str], None] = logger.info, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> dict:
-    """Prune a model by name into a folder that loads like any other; the folder appears whole or not at all.
+    """Prune a model by name into a folder that loads like any model folder; it appears whole or not at all.
 
-    `say` gets the lines of the run. Returns what `pydisp prune --json` prints.
-    Raises: ValueError, FileNotFoundError, FileExistsError (LoadingError and SearchDiverged among them) with one sentence;
-        Interrupted, whose message says how to resume; OSError when the disk is full.
+    `say` is a function that receives the lines of the run. Returns the object that `pydisp prune --json` prints.
+    Raises: ValueError (LoadingError and SearchDiverged are two), FileNotFoundError, FileExistsError with one sentence; Interrupted, whose
+        message says how to resume; OSError if the disk is full.
     """
     workspace = Workspace(request.out, marker=PLAN_FILE, journey="prune")
     try:
@@ -120,7 +121,7 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
 
 
 def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, object, torch.dtype]:
-    """The run that was asked for, the tokenizer, and the dtype of the checkpoint; what is cheap to refuse is refused first."""
+    """The requested run, the tokenizer, and the dtype of the checkpoint. Cheap checks come first."""
     plan = PruningPlan.load(request.plan_file) if request.plan_file else None
     if request.resume and (plan or request.settings.method not in SEARCHED):
         raise ValueError("only a search can be resumed; run this command without --resume.")
@@ -138,13 +139,13 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
 
 
 def _is_usual(run: Run) -> bool:
-    """Whether every setting that has no option on the command line is the default one."""
+    """Whether all settings without an option on the command line have their defaults."""
     usual = replace(run.settings, learning_rate=None, weight_decay=_USUAL.weight_decay, regularization=_USUAL.regularization)
     return usual.resolved(run.spec, positions(run.model.config)) == run.settings
 
 
 def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, *, resume: bool) -> Planned:
-    """`run.planned`, for a search with its state saved after the first step, from time to time, at the end, and when asked to stop."""
+    """`run.planned`; a search saves its state after the first step, from time to time, at the end, and when a stop is requested."""
     if not run.is_search:
         return run.planned()
     steps = run.settings.steps
@@ -170,7 +171,7 @@ def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, *, resum
 
 
 def _speed(run: Run, pruned: nn.Module, workspace: Workspace) -> dict:
-    """Its failure, whatever it is, must not cost the pruned model, which may have taken hours: {"absent": why} then."""
+    """Times of the pruned model, or {"absent": why}: no failure here may lose the pruned model, which may have taken hours."""
     source = Source(str(workspace.output), dtype=str(pruned.dtype).removeprefix("torch."), device=str(pruned.device))
     try:
         speed = quick(run.model, pruned, source, _quick_workload(run), title=workspace.out.name, against=run.name, say=run.say)
@@ -183,6 +184,6 @@ def _speed(run: Run, pruned: nn.Module, workspace: Workspace) -> dict:
 
 
 def _quick_workload(run: Run) -> Workload:
-    """A few rounds of a short prompt: a glimpse at the end of a run, no benchmark."""
+    """A few rounds of a short prompt: a quick impression at the end of a run, not a benchmark."""
     decode_tokens, room = 4, positions(run.model.config) or 256
     return Workload(max(1, min(run.settings.context_tokens, 256, room - decode_tokens)), decode_tokens, rounds=3)

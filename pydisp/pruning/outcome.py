@@ -1,4 +1,4 @@
-"""Outcome: what pruning one model gave, and how it is told: JSON for programs, a Report for people, a card for the folder."""
+"""Outcome: the results of pruning one model, as JSON for programs, as a Report for people, and as the model card of the folder."""
 
 from dataclasses import asdict, dataclass
 
@@ -18,7 +18,7 @@ HELDOUT, OTHER, CALIBRATION = "held-out", "other", "calibration"
 class Losses:
     """The loss on one text before and after."""
 
-    text: str  # what it is, such as `Python 3.11.7 docstrings (heldout)`
+    text: str  # its name, such as `Python 3.11.7 docstrings (heldout)`
     dense: TextLoss
     pruned: TextLoss
 
@@ -28,14 +28,17 @@ class Losses:
 
     @property
     def times(self) -> float:
-        """The pruned model's perplexity over the dense one's."""
+        """The perplexity of the pruned model divided by that of the dense one."""
         return self.pruned.perplexity / self.dense.perplexity
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One pruned model: `losses` under the keys HELDOUT, OTHER and CALIBRATION; `costs` (of a prompt of the context's length) under
-    "dense" and "pruned"; `command` reproduces it."""
+    """The results of one pruned model.
+
+    `losses` has the keys HELDOUT, OTHER and CALIBRATION; `costs` (for a prompt as long as the context) has "dense" and "pruned"; `command`
+    reproduces the model.
+    """
 
     model_name: str
     settings: PruneSettings
@@ -56,7 +59,7 @@ class Outcome:
         return {"dense": self.spec.parameters_total, "pruned": self.spec.kept_total(self.plan)}
 
     def as_dict(self) -> dict:
-        """The object that `pydisp prune --json` prints, less `out`; `seconds` is the only value that two equal runs differ in."""
+        """The object that `pydisp prune --json` prints, without `out`; two equal runs differ only in `seconds`."""
         return {
             "model": self.model_name,
             "method": self.settings.method,
@@ -82,7 +85,7 @@ class Outcome:
         }
 
     def report(self) -> Report:
-        """Headlines, then the losses, what is kept, the counted work and the search, a section each; holds no times and no paths."""
+        """Headlines, then a section each on the losses, the kept features, the counted work and the search; no times and no paths."""
         searched = [self._search_section()] if self.progress.history else []
         return Report(
             title=f"{self.model_name} pruned to {self.kept['total']:.1%} of its parameters",
@@ -109,7 +112,7 @@ class Outcome:
         ]
 
     def _headlines(self) -> list[Metric]:
-        """Each with what the dense model has, where that is not said by the name."""
+        """The headline metrics; each notes the dense model's value, unless the name says it."""
         held, costs = self.losses[HELDOUT], self.costs
         mib = {name: cost.bytes_per_token / 2**20 for name, cost in costs.items()}
         products = {name: cost.products_per_prompt / 1e9 for name, cost in costs.items()}
@@ -171,7 +174,7 @@ class Outcome:
         )
 
     def _work_section(self) -> Section:
-        """Counted, not timed: two equal runs must write equal files. Times stand in speed.json, and in a section of the page."""
+        """The work is counted, not timed: two equal runs must write equal files. Times are in speed.json and in a section of the page."""
         dense, pruned = self.costs["dense"], self.costs["pruned"]
         tokens = self.settings.context_tokens
         rows = [
@@ -188,7 +191,7 @@ class Outcome:
         return Section("Search", [Picture("Search", "Loss under the drawn gates and kept share of the parameters over the steps.", curve)])
 
     def card(self) -> str:
-        """The README.md of the folder: front matter, how to load, what it costs, the exact command."""
+        """The README.md of the folder: front matter, how to load the model, its losses and cost, and the exact command."""
         held, other = self.losses[HELDOUT], self.losses[OTHER]
         rows = "\n".join(
             f"| {kind} ({on.text}) | {on.dense.perplexity:.3f} | {on.pruned.perplexity:.3f} |"
@@ -231,17 +234,17 @@ Made by this command; the same seed, machine, number of threads and versions giv
 
 
 def _beside(amounts: dict[str, float]) -> str:
-    """What the dense model takes, and the pruned one's share of it."""
+    """A note with the dense model's value, and the pruned model's share of it."""
     return f"dense {number(amounts['dense'])}: {amounts['pruned'] / amounts['dense']:.1%} of it"
 
 
 def layer_widths(plan: PruningPlan) -> list[dict[str, int | None]]:
-    """Features kept, a dict a layer, None where the block is removed."""
+    """Kept features of each layer: one dict per layer, None for the sets of a removed block."""
     return [{name: None if kept is None else len(kept) for name, kept in layer.sets().items()} for layer in plan.layers]
 
 
 def removed_blocks(plan: PruningPlan) -> dict[str, int]:
-    """How many attention and MLP blocks are removed whole."""
+    """How many attention and MLP blocks are removed."""
     return {
         "attention": sum(layer.attention is None for layer in plan.layers),
         "mlp": sum(layer.mlp is None for layer in plan.layers),

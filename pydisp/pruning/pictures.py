@@ -1,8 +1,8 @@
-"""Four pictures of a pruning run as SVG text: widths per layer and mask, the search, kept features over depth, perplexities.
+"""Four pictures of a pruning run as SVG text: widths per layer and mask, the search curve, kept features over depth, perplexities.
 
     svg = widths([{"attention_input": 96, ..., "mlp_output": 180}, ...], {"attention_input": 192, ..., "mlp_output": 192})
 
-Plain data in, text out; how they look is `pydisp.report.drawing`'s.
+The functions take plain data and return text; `pydisp.report.drawing` decides how pictures look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ _MASK_LABELS = {
 }
 _READS = ("attention_input", "mlp_input")
 
-_REMOVED = (0.5, 0.54, 0.6, 0.25)  # a grey that shows on both modes' grounds
+_REMOVED = (0.5, 0.54, 0.6, 0.25)  # a grey that is visible on light and on dark grounds
 _MOST_ROWS_A_PANEL = 40
 _MOST_POINTS = 400
-_MOST_PIXELS = 20_000  # of each of the four rasters: random masks of 4096 features and 40 layers stay under 200 kB (test_pictures.py)
+_MOST_PIXELS = 20_000  # per raster, of four: random masks of 4096 features and 40 layers stay under 200 kB (test_pictures.py)
 _LEVELS = 8
 
 
@@ -38,7 +38,7 @@ def widths(plan_widths: Sequence[Mapping[str, int | None]], full_widths: Mapping
     """The share of each mask's full width that each layer keeps, in per cent, as a heat map.
 
     Args:
-        plan_widths: a mapping a layer, from each name in MASKS to the dimensions kept, or None where the block is removed.
+        plan_widths: one mapping per layer, from each name in MASKS to the number of kept dimensions, or None if the block is removed.
         full_widths: from each name in MASKS to its full width.
     """
     shares = np.array([[np.nan if layer[m] is None else layer[m] / full_widths[m] for m in MASKS] for layer in plan_widths])
@@ -51,7 +51,7 @@ def search_curve(history: Sequence[Mapping[str, float]], target: float | None = 
 
     Args:
         history: mappings with `step`, `loss` (nats per token) and `kept` (share of the parameters), at least one.
-        target: the share asked for.
+        target: the requested share.
     """
     if not history:
         raise ValueError("the history of the search is empty; a curve needs one step or more.")
@@ -63,11 +63,11 @@ def search_curve(history: Sequence[Mapping[str, float]], target: float | None = 
 def kept_features(plan_masks: Sequence[Mapping[str, np.ndarray | None]]) -> str:
     """Which features of the residual stream each block reads and writes, over depth, and in how many layers each feature is kept.
 
-    Features stand in the order of how many blocks read them (then write them), so that structure shows: their own order means nothing.
+    Features are sorted by how many blocks read them (then by how many write them), so that structure shows; their own order means nothing.
 
     Args:
-        plan_masks: a mapping a layer, from each name in STREAM_MASKS to a (D,) bool array, True where kept, or None where the block
-            is removed. Other names are ignored.
+        plan_masks: one mapping per layer, from each name in STREAM_MASKS to a (D,) bool array, True where kept, or None if the block is
+            removed. Other names are ignored.
     """
     sizes = {len(layer[m]) for layer in plan_masks for m in STREAM_MASKS if layer[m] is not None}
     if len(sizes) != 1:
@@ -149,7 +149,7 @@ def _draw_share(axes: "Axes", column: int, row: float, share: float, weight: str
 
 
 def _blue(share: float) -> str:
-    """From pale to deep blue; lightness alone carries the value."""
+    """A colour map from pale to deep blue; only the lightness shows the value."""
     from matplotlib.colors import to_hex
 
     stops = np.array([[0.875, 0.925, 0.965], [0.45, 0.68, 0.86], [0.0, 0.36, 0.60], [0.02, 0.20, 0.38]])
@@ -191,7 +191,7 @@ def _search_figure(steps: np.ndarray, losses: np.ndarray, kept: np.ndarray, targ
 
 
 def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str) -> None:
-    """All points faintly and their running mean; a short history as it is."""
+    """Draw all points faintly and their running mean; a short history is drawn as it is."""
     if len(steps) < 30:
         axes.plot(steps, values, color=colour, linewidth=1.8, marker="o", markersize=4)
         return
@@ -201,7 +201,7 @@ def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    """Means over equal runs, at most _MOST_POINTS of them."""
+    """Means over equal stretches of the values, at most _MOST_POINTS of them."""
     run = -(-len(values) // _MOST_POINTS)
     whole = len(values) // run * run
     return values[:whole].reshape(-1, run).mean(axis=1)
@@ -248,7 +248,7 @@ def _draw_raster(axes: "Axes", kept: np.ndarray, removed: np.ndarray, colour: st
 
 
 def _raster(kept: np.ndarray, removed: np.ndarray, colour: str) -> np.ndarray:
-    """(L, C, 4) uint8: a pixel's opacity is the share kept of the features it stands for, in a few levels so that it packs well."""
+    """(L, C, 4) uint8: the opacity of a pixel is the kept share of the features that it represents, in a few levels to compress well."""
     from matplotlib.colors import to_rgb
 
     columns = max(1, min(kept.shape[1], _MOST_PIXELS // len(kept)))
@@ -260,7 +260,7 @@ def _raster(kept: np.ndarray, removed: np.ndarray, colour: str) -> np.ndarray:
 
 
 def _binned(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """The edges of near-equal bins along the last dimension, and the mean in each."""
+    """The edges of nearly equal bins along the last dimension, and the mean in each bin."""
     edges = np.linspace(0, values.shape[-1], bins + 1).round().astype(int)
     return edges, np.add.reduceat(values.astype(float), edges[:-1], axis=-1) / np.diff(edges)
 

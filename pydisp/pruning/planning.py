@@ -1,4 +1,4 @@
-"""make_plan: every method behind one interface, from a model and calibration windows to a plan at the exact budget."""
+"""make_plan: one interface to all methods, from a model and calibration windows to a plan at the exact budget."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ ACTIVATION_WINDOWS = 64  # for wanda and layerdrop, drawn at random
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan and what it took; `progress` counts forwards, backwards, tokens and seconds, and has the curve of a search."""
+    """A plan and its cost; `progress` counts forwards, backwards, tokens and seconds, and has the curve of a search."""
 
     plan: PruningPlan
     progress: SearchProgress
@@ -33,13 +33,14 @@ def make_plan(
     after_step: Callable[[Search], None] = lambda _search: None,
     state: dict | None = None,
 ) -> Planned:
-    """A plan for `model` by `settings.method`; the model is left as it was.
+    """Make a plan for `model` by `settings.method`; the model is not changed.
 
     Args:
         windows: (N, T) int64 calibration windows on the CPU.
         settings: resolved (no None).
-        after_step, state: for a search: see `Search.run`; the state to go on from.
-    Raises: ValueError for too little text or a budget out of reach; SearchDiverged.
+        after_step: only for a search, see `Search.run`.
+        state: only for a search, the saved state to continue from.
+    Raises: ValueError for too little text or a budget that cannot be met; SearchDiverged.
     """
     if settings.method in SEARCHED:
         search = Search(model, spec, windows, settings)

@@ -1,4 +1,4 @@
-"""FolderRequest: what `pydisp prune` is asked for, and the command line that asks for the same."""
+"""FolderRequest: the arguments of `pydisp prune`, and the command line that repeats them."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from pydisp.pruning.settings import PruneSettings
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """What `prune_to_folder` is asked for; `settings` is None where a plan file is given, with which goes `context_tokens`."""
+    """The arguments of `prune_to_folder`; with a plan file, `settings` is None and `context_tokens` may be set."""
 
     model: str
     out: str | os.PathLike
@@ -30,16 +30,16 @@ class FolderRequest:
 
     @property
     def source(self) -> dict:
-        """The keyword arguments by which `pydisp.loading` finds the model."""
+        """The keyword arguments with which `pydisp.loading` finds the model."""
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
     def command(self, settings: PruneSettings, *, is_usual: bool) -> str:
-        """The command line that makes the same folder, without a machine's paths.
+        """The command line that makes the same folder, without paths of the machine.
 
         Args:
-            settings: resolved.
-            is_usual: whether all settings without an option have their defaults; the command names the configuration that the folder
-                holds where not.
+            settings: resolved (no None).
+            is_usual: whether all settings without an option have their defaults; if not, the command names the configuration file in the
+                folder.
         """
         parts = ["pydisp", "prune", displayed_name(self.model), "--out", "DIR"]
         parts += [] if is_usual else ["--config", SETTINGS_FILE]
@@ -59,6 +59,6 @@ class FolderRequest:
 
 
 def without_folder(source: str) -> str:
-    """A source of text without the folders above it; `pythondoc` and `hub:` names as they are."""
+    """The name of a source of text without its parent folders; `pythondoc` and `hub:` names stay as they are."""
     path, mark, field = source.partition("#")
     return Path(path).resolve().name + mark + field if Path(path).exists() else source

@@ -1,4 +1,4 @@
-"""Run: one pruning run once its model and texts are there; what `prune` in memory and `prune_to_folder` have in common."""
+"""Run: one pruning run, once its model and texts are loaded; the part that `prune` in memory and `prune_to_folder` share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from pydisp.spec import ModelSpec
 
 
 def settings_for_plan(plan: PruningPlan, spec: ModelSpec, context_tokens: int | None = None, **others) -> PruneSettings:
-    """The settings that stand for a plan that was given.
+    """The settings of a run with a given plan.
 
-    Raises: ValueError if the plan is of another model.
+    Raises: ValueError if the plan was made for another model.
     """
     spec.refuse_other(plan)
     return PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", context_tokens=context_tokens, **others)
@@ -31,14 +31,14 @@ def settings_for_plan(plan: PruningPlan, spec: ModelSpec, context_tokens: int | 
 
 @dataclass(frozen=True)
 class Run:
-    """All that decides the result, checked.
+    """Everything that decides the result, checked.
 
     Attributes:
-        name: the model's, without a machine's path.
-        model: dense, on the device and in the dtype to work in; left as it is.
+        name: name of the model, without a path of the machine.
+        model: the dense model, on the device and in the dtype to work in; it is not changed.
         settings: resolved (no None).
-        plan: one that was given; None to make one.
-        say: gets the lines of the run.
+        plan: a given plan; None to make one.
+        say: a function that receives the lines of the run.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Run:
     def checked(cls, name, model, spec, settings: PruneSettings, corpora, plan, say) -> "Run":
         """A run with its settings resolved.
 
-        Raises: ValueError for settings that the model or the texts have no room for.
+        Raises: ValueError for settings that do not fit the model or the texts.
         """
         settings = settings.resolved(spec, positions(model.config))
         corpora.check(settings.context_tokens)
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def windows(self) -> torch.Tensor:
-        """(N, T) int64, the calibration text."""
+        """(N, T) int64: the calibration text in windows."""
         return self.corpora.calibration.windows(self.settings.context_tokens)
 
     @property
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def identity(self) -> dict:
-        """Plain values that decide the result: a search goes on only where they are the same."""
+        """Plain values that decide the result; a search can be resumed only with the same values."""
         model = self.model
         return {
             **self.settings.as_dict(), "model": self.spec.digest, "text": self.corpora.sha256, "dtype": str(model.dtype),
@@ -78,7 +78,7 @@ class Run:
         }  # fmt: skip
 
     def announce(self) -> None:
-        """Every default and an estimate, before anything long starts."""
+        """Print the value of every default, and an estimate, before anything long starts."""
         spec, model, settings = self.spec, self.model, self.settings
         self.say(
             f"{self.name}: {spec.family.model_type}, {spec.parameters_total:,} parameters, {spec.parameters_block:,} of them in "
@@ -96,7 +96,7 @@ class Run:
             )
 
     def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
-        """The plan given, or one made by the settings' method; `after_step` and `state` are a search's, which shows a bar."""
+        """The given plan, or one made by the settings' method; `after_step` and `state` are for a search, which also shows a bar."""
         if self.plan:
             return Planned(self.plan, SearchProgress())
         if not self.is_search:
@@ -111,7 +111,7 @@ class Run:
             return make_plan(self.model, self.spec, self.windows, self.settings, after_step=show, state=state)
 
     def outcome(self, planned: Planned, pruned: nn.Module, command: str) -> Outcome:
-        """What the plan cost: both models evaluated on all three texts, `pruned` being in the dtype of the dense one."""
+        """Evaluate both models on all three texts; `pruned` has the dtype of the dense model."""
         context = self.settings.context_tokens
         losses = self.corpora.losses(self.model, pruned, context, self.say)
         facts = {**run_facts(self.model), "texts": {**self.corpora.names, "sha256": self.corpora.sha256}}
@@ -120,5 +120,5 @@ class Run:
 
 
 def positions(config) -> int | None:
-    """The longest context of a model, if its config names one."""
+    """The longest context of a model, or None if its config names none."""
     return getattr(config, "max_position_embeddings", None)

@@ -1,8 +1,8 @@
 """The mask search of DISP-LLM (https://arxiv.org/abs/2410.11988): frozen weights, a hypernetwork that learns every gate.
 
-Objective: loss of the gated model + lambda * |ln(kept / wanted)| (the paper's log-ratio R), one draw of all gates a step for
-both terms, ReinMax gradients with logit (the paper prints ln), AdamW. A search can be saved after any step and goes on to the
-same result: the order of the windows depends on the seed and the epoch alone, and the state of the draws is saved.
+Objective: loss of the gated model + lambda * |ln(kept / wanted)| (the paper's log-ratio R). Each step draws all gates once for both terms.
+Gradients are ReinMax's, with logit (the paper prints ln); the optimizer is AdamW. A search can be saved after any step and, resumed, gives
+the same result: the order of the windows depends only on the seed and the epoch, and the state of the draws is saved.
 """
 
 import math
@@ -28,15 +28,16 @@ WARMUP_STEPS, LAST_LEARNING_RATE_SHARE = 10, 0.05
 
 
 class SearchDiverged(ValueError):
-    """The loss is no number any more."""
+    """The loss has become NaN or infinite."""
 
 
 @dataclass
 class SearchProgress:
-    """What a search has done so far.
+    """The work of a search so far.
 
     Attributes:
-        history: for each step its number, loss (nats per token under the drawn gates) and kept share of the parameters aimed at.
+        history: for each step its number, its loss (nats per token under the drawn gates) and the kept share of the parameters that
+            `ratio_of` names.
     """
 
     history: list[dict] = field(default_factory=list)
@@ -50,13 +51,13 @@ class SearchProgress:
         return len(self.history)
 
     def recent(self, steps: int = 20) -> dict[str, float]:
-        """Means of loss and kept share over the last steps: a single draw says little."""
+        """Means of loss and kept share over the last steps, because a single draw says little."""
         last = self.history[-steps:]
         return {name: sum(h[name] for h in last) / len(last) for name in ("loss", "kept")}
 
 
 class Search:
-    """One search. `run` goes on from wherever it stands; `state_dict` and `load_state_dict` carry it between processes."""
+    """One search. `run` continues from the current step; `state_dict` and `load_state_dict` carry a search to another process."""
 
     def __init__(self, model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings):
         self.model, self.spec, self.windows, self.settings = model, spec, windows, settings
@@ -77,11 +78,11 @@ class Search:
         self._epoch: tuple[int, Tensor] | None = None
 
     def run(self, after_step: Callable[["Search"], None] = lambda _search: None) -> PruningPlan:
-        """Do the steps that are left, then convert.
+        """Do the remaining steps, then convert the logits to a plan.
 
-        `after_step` is called after each one (progress, checkpoints); what it raises stops the search between two steps.
-        Raises: SearchDiverged, naming the step; network and optimizer are then those of the step before, its draw and its tokens are
-            spent, so resume from a checkpoint.
+        `after_step` is called after each step (progress, checkpoints); an exception that it raises stops the search between two steps.
+        Raises: SearchDiverged, naming the step. Network and optimizer are then still those of the step before, but the step's draw and its
+            tokens are spent, so resume from a checkpoint.
         """
         with gated(self.model, self.spec) as use_gates:
             while self.progress.step < self.settings.steps:
@@ -92,7 +93,7 @@ class Search:
         return self.plan()
 
     def plan(self) -> PruningPlan:
-        """The plan of the logits as they are: no draw, top features under one threshold at the exact budget."""
+        """The plan of the current logits, without a draw: the best features under one threshold at the exact budget."""
         with torch.no_grad():
             layers = self.network()
         masks = tied(layers[0].attention_input, [g.mlp_middle for g in layers]) if self.network.tied else untied(layers)
@@ -123,7 +124,7 @@ class Search:
     def _loss_and_gradients(self, gates, use_gates) -> tuple[float, list[tuple[Tensor, Tensor]]]:
         """Mean loss over the step's windows, and its gradient to each drawn gate.
 
-        The gates are cut off the hypernetwork here, so that micro-batches add up and its backward runs once.
+        The gates are detached from the hypernetwork here, so that the gradients of micro-batches add up and its backward runs only once.
         """
         s = self.settings
         cut: dict[int, tuple[Tensor, Tensor]] = {}
@@ -142,7 +143,7 @@ class Search:
         return total, [(gate, leaf.grad) for gate, leaf in cut.values() if leaf.grad is not None]
 
     def _batch(self) -> Tensor:
-        """(batch_size * accumulate, T) windows of the step; every epoch has its own order, from the seed."""
+        """(batch_size * accumulate, T) windows of the step; every epoch has its own order, which the seed decides."""
         count = self.settings.batch_size * self.settings.accumulate
         per_epoch = len(self.windows) // count
         epoch, place = divmod(self.progress.step, per_epoch)
@@ -157,7 +158,7 @@ class Search:
         return warmup * (LAST_LEARNING_RATE_SHARE + (1 - LAST_LEARNING_RATE_SHARE) * cosine)
 
     def state_dict(self) -> dict:
-        """Everything that decides the rest of the search, and what it has shown so far; tensors and plain values only."""
+        """Everything that decides the rest of the search, and its progress so far; only tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -1,4 +1,4 @@
-"""PruneSettings: what decides a pruning run, checked before anything long starts, with defaults by the size of the model."""
+"""PruneSettings: the settings of a pruning run, checked before anything long starts, with defaults by the size of the model."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -16,13 +16,13 @@ class PruneSettings:
 
     Attributes:
         keep_ratio: share of the parameters to keep, in (0, 1).
-        ratio_of: of `total` (tied weights once, indices not counted) or of `block` (decoder layers) parameters.
-        method: one of METHODS; `plan` stands for a plan that was given.
-        steps, batch_size, context_tokens, accumulate: the search; a step draws the gates once for accumulate x batch_size windows.
-        learning_rate: of the hypernetwork's heads; its body learns at a tenth.
+        ratio_of: the parameters that keep_ratio refers to: `total` (tied weights once, indices not counted) or `block` (decoder layers).
+        method: one of METHODS; `plan` means that a plan was given.
+        steps, batch_size, context_tokens, accumulate: for a search; a step draws the gates once for accumulate x batch_size windows.
+        learning_rate: that of the hypernetwork's heads; its body has a tenth of it.
         regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters.
         seed: decides the hypernetwork, the order of the windows and every draw.
-        round_to: widths are multiples of it.
+        round_to: kept widths are multiples of this number.
     """
 
     keep_ratio: float
@@ -38,11 +38,11 @@ class PruneSettings:
     seed: int = 0
     round_to: int | None = None
 
-    # Read by pydantic where settings come from a file: no unknown key, no text for a number.
+    # pydantic reads this when settings come from a file: it refuses an unknown key, and text in place of a number.
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     def __post_init__(self):
-        is_plan = self.method == "plan"  # which may keep everything
+        is_plan = self.method == "plan"  # a given plan may keep everything
         check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=is_plan)
         if self.method not in METHODS and not is_plan:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
@@ -58,12 +58,12 @@ class PruneSettings:
                 raise ValueError(f"{name} is {value}; it must be a finite number of at least 0.")
 
     def resolved(self, spec: ModelSpec, positions: int | None) -> "PruneSettings":
-        """Every None replaced; `positions` is the longest context of the model, if it has one.
+        """These settings with every None replaced; `positions` is the longest context of the model, if it has one.
 
         Small models (under 50 M parameters): 600 steps of 4 x 256 tokens at a learning rate of 0.02, widths in multiples of 8.
-        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's numbers), widths in multiples of 64. Unlike in the paper the rate
-        warms up and falls by a cosine to a twentieth.
-        Raises: ValueError for a context longer than the model's, or a ratio that what is never pruned exceeds alone.
+        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's numbers), widths in multiples of 64. Unlike in the paper, the
+        learning rate warms up and then falls by a cosine to a twentieth.
+        Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
         defaults = (
@@ -81,7 +81,7 @@ class PruneSettings:
         return settings
 
     def _check_reach(self, spec: ModelSpec) -> None:
-        """Refuse, before a search, a budget or a rounding under which no attention block could stay."""
+        """Refuse, before a search, a budget or a rounding with which no attention block could stay."""
         narrowest = min(spec.hidden_size, spec.middle_size)
         if self.round_to > narrowest:
             raise ValueError(
@@ -102,7 +102,7 @@ class PruneSettings:
         return asdict(self)
 
     def in_use(self) -> dict:
-        """`as_dict` less what a search alone goes by, for a method without one; of a plan, which has decided the rest, the context."""
+        """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan)."""
         if self.method == "plan":
             return {name: value for name, value in self.as_dict().items() if name in _OF_A_PLAN}
         return {name: value for name, value in self.as_dict().items() if self.method in SEARCHED or name not in _OF_A_SEARCH}

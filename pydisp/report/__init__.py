@@ -1,4 +1,4 @@
-"""Report: the results of a run, as one value that is read by programs (JSON), in a terminal or model card (Markdown) and in a browser (HTML).
+"""Report: the results of a run as one value, to be read by programs (JSON), in a terminal or model card (Markdown) and in a browser (HTML).
 
     loss = Metric("perplexity, pruned", 24.08, unit="per token", standard_error=0.31, n=40_800, higher_is_better=False)
     bins = Table("Loss by frequency", ["times in the text", "tokens", "nats"], [["1 to 9", 4_120, 5.31], ["10 and more", 36_680, 2.94]])
@@ -10,20 +10,20 @@
         curve = Picture("Loss over frequency", "The rarer a token, the higher its loss.", svg(figure))
     report = Report(
         "How the demo model treats rare words",
-        summary=["Words seen fewer than ten times cost 1.8 times as many nats."],    # what a reader takes away, a sentence each
-        metrics=[loss],                                                              # the headlines: a card each
+        summary=["Words seen fewer than ten times cost 1.8 times as many nats."],    # the main results, one sentence each
+        metrics=[loss],                                                              # the headlines, one card each
         sections=[Section("Loss by frequency", ["Tokens by how often the training text has them.", curve, bins])],
-        facts={**run_facts(model), "seed": 0},                                       # of pydisp.environment; what it takes to repeat it
+        facts={**run_facts(model), "seed": 0},                                       # all that is needed to repeat the run
     )
     report.write("out")    # report.json, report.md, report.html and a .svg for each picture
 
-Several journeys share a page: `Report.combined("Dense against pruned", [dense_report, pruned_report])`, or a `Section` of one report
-(`as_section`) among those of another. Times and paths stand in no report, so that the same contents give the same bytes; a section of times
-goes into the page alone: `report.write("out", measured=[section])`. Wrong contents are refused when a report is made, and names are distinct
-where they stand side by side.
+To put several reports on one page, use `Report.combined("Dense against pruned", [dense_report, pruned_report])`, or add one report
+(`as_section`) to the sections of another. A report holds no times and no paths, so that the same contents give the same bytes. A section of
+times goes into the HTML page only: `report.write("out", measured=[section])`. Wrong contents are refused when a report is made; parts side
+by side must have different names.
 
-`metric`, `table`, `picture`, `section` the parts · `values` what they may hold · `words` numbers in words · `markdown`, `page`, `style` the
-forms · `drawing` the look of pictures
+Files: `metric`, `table`, `picture`, `section`: the parts · `values`: what the parts may hold · `words`: numbers as text · `markdown`,
+`page`, `style`: the output formats · `drawing`: the look of pictures
 """
 
 import json
@@ -90,16 +90,16 @@ class Report:
         metrics: Sequence[Metric] = (),
         sections: Sequence[Section] = (),
     ) -> "Report":
-        """Several reports on one page: first the sections given, such as a comparison, then each report as a section of its own.
+        """Several reports on one page: first the given sections, such as a comparison, then each report as a section.
 
-        Its facts are those of each report, under the report's title.
+        The facts of each report are kept under its title.
         Raises: ValueError for two reports of one title, and for one that holds nothing but a title.
         """
         facts = {report.title: report.facts for report in reports if report.facts}
         return cls(title, tuple(summary), tuple(metrics), (*sections, *(report.as_section() for report in reports)), facts)
 
     def as_section(self) -> Section:
-        """Its title, summary, metrics and sections as one section of another report; the facts stay behind."""
+        """This report as one section for another report: title, summary, metrics and sections, without the facts."""
         return Section(self.title, (*self.summary, *self.metrics, *self.sections))
 
     def to_json(self) -> str:
@@ -143,16 +143,16 @@ class Report:
         return markdown(self)
 
     def to_html(self, measured: Sequence[Section] = ()) -> str:
-        """One page with everything in it: no script, nothing fetched, light and dark.
+        """One self-contained page, without scripts or downloads, for light and dark mode.
 
-        Raises: ValueError where a measured section has the title of another one.
+        Raises: ValueError if a measured section has the title of another one.
         """
         return page(self, measured)
 
     def write(self, folder: str | os.PathLike, measured: Sequence[Section] = ()) -> None:
-        """Write report.json, report.md, report.html and the pictures into the folder, made if need be; each file appears whole or not.
+        """Write report.json, report.md, report.html and the pictures into the folder, which is made if needed; each file appears whole.
 
-        `measured` sections, of what the next run of the same seed finds another value of, such as times, stand in report.html alone: the
+        `measured` sections hold values that differ between runs of one seed, such as times. They go into report.html only, so that the
         other files have the same bytes for the same contents.
         """
         html = self.to_html(measured)

@@ -1,4 +1,4 @@
-"""Drawing: how every picture of pydisp looks; its colours, its letters, and the way from a figure of matplotlib to the text of an SVG file.
+"""Drawing: the common look of pydisp's pictures: colours, letters, and the conversion of a matplotlib figure into the text of an SVG file.
 
     with drawing():
         figure = new_figure(WIDTH_INCHES, 3)
@@ -7,9 +7,9 @@
         quiet(axes)
         picture = Picture("Search", "Loss over the steps.", svg(figure))
 
-Draw in the colours named here only: `svg` turns each into a CSS variable with a value for light and one for dark, so that the ink follows
-the reader's mode; a colour of your own stays as it is in both. matplotlib is imported when something is drawn, and none of its global
-state is left changed. The same data gives the same bytes for one matplotlib.
+Draw only in the colours named here: `svg` turns each into a CSS variable with a light and a dark value, so that a picture follows the
+reader's mode; any other colour is the same in both modes. matplotlib is imported only when something is drawn, and its global state is not
+changed. With one version of matplotlib, the same data gives the same bytes.
 """
 
 import io
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's: colour-blind readers tell them apart too. Take SERIES in its order; give lines marks or dashes besides.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart. Take SERIES in its order, and give lines marks or dashes too.
 BLUE, ORANGE, GREEN, SKY, YELLOW, PINK = SERIES = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7")
-INK, SOFT, LINE, EMPTY = "#24292e", "#6a727c", "#d9dde2", "#f1f3f5"  # words and axes, lesser words, grids, the ground of what is absent
-WIDTH_INCHES = 7.6  # of a picture that fills the column of the page
+INK, SOFT, LINE, EMPTY = "#24292e", "#6a727c", "#d9dde2", "#f1f3f5"  # words and axes, lesser words, grids, the ground of absent parts
+WIDTH_INCHES = 7.6  # width of a picture that fills the column of the page
 
 _MODES = {
     INK: ("ink", "#e4e8ee"),
@@ -68,7 +68,7 @@ _INK_STYLE = {
 
 @contextmanager
 def drawing(*, on_white: bool = False) -> Iterator[None]:
-    """matplotlib's settings while a picture is drawn and turned into SVG; `on_white`: black ink, for `svg_on_white`."""
+    """Set matplotlib's settings while a picture is drawn and turned into SVG; `on_white`: black ink, for `svg_on_white`."""
     import matplotlib.style
 
     with matplotlib.style.context(["default", _STYLE if on_white else {**_STYLE, **_INK_STYLE}]):
@@ -83,14 +83,14 @@ def new_figure(width_inches: float, height_inches: float) -> "Figure":
 
 
 def quiet(axes: "Axes", grid: str = "y") -> None:
-    """Grid lines across `grid` ("x", "y" or "both") instead of ticks and of the spine that they would stand on."""
+    """Draw grid lines along `grid` ("x", "y" or "both") instead of ticks and the spine that carries them."""
     axes.grid(axis=grid)
     axes.tick_params(length=0)
     axes.spines[{"x": ["bottom"], "y": ["left"], "both": ["bottom", "left"]}[grid]].set_visible(False)
 
 
 def svg(figure: "Figure") -> str:
-    """The figure as SVG text for a `Picture`: a clear ground, the reader's own sans-serif letters, light and dark ink."""
+    """The figure as SVG text for a `Picture`: transparent ground, the reader's sans-serif font, colours for light and dark mode."""
     text = _saved(figure, transparent=True)
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", text)
     for colour, (name, _) in _MODES.items():
@@ -103,7 +103,7 @@ def svg(figure: "Figure") -> str:
 
 
 def svg_on_white(figure: "Figure") -> str:
-    """The figure as the text of an SVG file with a white ground of its own, for pages that follow no mode (Markdown in a repository)."""
+    """The figure as the text of an SVG file with a white ground, for pages without light and dark mode (Markdown in a repository)."""
     return "\n".join(line.rstrip() for line in _saved(figure, facecolor="white").splitlines()) + "\n"
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def markdown(report: "Report") -> str:
-    """The whole report as Markdown; its pictures are files beside it."""
+    """The whole report as Markdown, with links to its pictures, which are files beside it."""
     parts = [f"# {_escaped(report.title)}", *map(_escaped, report.summary)]
     if report.metrics:
         parts.append(_metrics(report.metrics))

@@ -1,4 +1,4 @@
-"""Metric: one figure of a report, with what it is measured in and how sure it is."""
+"""Metric: one figure of a report, with its unit and its uncertainty."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,12 +11,13 @@ class Metric:
     """One figure.
 
     Args:
-        name, unit: what was measured and in what; the unit may be empty (a plain number).
+        name: what was measured.
+        unit: its unit; empty for a plain number.
         value: finite.
         standard_error: of the value, in its unit.
-        interval: (low, high), in the value's unit; the note says of what level.
-        n: how many observations the value stands on.
-        higher_is_better: None where neither is.
+        interval: (low, high), in the value's unit; the note should name its level.
+        n: number of observations behind the value.
+        higher_is_better: None if neither direction is better.
         note: half a sentence more.
     Raises: ValueError or TypeError, naming the metric, for anything else.
     """

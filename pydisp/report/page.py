@@ -1,4 +1,4 @@
-"""A report as one HTML page: inline style and pictures, no script, nothing fetched."""
+"""A report as one HTML page with inline style and pictures, without scripts or downloads."""
 
 import html
 import re
@@ -17,14 +17,14 @@ from pydisp.report.words import cell_text, direction, error_text, fact_text, fla
 if TYPE_CHECKING:
     from pydisp.report import Report
 
-# Estimated letters in a row from which a table wants more than a phone has, and more than the column of the page has.
+# From so many estimated letters in a row, a table is wider than a phone, and wider than the column of the page.
 _WIDE, _WIDEST = 44, 110
 
 
 def page(report: "Report", measured: Sequence[Section] = ()) -> str:
-    """The whole report, and what was measured beside it, as one HTML page that needs no other file.
+    """The whole report and the measured sections as one HTML page that needs no other file.
 
-    Raises: ValueError where a measured section has the title of another one.
+    Raises: ValueError if a measured section has the title of another one.
     """
     sections = [*report.sections, *measured]
     require_distinct([section.anchor for section in sections] + ["facts"], "sections (by address)")
@@ -50,7 +50,7 @@ def _paragraph(text: str) -> str:
 
 
 def _contents(sections: Sequence[Section], above: str, more: Sequence[str] = ()) -> str:
-    """Links to the sections, and in each to the sections within it."""
+    """Links to the sections, and under each to its own sections."""
     items = []
     for section in sections:
         within = [part for part in section.parts if isinstance(part, Section)]
@@ -61,7 +61,7 @@ def _contents(sections: Sequence[Section], above: str, more: Sequence[str] = ())
 
 
 def _section(section: Section, above: str, level: int, attributes: str = "") -> str:
-    """A section under a heading of that level; `above` is the address of the sections around it."""
+    """A section under a heading of the given level; `above` is the address of the sections around it."""
     address = above + section.anchor
     body = []
     for kind, parts in groupby(section.parts, type):
@@ -102,7 +102,7 @@ def _metric(metric: Metric) -> str:
 
 
 def _picture(picture: Picture, prefix: str) -> str:
-    """A figure with its caption; on a phone it scrolls, and says so."""
+    """A figure with its caption; on a phone it scrolls, with a hint that it does."""
     return (
         f'<figure class="wide">{_scrolling(picture.title, _inline_svg(picture, prefix))}'
         f"<figcaption>{_escaped(picture.caption)}</figcaption></figure>"
@@ -110,14 +110,14 @@ def _picture(picture: Picture, prefix: str) -> str:
 
 
 def _inline_svg(picture: Picture, prefix: str) -> str:
-    """The <svg> element alone, named for screen readers, its ids made its own by the prefix: each picture has its `figure_1`."""
+    """Only the <svg> element, with a name for screen readers. A prefix makes its ids unique, because every picture has a `figure_1`."""
     svg = picture.svg[re.search(r"<svg[\s>]", picture.svg).start() :].rstrip()
     svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\1{prefix}", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{_escaped(picture.title)}: {_escaped(picture.caption)}"', 1)
 
 
 def _scrolling(title: str, content: str) -> str:
-    """What is wider than the screen scrolls inside its own box, by the keyboard too; the style shows the hint where that is so."""
+    """A box in which contents wider than the screen scroll, by the keyboard too; the style shows the hint only if they do."""
     hint = '<p class="hint" aria-hidden="true">wider than the screen: scroll sideways →</p>'
     return f'{hint}<div class="scroll" role="region" aria-label="{_escaped(title)}" tabindex="0">{content}</div>'
 
@@ -138,14 +138,14 @@ def _cell(index: int, cell, kind: str) -> str:
 
 
 def _letters(table: Table) -> int:
-    """How many letters a row needs at least: each column's longest word, and the space beside it. Heads break at underscores too."""
+    """The least number of letters in a row: the longest word of each column, and the space beside it. Heads also break at underscores."""
     heads = [column.replace("_", "_ ") for column in table.columns]
     columns = zip(heads, *([cell_text(cell) for cell in row] for row in table.rows), strict=True)
     return sum(2 + max(len(word) for text in column for word in text.split(" ")) for column in columns)
 
 
 def _facts(facts: dict) -> str:
-    """One open list for plain facts, one list that folds for each nested group."""
+    """Plain facts as one open list, each nested group as a folding list."""
     groups = {key: value for key, value in facts.items() if isinstance(value, dict) and value}
     parts = [_definitions([(k, fact_text(facts[k])) for k in sorted(facts) if k not in groups])]
     parts += [f"<details><summary>{_escaped(k)}</summary>{_definitions(flat_facts(groups[k]))}</details>" for k in sorted(groups)]

@@ -1,4 +1,4 @@
-"""Picture: a drawing that stands alone; `pydisp.report.drawing` makes them alike."""
+"""Picture: one drawing of a report, as SVG; `pydisp.report.drawing` gives all of them the same look."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pydisp.report.values import require_text
 class Picture:
     """A drawing as SVG text, with a title and a caption that says in words what it shows (screen readers read it).
 
-    Raises: ValueError, naming the picture, for what is no SVG, or SVG that runs a script or fetches something.
+    Raises: ValueError, naming the picture, for text that is not SVG, and for SVG that runs a script or fetches something.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Picture:
 
 
 def _is_active(element: ElementTree.Element) -> bool:
-    """Whether an element runs a script, or is a style that fetches."""
+    """Whether an element runs a script, or is a style that fetches something."""
     kind = element.tag.rpartition("}")[2]
     return kind in ("script", "foreignObject") or (kind == "style" and _fetches(element.text or ""))
 

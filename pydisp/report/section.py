@@ -1,4 +1,4 @@
-"""Section: a heading of a report and what stands under it, in the author's order."""
+"""Section: a heading of a report and the parts under it, in the author's order."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ from pydisp.report.picture import Picture
 from pydisp.report.table import Table
 from pydisp.report.values import require_distinct, require_text, slug
 
-MOST_DEEP = 4  # a page has no more headings than that below its title and its tables' own
+MOST_DEEP = 4  # levels of sections: HTML has six levels of headings, and the title and the tables take one each
 
 
 @dataclass(frozen=True)
 class Section:
-    """A title and its parts: a text is a paragraph, metrics in a row are cards side by side, and a section may hold sections.
+    """A title and its parts: a text is a paragraph, consecutive metrics are cards side by side, and a section may hold sections.
 
-    A table or a picture of the section's own title is shown without a heading of its own.
+    A table or a picture that has the title of the section gets no heading of its own.
 
-    Raises: ValueError or TypeError, naming the section, for any other part, for none, for two metrics, tables, pictures or sections of
-        one name in it, and for sections more than MOST_DEEP deep.
+    Raises: ValueError or TypeError, naming the section, for any other part; if there is no part; for two metrics, tables, pictures or
+        sections of one name; and for sections nested more than MOST_DEEP deep.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What the page calls it in addresses, after those of the sections around it."""
+        """Its name in addresses of the page, which follows the names of the sections around it."""
         return slug(self.title)
 
     @property
@@ -55,14 +55,14 @@ class Section:
         return 1 + max((part.depth for part in self.parts if isinstance(part, Section)), default=0)
 
     def as_json(self) -> dict:
-        """The title and the parts: a text as it is, others as an object of one entry, from what it is to its fields."""
+        """The title and the parts: a text as it is, any other part as an object with one entry, from the kind of part to its fields."""
         return {"title": self.title, "parts": [_part_as_json(part) for part in self.parts]}
 
     @classmethod
     def from_json(cls, fields: dict) -> "Section":
-        """What `as_json` gave.
+        """The section from the value that `as_json` returned.
 
-        Raises: KeyError, TypeError, ValueError for anything else.
+        Raises: KeyError, TypeError or ValueError for anything else.
         """
         if set(fields) != {"title", "parts"}:
             raise TypeError(f"a section has {sorted(fields)}; it must have 'parts' and 'title'")
@@ -70,7 +70,7 @@ class Section:
 
 
 def picture_files(sections: Sequence[Section]) -> dict[Picture, str]:
-    """A file name for each picture: of its title alone, or of its sections' titles too where another picture has the same title."""
+    """A file name for each picture: from its title, and also from the titles of its sections if another picture has the same title."""
     places = {}
     for anchors, picture in _pictures(sections, ()):
         places.setdefault(picture, (*anchors, slug(picture.title)))
@@ -79,7 +79,7 @@ def picture_files(sections: Sequence[Section]) -> dict[Picture, str]:
 
 
 def _pictures(sections: Sequence[Section], anchors: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Picture]]:
-    """Each picture with the anchors of the sections around it, from the outermost."""
+    """Each picture with the anchors of the sections around it, outermost first."""
     for section in sections:
         inside = (*anchors, section.anchor)
         for part in section.parts:

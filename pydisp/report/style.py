@@ -1,4 +1,4 @@
-"""The style of a report's page: light and dark, print, and a phone of 390 pixels, where tables and pictures scroll in boxes that say so."""
+"""The style of a report's page for light and dark mode, print, and phones of 390 pixels, on which tables and pictures scroll in boxes."""
 
 CSS = """
 :root { color-scheme: light dark; --paper: #fdfdfc; --card: #ffffff; --ink: #1d232b; --soft: #5b6572; --line: #e2e5e9; --accent: #0b62a4;

@@ -1,15 +1,15 @@
-"""Values: what a report may hold, checked once when it is made; each refusal is one sentence that names the place."""
+"""Values: the values that a report may hold, checked once when it is made; each error is one sentence that names the place."""
 
 import math
 import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 
-_MOST_SLUG_BYTES = 48  # a file name may have the slugs of four titles in it, and systems allow 255 bytes
+_MOST_SLUG_BYTES = 48  # a file name may contain the slugs of four titles, and file systems allow 255 bytes
 
 
 def slug(title: str) -> str:
-    """A title as part of a file name or an address: its letters and digits with single hyphens between, cut where it is long."""
+    """A title as part of a file name or an address: its letters and digits with single hyphens between, cut if it is long."""
     whole = re.sub(r"[\W_]+", "-", title.lower()).strip("-")
     return whole.encode()[:_MOST_SLUG_BYTES].decode(errors="ignore").rstrip("-") or "untitled"
 
@@ -46,7 +46,7 @@ def interval(value, what: str) -> tuple[float, float]:
 
 
 def plain(value, place: str):
-    """A copy in the types that JSON has; numpy's numbers become Python's."""
+    """A copy in the types that JSON has; numbers of numpy become numbers of Python."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Real):

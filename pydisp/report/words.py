@@ -1,4 +1,4 @@
-"""The numbers, cells and facts of a report as words, the same in Markdown and HTML."""
+"""The numbers, cells and facts of a report as text, the same in Markdown and HTML."""
 
 import json
 import math
@@ -12,7 +12,7 @@ Cell = str | int | float | bool | None
 
 
 def number(value: float) -> str:
-    """Four digits that count; whole numbers as they are, in groups of three."""
+    """Four significant digits; whole numbers in full, with digits in groups of three."""
     if isinstance(value, int) or value == 0:
         return f"{value:,}" if isinstance(value, int) else "0"
     magnitude = math.floor(math.log10(abs(value)))
@@ -27,21 +27,21 @@ def counted(count: int, noun: str) -> str:
 
 
 def value_text(metric: "Metric") -> str:
-    """The value with its standard error and interval, where it has them."""
+    """The value with its standard error and interval, if it has them."""
     error = "" if metric.standard_error is None else f" ± {error_text(metric)}"
     interval = "" if metric.interval is None else f" [{number(metric.interval[0])}, {number(metric.interval[1])}]"
     return f"{number(metric.value)}{error}{interval}"
 
 
 def error_text(metric: "Metric") -> str:
-    """As many decimals as the value is printed with, but one digit that counts at least."""
+    """The error with as many decimals as the value is printed with, but at least one significant digit."""
     decimals = len(number(metric.value).partition(".")[2])
     error = metric.standard_error
     return number(error) if error == 0 or "e" in number(metric.value) or error < 10**-decimals else f"{error:,.{decimals}f}"
 
 
 def direction(metric: "Metric") -> str:
-    """Which way is better, in a word; empty where neither is."""
+    """Whether higher or lower is better, in words; empty if neither is."""
     return {None: "", True: "higher", False: "lower"}[metric.higher_is_better]
 
 
@@ -59,12 +59,12 @@ def _is_number(cell: Cell) -> bool:
 
 
 def numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[bool]:
-    """For each column whether it holds numbers alone, so that it stands to the right."""
+    """For each column, whether it holds only numbers and so is aligned to the right."""
     return [bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(columns))]
 
 
 def flat_facts(facts: dict, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as rows, by name, the names of groups in front."""
+    """Nested facts as rows sorted by name; the names of their groups come first."""
     rows = []
     for key in sorted(facts):
         value = facts[key]
@@ -76,5 +76,5 @@ def flat_facts(facts: dict, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def fact_text(value) -> str:
-    """Exact, not rounded: a fact may be typed in again."""
+    """A fact as text, exact and not rounded, because it may be typed in again."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

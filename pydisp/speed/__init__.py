@@ -1,14 +1,14 @@
-"""Speed: what pruning brought in time and memory, against the unpruned model and against a dense model of the same smaller shapes.
+"""Speed: time and memory of a pruned model, compared with the unpruned model and with a dense model of the same smaller shapes.
 
 Three models take turns in every round: `unpruned` (the stock shapes), `pruned`, and `same shapes` (`pydisp.modeling.plain`: the pruned
-model's linears between plain slices, so that what the junctions cost shows). A time depends on shapes, not on values: without another
-model to compare with, the unpruned one is the pruned one's stock shapes with zeros in the gaps.
+model's linears between plain slices, to show the cost of the junctions, which lie between the blocks). Times depend on shapes, not on
+values. So without another model to compare with, the unpruned model is made from the pruned one, with zeros in the gaps.
 
     comparison = compare(Source(shape="llama-3.2-1b", keep_ratio=0.5), Workload(prompt_tokens=256), say=print)
     comparison["times"]["same shapes"]["decode"]    # the pruned model's time for a token over that of the same shapes
 
-`models` where the three come from · `timing` their turns · `memory` the peaks, each in a process of its own (`__main__`) · `record` what
-they come to, for programs, in a sentence and as a section of a page
+Files: `models`: where the three come from · `timing`: their turns · `memory`: the peaks, each in a process of its own (`__main__`) ·
+`record`: the results for programs, in a sentence and as a section of a page
 """
 
 import time
@@ -43,9 +43,9 @@ def quick(
 
     Args:
         source: the folder of `pruned`, for the processes that measure peaks.
-        title, against: what the result calls the two models.
-        at_most_seconds: a third of it for rounds, of which one is run however long it takes, the rest for the peaks. Where one is not
-            done by then, or fails, it and the next are left out, and "peak_absent" says why.
+        title, against: the names of the two models in the result.
+        at_most_seconds: a third of it is for rounds (one is run however long it takes), the rest for the peaks. If a peak fails or is not
+            measured in time, it and the following ones are left out, and "peak_absent" says why.
     """
     started = time.monotonic()
     models = {UNPRUNED: dense, PRUNED: pruned, SAME: plain_model(pruned, dense.config)}
@@ -62,12 +62,12 @@ def quick(
 
 
 def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = lambda _line: None) -> dict:
-    """Measure the three models of a source; what `pydisp speed --json` prints.
+    """Measure the three models of a source. Returns: the object that `pydisp speed --json` prints.
 
     Args:
         memory: also measure the peaks, each in a fresh process.
-        say: gets the lines of the progress.
-    Raises: ValueError (LoadingError among them) before anything is measured; ChildProcessError if a process of its own fails.
+        say: a function that receives progress lines.
+    Raises: ValueError (LoadingError is one) before anything is measured; ChildProcessError if a process that measures a peak fails.
     """
     check_memory(source)
     check_positions(source, workload)

@@ -1,4 +1,4 @@
-"""A process of its own for the peak of one model: `python -m pydisp.speed RECIPE`, as `pydisp.speed.memory.peak_mib` starts it."""
+"""The process that measures the peak of one model: `pydisp.speed.memory.peak_mib` starts it as `python -m pydisp.speed RECIPE`."""
 
 import sys
 

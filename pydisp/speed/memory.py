@@ -1,4 +1,4 @@
-"""Memory of a model that runs: its peak in a process of its own, and the pages that its weights lie in."""
+"""Memory of a running model: its peak, measured in a separate process, and the memory pages of its weights."""
 
 import contextlib
 import gc
@@ -19,16 +19,16 @@ from pydisp.speed.timing import Workload, run_once
 
 
 def ask_for_huge_pages() -> None:
-    """Have torch put weights on a CPU into pages of 2 MiB where Linux grants them, unless THP_MEM_ALLOC_ENABLE says otherwise already.
+    """Make torch put weights on a CPU into pages of 2 MiB if Linux grants them, unless THP_MEM_ALLOC_ENABLE is already set.
 
-    How fast weights in pages of 4 KiB are read depends on which physical pages a model happened to get (LOG.md has figures), so that two
-    models, or the same one built twice, do not compare. torch reads the variable at its first tensor: call this before there is one.
+    With pages of 4 KiB, the reading speed depends on which physical pages a model happened to get (LOG.md has figures), so that times of
+    two models, or of one model built twice, cannot be compared. torch reads the variable at its first tensor, so call this before that.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def huge_page_share() -> float | None:
-    """Share of this process's anonymous memory that lies in huge pages; None where the system does not tell."""
+    """Share of this process's anonymous memory that is in huge pages; None if the system does not tell."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
         sizes = {name: int(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
@@ -38,9 +38,9 @@ def huge_page_share() -> float | None:
 
 
 def _peak_mib(model: nn.Module, workload: Workload) -> float:
-    """MiB that this process (on an accelerator: its tensors there) held at most while the model, already in memory, ran once."""
+    """Peak MiB of this process (on an accelerator: of its tensors there) while the model, already in memory, ran once."""
     for parameter in model.parameters():
-        parameter.sum()  # every page of the weights is there before the count starts
+        parameter.sum()  # reads every page of the weights into memory before the count starts
     gc.collect()
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -57,7 +57,7 @@ def _peak_mib(model: nn.Module, workload: Workload) -> float:
 
 
 def _peak_since_start_mib() -> float:
-    """Where the system keeps one peak for the whole life of a process, loading and slicing included."""
+    """For systems that keep only one peak for the whole life of a process, loading and slicing included."""
     try:
         import resource
     except ImportError:
@@ -72,7 +72,7 @@ def peak_mib(source: Source, name: str, workload: Workload, threads: int, at_mos
     Raises: ChildProcessError with the last line that the process wrote, if it fails; TimeoutError once `at_most_seconds` are over.
     """
     recipe = json.dumps({"source": asdict(source), "name": name, "workload": asdict(workload), "threads": threads})
-    # python -m puts the working directory first on the path; the package that is running here must be the one that runs there
+    # python -m puts the working directory first on the path, but the new process must import the same package as this one
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     command, environment = [sys.executable, "-m", "pydisp.speed", recipe], {**os.environ, "PYTHONPATH": path}
     try:
@@ -86,7 +86,7 @@ def peak_mib(source: Source, name: str, workload: Workload, threads: int, at_mos
 
 
 def print_peak(recipe: str) -> None:
-    """What a process that `peak_mib` starts does: build the model of a recipe, run it once and print its peak."""
+    """The work of the process that `peak_mib` starts: build the model of a recipe, run it once and print its peak."""
     given = json.loads(recipe)
     torch.set_num_threads(given["threads"])
     model = build(Source(**given["source"]), [given["name"]])[given["name"]]
@@ -96,7 +96,7 @@ def print_peak(recipe: str) -> None:
 def peaks_of(
     source: Source, workload: Workload, say: Callable[[str], None], at_most_seconds: float | None = None
 ) -> Iterator[tuple[str, float]]:
-    """Name and peak_mib of each model of a source, one after the other."""
+    """Yield the name and the peak_mib of each model of a source, one after the other."""
     started = time.monotonic()
     for number, name in enumerate(NAMES):
         used = time.monotonic() - started

@@ -24,12 +24,12 @@ from pydisp.surgery import prune_model, to_dense
 
 UNPRUNED, PRUNED, SAME = NAMES = ("unpruned", "pruned", "same shapes")
 
-_SLACK_BYTES = 1 << 29  # activations, caches and the libraries themselves
+_SLACK_BYTES = 1 << 29  # room for activations, caches and the libraries themselves
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the models come from: a pruned folder (and, if given, the model to compare it with), or random weights of a named shape.
+    """Source of the models: a pruned folder (and optionally the model to compare it with), or random weights of a named shape.
 
     Raises: ValueError for both or neither, an unknown shape, or a keep ratio outside (0, 1).
     """
@@ -56,15 +56,15 @@ class Source:
         return f"{self.shape}, random weights" if self.shape else displayed_name(self.folder)
 
     def placed(self) -> tuple[torch.device, torch.dtype]:
-        """Device and dtype, chosen as everywhere in pydisp; random weights are float32 on a CPU, bfloat16 elsewhere."""
+        """Device and dtype, by the same rules as everywhere in pydisp; random weights are float32 on a CPU, bfloat16 elsewhere."""
         device = choose_device(self.device)
         return device, choose_dtype(self.dtype, device, torch.bfloat16 if self.shape else stored_dtype(load_pruned_config(self.folder)))
 
 
 def build(source: Source, names: Sequence[str] = NAMES) -> dict[str, nn.Module]:
-    """The models named; `same shapes` shares the weights of `pruned`.
+    """Build the models with the given names; `same shapes` shares the weights of `pruned`.
 
-    Raises: LoadingError, ValueError for a folder that is not pruned or a model without memory for it.
+    Raises: LoadingError or ValueError for a folder that is not pruned or a model that does not fit into memory.
     """
     device, dtype = source.placed()
     if source.shape:
@@ -92,9 +92,9 @@ def _parameters(config) -> int:
 
 
 def check_memory(source: Source) -> None:
-    """Refuse, before anything is built, what would not fit into memory: dense and pruned weights stand side by side.
+    """Refuse, before anything is built, models that would not fit into memory: dense and pruned weights are there at the same time.
 
-    Raises: ValueError (LoadingError for a folder or model that cannot be had).
+    Raises: ValueError (LoadingError for a folder or model that cannot be loaded).
     """
     device, dtype = source.placed()
     free = free_bytes(device)
@@ -105,7 +105,7 @@ def check_memory(source: Source) -> None:
             model = transformers.AutoModelForCausalLM.from_config(config_of(source.shape))
         block = sum(p.numel() for p in decoder_layers(model, family_of(model.config)).parameters())
         dense = sum(p.numel() for p in model.parameters())
-        # prune_model copies what it does not slice
+        # prune_model also copies the weights that it does not slice
         values = dense + dense - block + round(block * source.keep_ratio)
     else:
         values = load_pruned_config(source.folder).pydisp["dense_parameters"]["total"]

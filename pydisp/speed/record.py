@@ -1,4 +1,4 @@
-"""The record of a comparison: figures for programs, and the same in words and as a section of a page."""
+"""The record of a comparison: figures for programs, and the same figures in a sentence and as a section of a page."""
 
 import statistics
 from dataclasses import asdict
@@ -17,9 +17,9 @@ from pydisp.speed.timing import Workload
 
 
 def compared(times: dict[str, dict[str, list[float]]], costs: dict[str, Cost], workload: Workload) -> dict:
-    """Medians by model, and what the pruned model takes of each other one's: the median of the ratios within a turn.
+    """The median time of each model, and the pruned model's time divided by that of each other one: the median of the ratios within a turn.
 
-    Within a turn, because the speed of a machine drifts between turns more than the models differ.
+    The ratio is taken within a turn, because the speed of a machine drifts between turns by more than the models differ.
     """
     models = {}
     for name, phases in times.items():
@@ -48,7 +48,7 @@ def _conditions(model: nn.Module, workload: Workload) -> dict:
 
 
 def comparison_of(title: str, against: str, models: dict[str, nn.Module], times: dict, workload: Workload, peaks: dict[str, float]) -> dict:
-    """What `pydisp speed --json` prints."""
+    """The object that `pydisp speed --json` prints."""
     pruned = models[PRUNED]
     figures = compared(times, {name: cost_of(model, workload.prompt_tokens) for name, model in models.items()}, workload)
     for name, peak in peaks.items():
@@ -61,7 +61,7 @@ def comparison_of(title: str, against: str, models: dict[str, nn.Module], times:
 
 
 def section(comparison: dict) -> Section:
-    """A comparison (what `comparison_of` returns), or {"absent": why} in its place, as a section of the page."""
+    """A comparison (the result of `comparison_of`), or {"absent": why} in its place, as a section of the page."""
     title = "Speed on this machine"
     if "absent" in comparison:
         return Section(title, [f"It was not measured: {comparison['absent']}"])
@@ -77,7 +77,7 @@ def section(comparison: dict) -> Section:
 
 
 def _headlines(comparison: dict) -> list[Metric]:
-    """What pruning brought against the unpruned model."""
+    """The pruned model's figures against those of the unpruned model."""
     if UNPRUNED not in comparison["times"]:
         return []
     ratios, rounds = comparison["times"][UNPRUNED], comparison["rounds"]
@@ -110,7 +110,7 @@ def _table(title: str, comparison: dict, has_peaks: bool) -> Table:
 
 
 def sentence(comparison: dict, name: str) -> str:
-    """One sentence on the pruned model's times against one of the others'."""
+    """One sentence that compares the pruned model's times with those of one of the others."""
     times = comparison["times"][name]
     rounds = f"{counted(comparison['rounds'], 'round')} on {comparison['device']} in {comparison['dtype']}, {counted(comparison['threads'], 'thread')}"
     return (

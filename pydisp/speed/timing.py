@@ -1,4 +1,4 @@
-"""Timing: models take turns at a prompt and at the tokens after it."""
+"""Timing: models take turns, first with a prompt, then with the tokens after it."""
 
 import random
 import time
@@ -18,9 +18,9 @@ TURN_TOKENS = 4  # decoded by one model before the next one has its turn
 
 @dataclass(frozen=True)
 class Workload:
-    """One prompt of random tokens, then `decode_tokens` tokens one by one; `rounds` times each model, in turns.
+    """One prompt of random tokens, then `decode_tokens` tokens one by one; each model does so `rounds` times, in turns.
 
-    Raises: ValueError where a number is below 1.
+    Raises: ValueError if a number is below 1.
     """
 
     prompt_tokens: int = 256
@@ -34,9 +34,9 @@ class Workload:
 
 
 def check_positions(source: Source, workload: Workload) -> None:
-    """Refuse, before anything is built, a workload of more tokens than the models of a source have positions for.
+    """Refuse, before anything is built, a workload with more tokens than the models of a source have positions.
 
-    Raises: ValueError (LoadingError for a folder or model that cannot be had).
+    Raises: ValueError (LoadingError for a folder or model that cannot be loaded).
     """
     folders = [folder for folder in (source.folder, source.against) if folder is not None]
     for config in [config_of(source.shape)] if source.shape else map(load_config, folders):
@@ -59,7 +59,7 @@ def _synchronize(device: torch.device) -> None:
 
 @torch.inference_mode()
 def _prefill(model: nn.Module, prompt: Tensor) -> tuple[float, object]:
-    """Seconds for the prompt, and the cache that it leaves."""
+    """Seconds for the prompt, and the cache after it."""
     _synchronize(model.device)
     start = time.perf_counter()
     output = model(prompt, use_cache=True, logits_to_keep=1)
@@ -69,18 +69,18 @@ def _prefill(model: nn.Module, prompt: Tensor) -> tuple[float, object]:
 
 @torch.inference_mode()
 def _decode(model: nn.Module, prompt: Tensor, cache, positions: range) -> float:
-    """Seconds for one of the tokens decoded one by one after what the cache holds; they join it."""
+    """Seconds per token, for tokens that are decoded one by one after those in the cache and join it."""
     _synchronize(model.device)
     start = time.perf_counter()
     for position in positions:
-        # given tokens, not the likeliest: the three models then do the same work
+        # the tokens are given, not the most likely ones, so that all three models do the same work
         model(prompt[:, position % prompt.shape[1]][:, None], past_key_values=cache, use_cache=True, logits_to_keep=1)
     _synchronize(model.device)
     return (time.perf_counter() - start) / len(positions)
 
 
 def run_once(model: nn.Module, workload: Workload) -> None:
-    """The prompt of a workload and its tokens, untimed."""
+    """Run the prompt of a workload and its tokens once, without timing."""
     prompt = _prompt(model, workload.prompt_tokens)
     _decode(model, prompt, _prefill(model, prompt)[1], range(workload.decode_tokens))
 
@@ -91,7 +91,7 @@ def _prompt(model: nn.Module, tokens: int) -> Tensor:
 
 
 def _orders(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Every order of the names once, shuffled, then all again: none stands behind another more often than the others do."""
+    """Yield every order of the names once, shuffled, then all again, so that no model follows another more often than the others do."""
     every, shuffled = list(permutations(names)), random.Random(0)
     while True:
         yield from shuffled.sample(every, len(every))
@@ -106,11 +106,11 @@ def time_models(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of each turn by model and phase ("prefill": a prompt, "decode": a token).
 
-    A round asks every model for the prompt, in turns, then for TURN_TOKENS tokens each, in turns, until all are decoded: what is compared
-    lies close together in time. The orders change (as in every run): what ran before is in the caches, and in one order, or one that only
-    moves on, a model would always run behind the same one. The first calls of each model warm up and are not counted. Rounds
-    stop early once `at_most_seconds` are over, after one at least.
-    Raises: ValueError where the tokens are more than the model has positions for.
+    In a round, every model runs the prompt in turn; then each decodes TURN_TOKENS tokens in turn, until all are decoded. So compared times
+    are close together. The order changes from turn to turn, in the same way in every run: the caches hold the data of the model that ran
+    before, and with a fixed or rotating order a model would always follow the same other one. The first calls of each model warm up and are
+    not counted. Rounds stop early once `at_most_seconds` are over, but not before the first is done.
+    Raises: ValueError if there are more tokens than the model has positions.
     """
     for model in models.values():
         _check_positions(model.config, workload)
@@ -130,7 +130,7 @@ def time_models(
             for name in next(orders["decode"]):
                 times[name]["decode"].append(_decode(models[name], prompts[name], caches[name], positions))
         used = time.monotonic() - start
-        left = used / (number + 2) * (workload.rounds - number - 1)  # warming up took about a round
+        left = used / (number + 2) * (workload.rounds - number - 1)  # the warm-up took about as long as a round
         if number + 1 < workload.rounds and used + used / (number + 2) > at_most_seconds:
             break
         say(f"round {number + 1} of {workload.rounds}: {used:.0f} s, about {left:.0f} s left")
