@@ -56,8 +56,8 @@ class Shape {
   }
   bool is_of(const Tensor& tensor) const {
     if (tensor.dim() != rank_) return false;
-    const auto found = tensor.sizes();
-    return std::equal(sizes_.begin(), sizes_.begin() + rank_, found.begin());
+    const auto sizes = tensor.sizes();
+    return std::equal(sizes_.begin(), sizes_.begin() + rank_, sizes.begin());
   }
   Tensor empty(const Tensor& like) const { return torch::stable::new_empty(like, IntHeaderOnlyArrayRef(sizes_.data(), rank_)); }
 
@@ -380,9 +380,9 @@ std::tuple<Tensor, Tensor, Tensor> norm_select_backward(Tensor grad, Tensor x, M
   const char* op = "norm_select_backward";
   STD_TORCH_CHECK(x.dim() >= 1, op, ": x must have at least one dimension");
   const KeptDimensions kept(index, mask, x.size(x.dim() - 1), op, "index");
-  const auto found = gradients(op, grad, std::nullopt, x, nullptr, weight, bias, kept, eps, weight_offset, center,
+  const auto gradient = gradients(op, grad, std::nullopt, x, nullptr, weight, bias, kept, eps, weight_offset, center,
                                {needs_x, false, needs_weight, needs_bias});
-  return {std::get<0>(found), std::get<2>(found), std::get<3>(found)};
+  return {std::get<0>(gradient), std::get<2>(gradient), std::get<3>(gradient)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> add_norm_select_backward(

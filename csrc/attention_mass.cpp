@@ -61,11 +61,11 @@ std::optional<Tensor> dense(const std::optional<Tensor>& given) {
 
 // Places where the mask (may be null) is true.
 std::vector<int32_t> places(const bool* mask, int64_t count) {
-  std::vector<int32_t> found;
-  found.reserve(count);
+  std::vector<int32_t> visible;
+  visible.reserve(count);
   for (int64_t i = 0; i < count; ++i)
-    if (!mask || mask[i]) found.push_back(int32_t(i));
-  return found;
+    if (!mask || mask[i]) visible.push_back(int32_t(i));
+  return visible;
 }
 
 // The memory behind Keys, for one row of the batch.
@@ -157,31 +157,31 @@ void run_mass(const Tensor& q, const Tensor& k, const int64_t* groups, int64_t C
   const T *qs = static_cast<const T*>(q.const_data_ptr()), *ks = static_cast<const T*>(k.const_data_ptr());
   std::vector<double> partial(n.B * n.Hk * blocks * n.G * C);
   std::vector<float> split(runs > 1 ? n.B * n.Hk * runs * run_floats : 0);
-  const auto finish_block = [&](int64_t head, int64_t block, const Run* found) {
+  const auto finish_block = [&](int64_t head, int64_t block, const Run* results) {
     const int64_t b = head / n.Hk, first_head = head * n.G, rows = first_head * n.Tq;
     const Output out = {mass ? mass + rows * C : nullptr, entropy + rows, lse + rows, maximum + rows,
                         partial.data() + (head * blocks + block) * n.G * C,
                         sinks ? sinks + first_head % n.H : nullptr, query_mask ? query_mask + b * n.Tq : nullptr};
-    finish(found, runs, block * L, std::min(L, n.Tq * n.G - block * L), C, n, out);
+    finish(results, runs, block * L, std::min(L, n.Tq * n.G - block * L), C, n, out);
   };
   torch::stable::parallel_for(0, n.B * n.Hk * blocks * runs, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> room(kernels.room_floats(n.D)), own(runs > 1 ? 0 : run_floats);
     for (int64_t item = begin; item < end; ++item) {
       const int64_t run = item % runs, head = item / runs / blocks, block = balanced(item / runs % blocks, blocks), b = head / n.Hk;
-      const Run found = {runs > 1 ? split.data() + item * run_floats : own.data(), L};
+      const Run result = {runs > 1 ? split.data() + item * run_floats : own.data(), L};
       kernels.mass(MassJob<T>{qs + b * q.stride(0) + head % n.Hk * n.G * q.stride(1), q.stride(1), q.stride(2),
                               ks + b * k.stride(0) + head % n.Hk * k.stride(1), k.stride(2), n.G, n.Tq, n.Tk, n.D, C, rule, lists[b].keys(),
                               block * L, std::min(L, n.Tq * n.G - block * L), run * kRun, runs > 1 ? (run + 1) * kRun : n.Tk,
-                              found.maximum(), found.total(), found.weighted(), found.mass(), room.data()});
-      if (runs == 1) finish_block(head, block, &found);
+                              result.maximum(), result.total(), result.weighted(), result.mass(), room.data()});
+      if (runs == 1) finish_block(head, block, &result);
     }
   });
   if (runs > 1)
     torch::stable::parallel_for(0, n.B * n.Hk, 16, [&](int64_t begin, int64_t end) {
-      std::vector<Run> found(runs);
+      std::vector<Run> results(runs);
       for (int64_t head = begin; head < end; ++head) {
-        for (int64_t run = 0; run < runs; ++run) found[run] = {split.data() + (head * runs + run) * run_floats, L};
-        finish_block(head, 0, found.data());
+        for (int64_t run = 0; run < runs; ++run) results[run] = {split.data() + (head * runs + run) * run_floats, L};
+        finish_block(head, 0, results.data());
       }
     });
   for (int64_t head = 0; head < n.B * n.Hk; ++head)

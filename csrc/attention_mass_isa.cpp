@@ -198,10 +198,10 @@ struct Members {
 };
 
 Members members(const Keys& keys, int64_t list, int64_t skipped, int64_t count) {
-  Members found = {keys.member + keys.first[list], keys.member + keys.first[list + 1]};
-  while (found.begin < found.end && *found.begin < skipped) ++found.begin;
-  while (found.end > found.begin && found.end[-1] >= skipped + count) --found.end;
-  return found;
+  Members range = {keys.member + keys.first[list], keys.member + keys.first[list + 1]};
+  while (range.begin < range.end && *range.begin < skipped) ++range.begin;
+  while (range.end > range.begin && range.end[-1] >= skipped + count) --range.end;
+  return range;
 }
 
 // Few rows of queries, as when one token is decoded, would leave most of a vector empty, and laying keys into lanes would take longer
@@ -213,7 +213,7 @@ template <int L, class T>
 PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* lanes, int64_t padded, int64_t D, float* logits) {
   constexpr int S = L > 2 ? 2 : 4;  // sums a logit, to hide the latency of an addition
   for (int64_t j = 0; j < count; j += 4 / L) {
-    Floats found[4];
+    Floats sums[4];
     for (int at = 0; at < 4; at += L) {
       const T* row = rows[j + at / L];
       for (uintptr_t line = uintptr_t(row) + 2048; line < uintptr_t(row + D) + 2048; line += 64)
@@ -232,10 +232,10 @@ PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* l
       if (d < D) step(1, d, load_part(row + d, D - d));
       for (int l = 0; l < L; ++l) {
         for (int s = 1; s < S; ++s) sum[0][l] += sum[s][l];
-        found[at + l] = sum[0][l];
+        sums[at + l] = sum[0][l];
       }
     }
-    store_as(logits + j * L, sums_of(found[0], found[1], found[2], found[3]));
+    store_as(logits + j * L, sums_of(sums[0], sums[1], sums[2], sums[3]));
   }
 }
 

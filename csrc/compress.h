@@ -190,8 +190,8 @@ PYDISP_INLINE bool is_mask_of(const int32_t* index, int64_t K, const uint8_t* ma
   unsigned wrong = 0;
   for (; b < bytes && k + 8 <= K; ++b) {
     const int n = __builtin_popcount(mask[b]);
-    const __m256i found = _mm256_add_epi32(lanes32(kLanes.pack32, mask[b]), _mm256_set1_epi32(int(8 * b)));
-    const __m256i equal = _mm256_cmpeq_epi32(found, load_as<__m256i>(index + k));
+    const __m256i kept = _mm256_add_epi32(lanes32(kLanes.pack32, mask[b]), _mm256_set1_epi32(int(8 * b)));
+    const __m256i equal = _mm256_cmpeq_epi32(kept, load_as<__m256i>(index + k));
     wrong |= ~unsigned(_mm256_movemask_ps(_mm256_castsi256_ps(equal))) & ((1u << n) - 1);
     k += n;
   }

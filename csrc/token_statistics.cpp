@@ -49,8 +49,8 @@ template <class T, class Product> class Sweep {
       sweep();
       bool same = true;
       for (int64_t i = 0; i < end_ - begin_; ++i) {
-        const A found = running_[i].target;  // NaN: nothing is above it, whatever was guessed
-        if (problem_.target(begin_ + i) >= 0 && threshold_[i] != found && found == found) threshold_[i] = found, same = false;
+        const A target = running_[i].target;  // NaN: nothing is above it, whatever was guessed
+        if (problem_.target(begin_ + i) >= 0 && threshold_[i] != target && target == target) threshold_[i] = target, same = false;
       }
       if (!same) {
         std::fill(running_.begin(), running_.end(), Running{});
@@ -111,24 +111,24 @@ template <class T, class Product> class Sweep {
 
   void merge(const Words<T>& block, const Slot& slot) {
     for (int64_t i = 0; i < end_ - begin_; ++i) {
-      const auto found = summary(slot, i / kR * kR);
+      const auto of_block = summary(slot, i / kR * kR);
       const int64_t j = i % kR;
       Running& sofar = running_[i];
-      const double highest = found.highest[j], both = std::max(sofar.highest, highest);
+      const double highest = of_block.highest[j], both = std::max(sofar.highest, highest);
       const double old_factor = std::exp(sofar.highest - both), factor = std::exp(highest - both);
-      if (found.weighted) {  // sum of e^(z - both) * (z - both)
+      if (of_block.weighted) {  // sum of e^(z - both) * (z - both)
         // a side without any probability adds nothing, however far below it lies
         const double old_part = old_factor > 0 ? old_factor * (sofar.weighted + sofar.total * (sofar.highest - both)) : 0;
-        const double part = factor > 0 ? factor * (found.weighted[j] + found.total[j] * (highest - both)) : 0;
+        const double part = factor > 0 ? factor * (of_block.weighted[j] + of_block.total[j] * (highest - both)) : 0;
         sofar.weighted = old_part + part;
       }
-      sofar.total = sofar.total * old_factor + found.total[j] * factor;
+      sofar.total = sofar.total * old_factor + of_block.total[j] * factor;
       sofar.highest = both;
-      if (found.sum) sofar.sum += found.sum[j];
-      if (found.above) sofar.above += int64_t(found.above[j]);
-      if (found.best && found.highest[j] > sofar.best_logit) {
-        sofar.best_logit = found.highest[j];
-        sofar.best = block.first + int64_t(found.best[j]);
+      if (of_block.sum) sofar.sum += of_block.sum[j];
+      if (of_block.above) sofar.above += int64_t(of_block.above[j]);
+      if (of_block.best && of_block.highest[j] > sofar.best_logit) {
+        sofar.best_logit = of_block.highest[j];
+        sofar.best = block.first + int64_t(of_block.best[j]);
       }
     }
   }
@@ -156,14 +156,14 @@ template <class T, class Product> class Sweep {
     }
   }
 
-  void write(const Results<A>& out, int64_t token, const Running& found) const {
-    out.lse[token] = A(found.highest + std::log(found.total));
+  void write(const Results<A>& out, int64_t token, const Running& running) const {
+    out.lse[token] = A(running.highest + std::log(running.total));
     const bool is_word = problem_.target(token) >= 0;
-    out.target_logit[token] = is_word ? found.target : (problem_.is_ignored(token) ? A(0) : std::numeric_limits<A>::quiet_NaN());
-    if (out.mean_logit) out.mean_logit[token] = A(found.sum / double(problem_.words));
-    if (out.entropy) out.entropy[token] = A(std::log(found.total) - found.weighted / found.total);
-    if (out.rank) out.rank[token] = found.above;
-    if (out.argmax) out.argmax[token] = found.best;
+    out.target_logit[token] = is_word ? running.target : (problem_.is_ignored(token) ? A(0) : std::numeric_limits<A>::quiet_NaN());
+    if (out.mean_logit) out.mean_logit[token] = A(running.sum / double(problem_.words));
+    if (out.entropy) out.entropy[token] = A(std::log(running.total) - running.weighted / running.total);
+    if (out.rank) out.rank[token] = running.above;
+    if (out.argmax) out.argmax[token] = running.best;
   }
 
   const Problem<T>& problem_;
