@@ -30,9 +30,9 @@ def indices(model) -> list[FeatureIndex]:
 
 
 def assert_derived(model):
-    found = indices(model)
-    assert len(found) == 12  # 4 layers of 4, one attention and one MLP removed
-    for module in found:
+    modules = indices(model)
+    assert len(modules) == 12  # 4 layers of 4, one attention and one MLP removed
+    for module in modules:
         for form, wanted in zip(module.features, ops.features(module.index, 48), strict=True):
             assert torch.equal(form, wanted)
 
@@ -263,20 +263,20 @@ def test_autocast_is_near_float32_forward_and_backward(name, narrow):
     def run(autocast):
         model.zero_grad()
         with torch.autocast("cpu", dtype=narrow, enabled=autocast):
-            found = model(input_ids=IDS, labels=IDS, use_cache=False)
-        found.loss.backward()
+            output = model(input_ids=IDS, labels=IDS, use_cache=False)
+        output.loss.backward()
         with torch.no_grad(), torch.autocast("cpu", dtype=narrow, enabled=autocast):
             alone = model(input_ids=IDS, use_cache=False).logits
-        return found.logits.detach(), alone, *(parameter.grad for parameter in model.parameters())
+        return output.logits.detach(), alone, *(parameter.grad for parameter in model.parameters())
 
     def norm(tensors):
         return torch.stack([tensor.double().norm() for tensor in tensors]).norm()
 
-    wanted, found = run(False), run(True)
-    assert all(a.shape == b.shape and b.isfinite().all() for a, b in zip(wanted, found, strict=True))
+    wanted, cast = run(False), run(True)
+    assert all(a.shape == b.shape and b.isfinite().all() for a, b in zip(wanted, cast, strict=True))
     # logits with gradients, logits without, and the gradients, which the ReLU of OPT leaves the furthest away (0.037 in bfloat16)
     for part, near in ((slice(0, 1), 0.03), (slice(1, 2), 0.03), (slice(2, None), 0.08)):
-        off = norm([a - b for a, b in zip(wanted[part], found[part], strict=True)]) / norm(wanted[part])
+        off = norm([a - b for a, b in zip(wanted[part], cast[part], strict=True)]) / norm(wanted[part])
         assert off < near
 
 
