@@ -8,7 +8,7 @@
 // Every element of the result is one sum over the depth in one order (whole sums of kDepth values, one after the other), so its bits
 // depend on its row and its column alone, not on how many there are. MKL's product has neither that nor the speed on every processor:
 // on a Zen 3 it reaches 70 GFLOP/s of the 100 that AVX2 gives, this one 75 to 90 (512 columns, D = 1024). Up to four columns go
-// another way with AVX2, rows along the vectors, which gives the same bits and reads the rows at three quarters of the speed of memory or better.
+// another way with AVX2 and AVX-512, rows along the vectors, which gives the same bits and reads the rows at three quarters of the speed of memory or better.
 //
 // There are two kinds. Singles: both sides are made float. Pairs: both sides are bfloat16, two values of the depth in 32 bits, as the
 // bfloat16 instruction of AVX-512 takes them: a sum gets the product of the second value of a pair, then that of the first, each rounded
@@ -26,7 +26,7 @@ namespace pydisp {
 
 constexpr int64_t kDepth = 256;     // of a pass; even, so that no pair lies in two of them
 
-constexpr int64_t kFewColumns = 4;  // and fewer go their own way with AVX2
+constexpr int64_t kFewColumns = 4;  // and fewer go their own way with AVX2 and AVX-512
 
 constexpr int64_t kMostTileRows = 16;         // no instruction set has more
 constexpr int64_t kRoomStride = kDepth + 16;  // of a tile's rows: a power of two apart they would share the sets of the first cache

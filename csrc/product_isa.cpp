@@ -3,6 +3,7 @@
 #include "product.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "simd.h"
 
@@ -123,70 +124,91 @@ PYDISP_INLINE void tile(int64_t count, const float* rows, const float* panel, in
     }
   }
 }
-#if defined(PYDISP_AVX2)
-// Four values of two rows, one row in either half.
-PYDISP_INLINE Floats load_fours(const float* low, const float* high) {
-  return Floats(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1));
+#if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
+#define PYDISP_FEW_COLUMNS 1
+// Four values of row k, of row k + 4 behind them, and so on: as many rows as fill a vector.
+template <class T> using Rows = const T* const (&)[kWidth];
+PYDISP_INLINE __m256 load_fours(const float* low, const float* high) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
 }
 PYDISP_INLINE __m128i load_shorts(const void* low, const void* high) {
   return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64(static_cast<const __m128i*>(low))), static_cast<const __m64*>(high)));
 }
-PYDISP_INLINE Floats load_fours(const BFloat16* low, const BFloat16* high) {
-  return Floats(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_shorts(low, high)), 16));
+PYDISP_INLINE __m256 load_fours(const BFloat16* low, const BFloat16* high) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_shorts(low, high)), 16));
 }
-PYDISP_INLINE Floats load_fours(const Half* low, const Half* high) { return Floats(_mm256_cvtph_ps(load_shorts(low, high))); }
+PYDISP_INLINE __m256 load_fours(const Half* low, const Half* high) { return _mm256_cvtph_ps(load_shorts(low, high)); }
+template <class T> PYDISP_INLINE Floats fours(Rows<T> row, int k, int64_t at) {
+  const __m256 first = load_fours(row[k] + at, row[k + 4] + at);
+#if defined(PYDISP_AVX512)
+  return Floats(_mm512_insertf32x8(_mm512_castps256_ps512(first), load_fours(row[k + 8] + at, row[k + 12] + at), 1));
+#else
+  return Floats(first);
+#endif
+}
 
-// From rows (0 and 4, 1 and 5, ...) with four values each to values with eight rows each.
+// From rows (0, 4, ..., then 1, 5, ...) with four values each to values with a vector of rows each.
 PYDISP_INLINE void transpose(Floats x[4]) {
+#if defined(PYDISP_AVX512)
+  const __m512 first = _mm512_unpacklo_ps(__m512(x[0]), __m512(x[1])), second = _mm512_unpackhi_ps(__m512(x[0]), __m512(x[1]));
+  const __m512 third = _mm512_unpacklo_ps(__m512(x[2]), __m512(x[3])), fourth = _mm512_unpackhi_ps(__m512(x[2]), __m512(x[3]));
+  x[0] = Floats(_mm512_shuffle_ps(first, third, 0x44));
+  x[1] = Floats(_mm512_shuffle_ps(first, third, 0xee));
+  x[2] = Floats(_mm512_shuffle_ps(second, fourth, 0x44));
+  x[3] = Floats(_mm512_shuffle_ps(second, fourth, 0xee));
+#else
   const __m256 first = _mm256_unpacklo_ps(__m256(x[0]), __m256(x[1])), second = _mm256_unpackhi_ps(__m256(x[0]), __m256(x[1]));
   const __m256 third = _mm256_unpacklo_ps(__m256(x[2]), __m256(x[3])), fourth = _mm256_unpackhi_ps(__m256(x[2]), __m256(x[3]));
   x[0] = Floats(_mm256_shuffle_ps(first, third, 0x44));
   x[1] = Floats(_mm256_shuffle_ps(first, third, 0xee));
   x[2] = Floats(_mm256_shuffle_ps(second, fourth, 0x44));
   x[3] = Floats(_mm256_shuffle_ps(second, fourth, 0xee));
+#endif
 }
 
-// The first C columns of a panel, rows along the vectors: every row is read once. The sums are a tile's, to the bit. Eight rows at a time:
-// sixteen streams are slower to read than eight, and the rows often lie so that the first cache keeps eight of them.
-template <int C, class T>
+// The first C columns of a panel, rows along the vectors: every row is read once. The sums are a tile's, to the bit. A vector of rows at a
+// time: on a Zen 3 sixteen streams are slower to read than eight, and the rows often lie so that the first cache keeps eight of them.
+template <class Kind, int C, class T>
 void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin,
                   float* out, int64_t out_stride, float* columns) {
+  using Step = std::conditional_t<Kind::kValues == 2, float, T>;  // what a step reads of a row; of a pair the 32 bits
   // without the rest of the panel: a cache line for each value of the depth would be as much to read as eight rows
   for (int64_t d = 0; d < depth; d += kDepth) {
-    const int64_t part = std::min(kDepth, depth - d);
-    for (int64_t i = 0; i < part; ++i)
-      for (int c = 0; c < C; ++c) columns[(d + i) * C + c] = panels[d * packed + begin * part + i * kPanel + c];
+    const int64_t all = steps<Kind>(std::min(kDepth, depth - d)), first = d / Kind::kValues;
+    for (int64_t i = 0; i < all; ++i)
+      for (int c = 0; c < C; ++c) columns[(first + i) * C + c] = panels[first * packed + begin * all + i * kPanel + c];
   }
   for (int64_t r = 0; r < count; r += kWidth) {
-    const int64_t ahead = r + 2 * kWidth <= count ? kWidth * stride : 0;
+    const int64_t ahead = r + 2 * kWidth <= count ? kWidth * stride * int64_t(sizeof(T)) : 0;
     Floats total[C];
     for (int64_t d = 0; d < depth || d == 0; d += kDepth) {
-      const int64_t part = std::min(kDepth, depth - d);
-      const T* row[kWidth];
-      for (int64_t k = 0; k < kWidth; ++k) row[k] = rows + std::min(r + k, count - 1) * stride + d;
+      const int64_t part = std::min(kDepth, depth - d), whole = part / Kind::kValues;
+      const Step* row[kWidth];
+      for (int64_t k = 0; k < kWidth; ++k) row[k] = reinterpret_cast<const Step*>(rows + std::min(r + k, count - 1) * stride + d);
       Floats sum[C];
       for (int c = 0; c < C; ++c) sum[c] = zeros();
       const auto step = [&](int64_t i, int64_t at, int64_t values) __attribute__((always_inline)) {
         Floats x[4];
-        for (int k = 0; k < 4; ++k) x[k] = load_fours(row[k] + at, row[k + 4] + at);
+        for (int k = 0; k < 4; ++k) x[k] = fours<Step>(row, k, at);
         transpose(x);
         for (int64_t k = 0; k < values; ++k)
-          for (int c = 0; c < C; ++c) sum[c] = fma(x[k], splat(columns[(d + i + k) * C + c]), sum[c]);
+          for (int c = 0; c < C; ++c) sum[c] = Kind::add(x[k], splat_step(columns + (d / Kind::kValues + i + k) * C + c), sum[c]);
       };
-      constexpr int64_t kLine = 64 / int64_t(sizeof(T));
+      constexpr int64_t kLine = 64 / int64_t(sizeof(Step));
       int64_t i = 0;
-      for (; i + kLine <= part; i += kLine) {
-        for (int k = 0; k < kWidth; ++k) __builtin_prefetch(row[k] + i + ahead, 0, 2);  // the next eight, into the second cache
+      for (; i + kLine <= whole; i += kLine) {
+        for (int k = 0; k < kWidth; ++k)  // the next rows, into the second cache
+          __builtin_prefetch(reinterpret_cast<const char*>(row[k] + i) + ahead, 0, 2);
         for (int64_t j = i; j < i + kLine; j += 4) step(j, j, 4);
       }
-      for (; i + 4 <= part; i += 4) step(i, i, 4);
-      if (i < part) {
-        T rest[kWidth][4] = {};
+      for (; i + 4 <= whole; i += 4) step(i, i, 4);
+      if (i * Kind::kValues < part) {
+        Step rest[kWidth][4] = {};
         for (int k = 0; k < kWidth; ++k) {
-          std::copy_n(row[k] + i, part - i, rest[k]);
+          std::memcpy(rest[k], row[k] + i, (part - i * Kind::kValues) * sizeof(T));
           row[k] = rest[k];
         }
-        step(i, 0, part - i);
+        step(i, 0, steps<Kind>(part) - i);
       }
       for (int c = 0; c < C; ++c) total[c] = d > 0 ? total[c] + sum[c] : sum[c];
     }
@@ -202,15 +224,14 @@ void multiply_few(const T* rows, int64_t stride, int64_t count, int64_t depth, c
 template <class Kind, class T>
 void multiply(const T* rows, int64_t stride, int64_t count, int64_t depth, const float* panels, int64_t packed, int64_t begin, int64_t end,
               float* out, int64_t out_stride, float* room) {
-#if defined(PYDISP_AVX2)
+#if defined(PYDISP_FEW_COLUMNS)
   static_assert(kFewColumns == 4);
-  if constexpr (Kind::kValues == 1)
-    switch (end - begin) {
-      case 1: return multiply_few<1>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
-      case 2: return multiply_few<2>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
-      case 3: return multiply_few<3>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
-      case 4: return multiply_few<4>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
-    }
+  switch (end - begin) {
+    case 1: return multiply_few<Kind, 1>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+    case 2: return multiply_few<Kind, 2>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+    case 3: return multiply_few<Kind, 3>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+    case 4: return multiply_few<Kind, 4>(rows, stride, count, depth, panels, packed, begin, out, out_stride, room);
+  }
 #endif
   // The tile of rows from r on by the columns [first, last), over one stretch of the depth.
   const auto pass = [&](int64_t first, int64_t last, int64_t d, int64_t r) __attribute__((always_inline)) {

@@ -30,9 +30,9 @@ def indices(model) -> list[FeatureIndex]:
 
 
 def assert_derived(model):
-    feature_indices = indices(model)
-    assert len(feature_indices) == 12  # 4 layers of 4, one attention and one MLP removed
-    for module in feature_indices:
+    modules = indices(model)
+    assert len(modules) == 12  # 4 layers of 4, one attention and one MLP removed
+    for module in modules:
         for form, wanted in zip(module.features, ops.features(module.index, 48), strict=True):
             assert torch.equal(form, wanted)
 
@@ -272,11 +272,11 @@ def test_autocast_is_near_float32_forward_and_backward(name, narrow):
     def norm(tensors):
         return torch.stack([tensor.double().norm() for tensor in tensors]).norm()
 
-    reference, autocast = run(False), run(True)
-    assert all(a.shape == b.shape and b.isfinite().all() for a, b in zip(reference, autocast, strict=True))
+    wanted, cast = run(False), run(True)
+    assert all(a.shape == b.shape and b.isfinite().all() for a, b in zip(wanted, cast, strict=True))
     # logits with gradients, logits without, and the gradients, which the ReLU of OPT leaves the furthest away (0.037 in bfloat16)
     for part, near in ((slice(0, 1), 0.03), (slice(1, 2), 0.03), (slice(2, None), 0.08)):
-        off = norm([a - b for a, b in zip(reference[part], autocast[part], strict=True)]) / norm(reference[part])
+        off = norm([a - b for a, b in zip(wanted[part], cast[part], strict=True)]) / norm(wanted[part])
         assert off < near
 
 

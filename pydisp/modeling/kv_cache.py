@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from torch import Tensor
-from transformers.cache_utils import DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 def kept_layer_types(layer_types: Sequence[str] | None, has_attention: Sequence[bool]) -> list[str] | None:
@@ -34,12 +34,12 @@ def cache_slots(layer_types: Sequence[str] | None, has_attention: Sequence[bool]
 
 
 def keep_slot(cache, slot: int, x: Tensor) -> None:
-    """Count the tokens of x (B, T, D) in the slot of a removed attention, in place, with keys and values of 0 heads.
+    """Count the tokens of x (B, T, D) in the slot of a removed attention, in place, with keys and values of one head of one zero.
 
-    A sliding slot that was never updated cannot be cropped or rolled back, but assisted generation does both. Slots of other kinds may
-    stay unused.
+    A dynamic slot that was never updated cannot be cropped or rolled back (a full one before transformers 5.23, a sliding one in any
+    version), but assisted generation does both. Slots of other kinds may stay unused.
     """
     slots = getattr(cache, "layers", ())
-    if slot < len(slots) and isinstance(slots[slot], DynamicSlidingWindowLayer):
-        nothing = x.new_empty(x.shape[0], 0, x.shape[1], 1)
+    if slot < len(slots) and type(slots[slot]) in (DynamicLayer, DynamicSlidingWindowLayer):
+        nothing = x.new_zeros(x.shape[0], 1, x.shape[1], 1)
         slots[slot].update(nothing, nothing)
