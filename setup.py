@@ -1,9 +1,9 @@
 """Builds csrc/ into pydisp/_native.so on torch's stable ABI when torch is there, and puts kernels/ into the wheel as pydisp.kernels.
 
-torch is found, never imported and never downloaded: PYDISP_TORCH_DIR (the folder `torch` of a site-packages), else the site-packages of
-the interpreter that builds. pip shows the target environment's even under build isolation; `python -m build` and `uv` show an empty one,
-so there give PYDISP_TORCH_DIR or --no-build-isolation. Without torch or a compiler the wheel is pure Python, and PYDISP_REQUIRE_NATIVE=1
-makes that an error.
+torch is never imported and never downloaded. It is looked up in PYDISP_TORCH_DIR (the folder `torch` of a site-packages), else in the
+site-packages of the interpreter that builds. Under build isolation, pip still shows the packages of the target environment, but `python -m
+build` and `uv` do not; for these give PYDISP_TORCH_DIR or --no-build-isolation. Without torch or a compiler the wheel is pure Python; with
+PYDISP_REQUIRE_NATIVE=1 that is an error.
 """
 
 import os
@@ -23,10 +23,10 @@ from setuptools.command.build_py import build_py
 
 NATIVE = Path("pydisp", "_native.so")
 STABLE_HEADER = Path("include", "torch", "csrc", "stable", "library.h")
-# The two of math change no result: without them the float16 conversions stay scalar (2 times slower).
+# The two math flags change no result; without them the float16 conversions stay scalar (2 times slower).
 COMPILER_FLAGS = ["-O3", "-std=c++20", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-fvisibility=hidden"]
-COMPILER_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]  # torch 2.10, the oldest that serves
-# Each csrc/*_isa.cpp is compiled once for every set of its processor family; csrc/dispatch.cpp picks one at run time.
+COMPILER_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]  # torch 2.10, the oldest version that works
+# Each csrc/*_isa.cpp is compiled once for every instruction set of the processor family; csrc/dispatch.cpp picks one at run time.
 ISA_FLAGS = {"generic": []}
 if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
@@ -35,7 +35,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 
 
 class NotBuilt(Exception):
-    """Why there is no native library, as the end of a sentence."""
+    """The reason why there is no native library, as the end of a sentence."""
 
 
 def torch_dir() -> Path:
@@ -52,9 +52,9 @@ def torch_dir() -> Path:
 
 
 def compile_native(out: Path) -> None:
-    """Compile csrc/ into `out`; NotBuilt says why not.
+    """Compile csrc/ into `out`. Raises NotBuilt, with the reason, if that fails.
 
-    Objects lie in a temporary folder, or in PYDISP_BUILD_DIR: one that is newer than its source and every header is then used again.
+    Objects are put into a temporary folder, or into PYDISP_BUILD_DIR; there, an object newer than its source and all headers is reused.
     """
     if sys.platform == "win32":
         raise NotBuilt("csrc/ is not built on Windows yet")
@@ -93,7 +93,7 @@ class BuildPy(build_py):
 
     def run(self):
         root = Path() if self.editable_mode else Path(self.build_lib)
-        if not self.editable_mode:  # what an earlier build left would slip into this wheel
+        if not self.editable_mode:  # files of an earlier build would get into this wheel
             shutil.rmtree(root / "pydisp", ignore_errors=True)
         (root / NATIVE).unlink(missing_ok=True)
         super().run()
@@ -109,7 +109,7 @@ class BuildPy(build_py):
 
 
 class BdistWheel(bdist_wheel):
-    """A wheel with the library serves any Python 3 of this platform, one without it any platform."""
+    """A wheel with the library works for any Python 3 on this platform; one without it works on any platform."""
 
     def run(self):
         self.run_command("build")

@@ -1,6 +1,7 @@
 """attention_mass: how much attention each query gives to groups of keys, with the entropy of its row; prefill, decode and long contexts.
 
-attention_key_mass is the other sum, over the queries. It takes the log-sum-exp of each row, which attention_mass gives: with and without.
+attention_key_mass sums over the queries instead. It needs the log-sum-exp of each row, which attention_mass computes; it is timed with and
+without that computation.
 """
 
 # H query heads, G key heads, T context, Q queries (the last of the context), E head dimension, C groups
@@ -22,8 +23,8 @@ PREFILL_TOKENS = {"cpu": 512, "cuda": 4096}
 DECODE_CONTEXT = {"cpu": 4096, "cuda": 32768}
 CURVE_HEADS = {"cpu": ("heads8_4", (8, 4, 64)), "cuda": ("heads32_8", (32, 8, 64))}
 CURVE_CONTEXTS = {"cpu": (256, 1024, 4096, 16384), "cuda": (1024, 4096, 8192, 16384)}
-MOST_EAGER_BYTES = {"cpu": 3 << 30, "cuda": 48 << 30}  # what the weights of all heads may take, several times over
-QUERY_BLOCK = 256  # rows of the limit and of the gold
+MOST_EAGER_BYTES = {"cpu": 3 << 30, "cuda": 48 << 30}  # limit for the weights of all heads, of which several copies are needed
+QUERY_BLOCK = 256  # rows at a time, for the limit and the gold
 MOST_BF16_CONTEXT = 4096  # on CPUs, and for the op with a goal: torch's products in bf16 take half a minute a call at 16,384
 
 
@@ -56,7 +57,7 @@ def _visible(queries: int, context: int, device: str) -> Tensor:
 
 
 def _logits(q: Tensor, k: Tensor) -> Tensor:
-    """(1, H, Q, T) float32, -inf where a query does not see a key."""
+    """(1, H, Q, T) float32; -inf if a query does not see a key."""
     queries, context = q.shape[2], k.shape[2]
     k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
     logits = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
@@ -70,7 +71,7 @@ def _eager(q: Tensor, k: Tensor, indicator: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _eager_key(q: Tensor, k: Tensor) -> Tensor:
-    """Key mass (1, H, T), in the same way."""
+    """Key mass (1, H, T), also with the weights in memory."""
     return _logits(q, k).softmax(-1).sum(2)
 
 
@@ -100,7 +101,7 @@ def _drawn(case: Case) -> tuple[torch.Generator, Tensor, Tensor]:
 
 
 def _limits(case: Case, q: Tensor, k: Tensor) -> dict[str, Candidate]:
-    """Bare products: native, and in float32 from copies made beforehand where 16-bit values lie on a CPU."""
+    """Bare products: native, and for 16-bit values on a CPU also in float32, from copies made beforehand."""
     limits = {"limit: causal products": _products(q, k)}
     if case.device == "cpu" and case.dtype != "f32":
         limits["limit: up-cast causal products"] = _products(q.float(), k.float())
@@ -129,7 +130,7 @@ def _products(q: Tensor, k: Tensor) -> Candidate:
 
 
 def _work(case: Case, candidates: dict[str, Candidate], gold) -> Work:
-    """Without the candidates that hold the weights of all heads, where these are too many."""
+    """If the weights of all heads would take too much memory, the candidates that hold them are left out."""
     absent = {}
     weights_bytes = 4 * case.sizes["H"] * case.sizes["Q"] * case.sizes["T"] * 4  # logits, masked, weights and one more in float32
     if weights_bytes > MOST_EAGER_BYTES[case.device]:

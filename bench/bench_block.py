@@ -1,7 +1,7 @@
 """One decoder layer of a pruned model (all five sets half) against plain modules with the same smaller linears.
 
-The limit is a stock layer whose residual stream is as narrow as the sets: the same linears (the very weights and biases: where a copy of
-them lies in memory would tell more than what stands around them) and attention, no selection, norms half as wide.
+The limit is a stock layer with a residual stream as narrow as the sets: the same linears and attention, no selection, norms half as wide.
+It shares the weights and biases, because the place of a copy in memory would change the time more than the code around the linears does.
 """
 
 # M tokens, D hidden, I middle, K kept of D, J kept of I
@@ -22,7 +22,8 @@ from pydisp.surgery import prune_model
 CURVE_MODEL = "llama3.2_1b"
 MODELS = {CURVE_MODEL: "llama-3.2-1b", "llama2_7b": "llama-2-7b", "qwen2.5_0.5b": "qwen2.5-0.5b"}  # named in pydisp.shapes
 TOKENS = {"cpu": (1, 16, 256), "cuda": (1, 256, 4096)}
-# Of the models beside the curve: an unpruned layer of LLaMA-2-7B takes over a second for 256 tokens on one CPU core, 99 % of it in linears.
+# For the models that are not on the curve: an unpruned layer of LLaMA-2-7B takes over a second for 256 tokens on one CPU core, 99 % of it
+# in linears.
 FEWER_TOKENS = {("llama2_7b", "cpu"): (1, 16), ("llama2_7b", "cuda"): (1, 4096), ("qwen2.5_0.5b", "cuda"): (1, 4096)}
 NAMES = ("pydisp", "pydisp, compiled", "eager", "torch.compile", "same-shape dense", "unpruned dense")
 
@@ -61,7 +62,7 @@ def cases(device: str) -> list[Case]:
 
 
 def _model(hidden: int, middle: int, case: Case, shape: str) -> nn.Module:
-    """A stock model of one layer; its heads are those of the whole shape."""
+    """A stock model of one layer, with the heads of the whole shape."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     family, values = SHAPES[shape]
@@ -77,7 +78,7 @@ def _layer(model: nn.Module) -> nn.Module:
 
 
 def _pruned(case: Case, shape: str, generator: torch.Generator) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """The unpruned layer, the pruned one, and a rotary embedding (the same for all)."""
+    """The unpruned layer, the pruned layer, and a rotary embedding, which all candidates share."""
     hidden, middle = case.sizes["D"], case.sizes["I"]
     dense = _model(hidden, middle, case, shape)
     for parameter in dense.parameters():
@@ -94,7 +95,7 @@ def _pruned(case: Case, shape: str, generator: torch.Generator) -> tuple[nn.Modu
 
 
 class _Plain(nn.Module):
-    """The pruned layer's forward in plain torch: its modules with torch's linears, on the very weights, and torch's ops around them."""
+    """The pruned layer's forward in plain torch: its modules with torch's linears, on the same weights, and torch's ops around them."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -136,7 +137,7 @@ def _build(case: Case, shape: str) -> Work:
         return call
 
     def gold():
-        # transformers' norm takes float32 on its way, also in float64
+        # the norm of transformers computes in float32, also for float64
         return (run(_Plain(copy.deepcopy(pruned).double()), x.double())(),)
 
     plain = _Plain(pruned)

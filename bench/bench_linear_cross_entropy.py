@@ -14,14 +14,14 @@ from pydisp import ops
 # (D, V)
 MODELS = {"llama3.2_1b": (2048, 128256), "llama2_7b": (4096, 32000), "qwen2.5_0.5b": (896, 151936)}
 PREFILL_TOKENS = {"cpu": 128, "cuda": 8192}
-# Models and dtypes of the backward. On CPUs without bf16 instructions eager takes minutes a call in bf16, so float32 there.
+# Models and dtypes of the backward. On CPUs without bf16 instructions, eager takes minutes per call in bf16, so float32 is used there.
 TRAINED = {"cpu": (("llama3.2_1b", "qwen2.5_0.5b"), ("f32",)), "cuda": (tuple(MODELS), ("bf16",))}
-# Curves: over tokens at one head, over the vocabulary at one number of tokens.
+# Two curves: over tokens for one head, and over the vocabulary for one number of tokens.
 CURVE_HEAD = {"cpu": (512, 32000), "cuda": (2048, 128256)}
 CURVE_TOKENS = {"cpu": (1, 16, 128, 512, 2048), "cuda": (1, 64, 512, 2048, 8192, 16384)}
 CURVE_VOCABULARIES = {"cpu": (8192, 32000, 64000, 128256), "cuda": (16384, 32000, 64000, 128256, 256000)}
 CURVE_VOCABULARY_TOKENS = {"cpu": 128, "cuda": 2048}
-BLOCK_ROWS = 4096  # of the vocabulary at a time: for the gold, and for the limit with up-cast weights
+BLOCK_ROWS = 4096  # rows of the vocabulary at a time, for the gold and for the limit with up-cast weights
 NAMES = {
     "linear_cross_entropy": (
         "pydisp", "eager", "torch.compile", "F.linear_cross_entropy", "liger-kernel", "cut-cross-entropy", "limit: product",
@@ -75,7 +75,7 @@ def cases(device: str) -> list[Case]:
     tokens = CURVE_VOCABULARY_TOKENS[device]
     for vocabulary in CURVE_VOCABULARIES[device]:
         if tokens in CURVE_TOKENS[device] and vocabulary == CURVE_HEAD[device][1]:
-            name = f"D{hidden}-V{vocabulary}-tokens{tokens}"  # where the two curves cross
+            name = f"D{hidden}-V{vocabulary}-tokens{tokens}"  # the case where the two curves cross
             for dtype in every_dtype:
                 key = f"{forward}[{name}-{dtype}-{device}]"
                 by_id[key] = Case(**{**vars(by_id[key]), "axes": ("M", "V")})
@@ -91,7 +91,7 @@ def _draw(case: Case) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _eager(hidden: Tensor, weight: Tensor, targets: Tensor, reduction: str) -> Tensor:
-    # As transformers' loss does: logits in the model's dtype, what follows in float32.
+    # As in transformers' loss: logits in the model's dtype, everything after them in float32.
     return F.cross_entropy(F.linear(hidden, weight).float(), targets, reduction=reduction)
 
 
@@ -105,7 +105,7 @@ def _statistics(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor
 
 
 class _UpCast:
-    """Products of 16-bit weights on a CPU by way of float32: a block of the weight is converted, then multiplied."""
+    """Products of 16-bit weights on a CPU in float32: a block of the weight is converted, then multiplied."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, logits: Tensor):
         self.hidden, self.weight, self.logits = hidden.float(), weight, logits
@@ -126,7 +126,7 @@ class _UpCast:
 
 
 def _limits(case: Case, hidden: Tensor, weight: Tensor, forwards: int, with_gradients: bool, name: str) -> dict[str, Candidate]:
-    """The bare products of the job: native, and by up-cast blocks where 16-bit weights lie on a CPU. Buffers are there beforehand."""
+    """The bare products of the job: native, and for 16-bit weights on a CPU also by up-cast blocks. Buffers are made beforehand."""
     count = f"{forwards + 2} " if with_gradients else ""
     plural = "s" if with_gradients else ""
     state: dict = {}
@@ -222,7 +222,7 @@ def _liger(hidden: Tensor, weight: Tensor, targets: Tensor, reduction: str) -> T
 def _cut(hidden: Tensor, weight: Tensor, targets: Tensor, reduction: str) -> Tensor:
     from cut_cross_entropy import linear_cross_entropy
 
-    # No gradient filtering: ours has none, and the gold has every term.
+    # Without gradient filtering: ours has none, and the gold includes every term.
     return linear_cross_entropy(hidden, weight, targets, reduction=reduction, filter_eps=None)
 
 

@@ -1,6 +1,6 @@
-"""upcast_linear: 16-bit linears on CPUs that multiply float32 only, and few rows of float32, at linears of real models.
+"""upcast_linear: 16-bit linears on CPUs that can only multiply float32, and few rows of float32, at the linears of real models.
 
-There is nothing to up-cast on a GPU. In float32 the limit is a sum over the weights: they are read once.
+On a GPU there is nothing to up-cast. In float32 the limit is a sum over the weights, which reads them once.
 """
 
 # M tokens, I inputs, O outputs
@@ -15,7 +15,7 @@ from pydisp import ops
 
 # (I, O): the MLP's first linear.
 LINEARS = {"llama3.2_1b-gate": (2048, 8192), "llama2_7b-gate": (4096, 11008), "qwen2.5_0.5b-gate": (896, 4864)}
-TOKENS = {"bf16": (1, 16, 256), "f32": (1, 16)}  # more tokens in float32 are torch's
+TOKENS = {"bf16": (1, 16, 256), "f32": (1, 16)}  # for more tokens in float32, torch's linear runs
 NAMES = {
     "bf16": ("pydisp", "eager", "torch.compile", "eager, up-cast whole", "limit: float32 product"),
     "f32": ("pydisp", "eager", "torch.compile", "limit: sum of the weights"),

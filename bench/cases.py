@@ -1,4 +1,4 @@
-"""A case: one op at one shape, dtype and device, with everything that is timed against each other there.
+"""A case: one op at one shape, dtype and device, with all candidates whose times are compared.
 
 The suites (bench_add_norm_select.py and so on) make cases; ratios.py, gpu.py and pytest-benchmark run the same ones.
 
@@ -20,19 +20,19 @@ from torch import Tensor
 
 SUITES = ("add_norm_select", "linear_cross_entropy", "attention_mass", "upcast_linear", "block")
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
-# Of the largest value of the float64 gold. In 16 bits eager rounds logits and weights on the way: it has to pass as well.
+# Allowed error, relative to the largest value of the float64 gold. In 16 bits eager rounds logits and weights midway, but must pass too.
 TOLERANCE = {"f32": 1e-4, "bf16": 2e-2, "f16": 4e-3}
 OURS, EAGER, COMPILED, PEER, LIMIT, DENSE = "ours", "eager", "torch.compile", "peer", "limit", "dense"
-RIVALS = (EAGER, COMPILED, PEER)  # what somebody would use instead; a limit or another (dense) model is no such thing
+RIVALS = (EAGER, COMPILED, PEER)  # what a user could take instead; a limit or another (dense) model is none
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to do a case's work.
+    """One implementation of a case's work.
 
     Attributes:
-        call: does it once and returns its outputs, a tensor or a tuple in the order of the gold.
-        role: OURS, EAGER, COMPILED, PEER, LIMIT (what the machine allows) or DENSE (another model's work, for comparison).
+        call: runs it once and returns its outputs, a tensor or a tuple in the order of the gold.
+        role: OURS, EAGER, COMPILED, PEER, LIMIT (the best that the machine allows) or DENSE (the work of another model, for comparison).
         checked: how many leading outputs are compared with the gold; None is all of them, 0 is none (limits, dense).
     """
 
@@ -43,14 +43,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Work:
-    """Drawn inputs, wired up.
+    """The drawn inputs of a case, and the candidates on them.
 
     Attributes:
-        candidates: by name; ratios are to the first.
-        gold: the outputs in float64, computed when asked.
-        inputs: tensors that an output may share memory with (in place).
+        candidates: by name; ratios are relative to the first.
+        gold: computes the outputs in float64.
+        inputs: tensors that may share memory with an output (in place).
         absent: peers that cannot run here, with the reason.
-        restore: puts inputs back that a candidate changes in place; called before each turn and before the checked call.
+        restore: restores inputs that a candidate changes in place; called before each turn and before the checked call.
     """
 
     candidates: dict[str, Candidate]
@@ -66,13 +66,13 @@ class Case:
     suite, op: such as `add_norm_select`, `norm_select`.
     name: model or letter sizes, place, ratio and phase: `llama2_7b-attn_to_mlp-keep50-prefill1024`.
     dtype, device: `f32`, `bf16`, `f16`; `cpu`, `cuda`.
-    sizes: by tensor letter; what `build` draws.
-    build: the case to its Work; sizes may be others (see tiny).
+    sizes: by tensor letter; `build` draws inputs of these sizes.
+    build: makes the Work of a case; it may get a case with other sizes (see tiny).
     names: candidates and absent peers, ours first.
-    tiny: sizes that differ in a call that only loads code, before memory is measured.
+    tiny: the sizes that are replaced in the call that only loads code, before memory is measured.
     axes: letters along which the case is a point of a curve on the page.
-    is_quick: part of `make bench`.
-    measures_memory: extra memory of each candidate, in fresh processes.
+    is_quick: whether `make bench` runs it.
+    measures_memory: whether the extra memory of each candidate is measured, in fresh processes.
     """
 
     suite: str
@@ -120,7 +120,7 @@ class Case:
 def cases(suite: str, device: str) -> list[Case]:
     """The cases of one suite on one kind of device ("cpu", "cuda").
 
-    Raises: ValueError for an unknown suite; ImportError where the suite needs a package that is not installed.
+    Raises: ValueError for an unknown suite; ImportError if the suite needs a package that is not installed.
     """
     if suite not in SUITES:
         raise ValueError(f"unknown suite {suite!r}; known: {', '.join(SUITES)}.")
@@ -138,13 +138,13 @@ def find(case_id: str) -> Case:
 
 
 def compiled(function: Callable) -> Callable:
-    """torch.compile for fixed shapes, the whole of it: a break of the graph is an error, not eager speed under another name.
+    """torch.compile for fixed shapes, without graph breaks: a break is an error, because it would measure eager speed under another name.
 
-    What was compiled before is forgotten now, while a case is built: one code object serves many shapes here, and dynamo gives up silently
-    after eight. Not at the first call, when other candidates of the case have been compiled.
+    Earlier compilations are dropped now, while a case is built: one code object serves many shapes here, and dynamo silently gives up after
+    eight. At the first call it would be too late, because other candidates of the case may have been compiled by then.
     """
     made: list[Callable] = []
-    if "torch._dynamo" in sys.modules:  # importing it takes seconds, and most processes that measure memory do without
+    if "torch._dynamo" in sys.modules:  # importing it takes seconds, and most processes that measure memory do not need it
         torch._dynamo.reset()
 
     def call(*args, **kwargs):
@@ -156,7 +156,7 @@ def compiled(function: Callable) -> Callable:
 
 
 def why_absent(package: str, device: str) -> str | None:
-    """Why a peer whose kernels are Triton cannot run here; None if it can."""
+    """The reason why a peer with Triton kernels cannot run here; None if it can."""
     if device != "cuda":
         return "its kernels are Triton and need a GPU"
     if importlib.util.find_spec(package) is None:
@@ -165,7 +165,7 @@ def why_absent(package: str, device: str) -> str | None:
 
 
 def error(result: object, gold: tuple[Tensor, ...], checked: int | None = None) -> float:
-    """The largest difference from the gold, as a share of the largest value of the output it is in; inf for NaN or another shape."""
+    """The largest difference from the gold, relative to the largest value of the same output; inf for NaN or another shape."""
     outputs = result if isinstance(result, tuple) else (result,)
     pairs = list(zip(outputs, gold, strict=False))[:checked]
     if checked is None and len(outputs) != len(gold):

@@ -1,4 +1,4 @@
-"""What the suites share under pytest: the modules beside them, fixed threads and allocator, and one way to time a candidate of a case."""
+"""Shared by the suites under pytest: the modules beside them, fixed threads and allocator, and one way to time a candidate of a case."""
 
 import statistics
 import sys
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cases import Case, Work, error  # noqa: E402
 from machine import commit, device_name, fix_allocator, instruction_set  # noqa: E402
 
-ABOUT_S = 0.5  # of timing for one candidate
+ABOUT_S = 0.5  # about so long one candidate is timed
 
 
 def pytest_configure():
@@ -60,8 +60,8 @@ def timed(benchmark):
 
         candidate.call()
         warm_s = statistics.median(wall_clock(candidate.call, 1)) / 1e3
-        # One call a round: setup, which restores inputs that are changed in place, forbids more.
-        # One round is enough for what takes seconds: some in 16 bits take 50 times as long as ours.
+        # One call per round: pytest-benchmark allows no more with a setup, which restores inputs that are changed in place.
+        # For candidates that take seconds, one round is enough: some in 16 bits take 50 times as long as ours.
         rounds = max(3 if warm_s < ABOUT_S else 1, min(200, int(ABOUT_S / warm_s)))
         result = benchmark.pedantic(candidate.call, setup=work.restore, rounds=rounds)
         if candidate.checked != 0:

@@ -1,4 +1,4 @@
-"""What the kernels have to reach: each line is a ratio inside one run, or an amount of extra memory, with the most that it may be.
+"""The goals of the kernels: each is an upper bound for a ratio within one run, or for an amount of extra memory.
 
 `python bench/ratios.py --goals` measures the cases named here and prints the table; `python bench/whole_model.py` measures the whole model.
 """
@@ -10,17 +10,17 @@ from cases import EAGER, LIMIT, OURS, RIVALS
 
 MB = 1e6 / (1 << 20)  # in MiB
 WHOLE_MODEL = "whole_model"  # where a results file keeps the measurement of bench/whole_model.py
-AS_DENSE = 1.03  # at most, of the time of a dense model of the same shapes
-OF_THE_COUNT = 1 / 0.9  # at most, of the time of the unpruned model times the ratio of what is counted
-COUNTED = {"prefill": ("products_per_prompt", "products"), "decode": ("bytes_per_token", "bytes")}  # what decides a phase, and its word
-_LINEAR_FLOOR_MIB = 1.0  # below it the measure of memory is too coarse for a ratio
+AS_DENSE = 1.03  # bound for the time, relative to a dense model of the same shapes
+OF_THE_COUNT = 1 / 0.9  # bound for the time, relative to the unpruned model's time multiplied by the ratio of the counted work
+COUNTED = {"prefill": ("products_per_prompt", "products"), "decode": ("bytes_per_token", "bytes")}  # the counted work of a phase, its word
+_LINEAR_FLOOR_MIB = 1.0  # below it, memory is measured too coarsely for a ratio
 
 
 @dataclass(frozen=True)
 class Goal:
     """Attributes:
     job, measure: words for the table.
-    cases: ids that it reads, or WHOLE_MODEL alone.
+    cases: ids of the cases that it reads, or only WHOLE_MODEL.
     value: computes the figure from the rows of those cases, or from the results of `pydisp speed`; None if a candidate is absent or wrong.
     at_most: the bound.
     needs_avx2_only: set for CPUs with AVX2 and no AVX-512.
@@ -35,7 +35,7 @@ class Goal:
 
 
 def _time(name: str) -> Callable[[dict], float | None]:
-    """Median ms of the candidate of that name, else of the fastest of that role; None where there is none or it is wrong."""
+    """Median ms of the candidate with that name, else of the fastest with that role; None if there is none or its result is wrong."""
 
     def of(rows: dict) -> float | None:
         meant = [rows[name]] if name in rows else [row for row in rows.values() if row["role"] == name]
@@ -57,7 +57,7 @@ def _ratio(above: Callable, below: Callable) -> Callable[[dict], float | None]:
 
 
 def _growth(name: str) -> Callable[[dict, dict], float | None]:
-    """Extra memory at the second case over that at the first, above a floor."""
+    """Extra memory of the second case divided by that of the first, above a floor."""
 
     def of(*several: dict) -> float | None:
         amounts = [_extra(name)(rows) for rows in several]
@@ -169,10 +169,10 @@ def case_ids() -> set[str]:
 
 
 def judge(result: dict) -> list[dict]:
-    """A line for each goal: job, measure, cases, value, at_most, applies, is_met (None where nothing was measured or it does not apply).
+    """A line for each goal: job, measure, cases, value, at_most, applies, is_met (None if it was not measured or does not apply).
 
     Args:
-        result: a results file's content, of which `machine`, `cases` and, where it is there, WHOLE_MODEL are read.
+        result: the content of a results file; `machine`, `cases` and, if present, WHOLE_MODEL are read.
     """
     sets = result["machine"]["cpu_instruction_sets"]
     has_avx2_only = "avx2" in sets and "avx512f" not in sets

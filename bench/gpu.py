@@ -1,12 +1,12 @@
-"""One command for a GPU: is it right, then how fast, within a time limit; figures into <out>/<device>-<sm>.json as bench/ratios.py has them.
+"""One command to check the kernels on a GPU and then time them, within a time limit; figures go into <out>/<device>-<sm>.json.
 
     python bench/gpu.py --out results --wheels wheels     # under 9 minutes in all; needs no network and no installed pydisp
     python bench/gpu.py --dry-run                         # names the checks and the cases; needs no GPU
 
-First the check that each op's kernels make of themselves before they serve, and how long it takes; then tests/kernels on CUDA tensors
-(where pytest is), then every op at odd and minimal shapes against float64 in three dtypes; an op that fails is not timed. Then the cases,
-all ops in turn, so that a run that is cut short has something of each. The file is written after each case. Timed by CUDA events around
-single calls, the level-2 cache overwritten before each, candidates taking turns.
+The figures have the form of bench/ratios.py. First come the self-checks that each op's kernels make before they serve, and their duration.
+Then tests/kernels run on CUDA tensors (if pytest is installed), then every op at odd and minimal shapes against float64 in three dtypes;
+an op that fails is not timed. Then come the cases, all ops in turn, so that a run that is cut short has some of each. The file is written
+after each case. Times are taken by CUDA events around single calls; the level-2 cache is overwritten before each; candidates take turns.
 """
 
 import argparse
@@ -28,11 +28,11 @@ import results
 
 MOST_MINUTES = 8.5
 TESTS = "tests/kernels"
-SELF_CHECKS_SHARE, TESTS_SHARE, COMPILE_SHARE = 0.15, 0.3, 0.3  # of the time, at most
-RESERVE_S = 10.0  # for writing, and for what a case does when it is stopped
-FLUSH_BYTES = 256 << 20  # beyond any level-2 cache
+SELF_CHECKS_SHARE, TESTS_SHARE, COMPILE_SHARE = 0.15, 0.3, 0.3  # largest shares of the time limit
+RESERVE_S = 10.0  # for writing, and for a case to end when it is stopped
+FLUSH_BYTES = 256 << 20  # larger than any level-2 cache
 MOST_REPEATS = 20
-# Sizes for the checks, by op: minimal, odd, and beyond one block of every kernel.
+# Sizes for the checks, by op: minimal, odd, and larger than one block of every kernel.
 CHECKS = {
     "norm_select": ({"M": 1, "D": 16, "K": 1}, {"M": 37, "D": 1000, "K": 333}, {"M": 300, "D": 12288, "K": 6144}),
     "add_norm_select": (
@@ -49,9 +49,9 @@ CHECKS = {
 
 
 def use_wheels(folders: Iterable[Path]) -> list[str]:
-    """Make peers importable: a folder made by `pip install --target`, or one of wheels (pure Python ones), which are unpacked.
+    """Make peers importable from a folder made by `pip install --target`, or from a folder of pure Python wheels, which are unpacked.
 
-    Returns: what was put on the path. Triton reads the source of its kernels, so a wheel cannot stay packed.
+    Returns: the folder that was put on the path. Triton reads the source of its kernels, so a wheel cannot stay packed.
     """
     added = []
     for folder in folders:
@@ -72,7 +72,7 @@ def use_wheels(folders: Iterable[Path]) -> list[str]:
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment of time.monotonic, in seconds."""
+    """A deadline in seconds of time.monotonic."""
 
     at_s: float
 
@@ -85,12 +85,12 @@ class Deadline:
 
 
 class TimeIsUp(BaseException):
-    """No Exception, for those are what a candidate may raise without ending its case."""
+    """The time limit is over. Not an Exception, because a case goes on after an Exception of a candidate."""
 
 
 @contextmanager
 def stopped_after(seconds: float):
-    """Raise TimeIsUp in the main thread when `seconds` are over; a call into a library is first let finish."""
+    """Raise TimeIsUp in the main thread when `seconds` are over; a running call into a library finishes first."""
 
     def stop(_signal, _frame):
         raise TimeIsUp
@@ -105,7 +105,7 @@ def stopped_after(seconds: float):
 
 
 def cuda_clock() -> Callable:
-    """A clock for ratios.interleaved: single calls between two events, the level-2 cache overwritten before each."""
+    """A clock for ratios.interleaved: single calls between two events; the level-2 cache is overwritten before each."""
     import torch
 
     flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
@@ -135,7 +135,7 @@ def in_turns(listed: list) -> list:
 
 
 def checks(timed: list, device: str) -> list:
-    """For each op of the cases, small cases of CHECKS in every dtype."""
+    """For each op of the cases, the small cases of CHECKS in every dtype."""
     from cases import DTYPES
 
     first = {case.op: case for case in reversed(timed)}
@@ -148,7 +148,7 @@ def checks(timed: list, device: str) -> list:
 
 
 def check(case) -> list[dict]:
-    """Error of each of our candidates at one case, and whether it is right; a crash is wrong too."""
+    """The error of each of our candidates in one case, and whether it is right; a crash counts as wrong."""
     from cases import OURS, error
 
     work = case.build(case)
@@ -160,7 +160,7 @@ def check(case) -> list[dict]:
                 off, problem = error(candidate.call(), gold, candidate.checked), None
             except TimeIsUp:
                 raise
-            except Exception as caught:  # whatever a kernel raises, the other ops are still to be checked
+            except Exception as caught:  # whatever a kernel raises, the other ops must still be checked
                 off, problem = float("inf"), f"{type(caught).__name__}: {str(caught).splitlines()[0][:200] if str(caught) else ''}"
             line = {"id": case.id, "op": case.op, "sizes": case.sizes, "candidate": name, "error": min(off, 1e30)}
             lines.append(line | {"is_right": off <= case.tolerance} | ({"problem": problem} if problem else {}))
@@ -168,9 +168,9 @@ def check(case) -> list[dict]:
 
 
 def self_checks(limit_s: float) -> tuple[list[dict], bool]:
-    """What each op's Triton kernels say of themselves in each dtype, checked now, and how long it took, compiling included.
+    """Run the self-check of each op's Triton kernels in each dtype now, and time it, compilation included.
 
-    Returns: a line for each check that was made, and whether time was up before the last one.
+    Returns: a line for each check, and whether the time was over before the last one.
     """
     import torch
 
@@ -187,7 +187,7 @@ def self_checks(limit_s: float) -> tuple[list[dict], bool]:
 
 
 def say(lines: list[dict], is_cut_short: bool) -> str:
-    """The self-checks in words: those that failed with their error, how many passed, and the seconds."""
+    """Describe the self-checks in words: the failed ones with their error, how many passed, and the seconds."""
     failed = [
         f"FAILS ITS SELF-CHECK {line['op']} {line['dtype']} ({line['seconds']} s): {line['error']}" for line in lines if line["error"]
     ]
@@ -198,7 +198,7 @@ def say(lines: list[dict], is_cut_short: bool) -> str:
 
 
 def run_tests(deadline: Deadline) -> dict:
-    """tests/kernels on CUDA tensors, in a process of its own; `outcome` is pytest's last line or why there is none."""
+    """Run tests/kernels on CUDA tensors in a separate process; `outcome` is pytest's last line, or the reason why there is none."""
     from machine import ROOT
 
     if not (ROOT / TESTS).is_dir():
@@ -207,9 +207,9 @@ def run_tests(deadline: Deadline) -> dict:
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     limit_s = deadline.left_s() * TESTS_SHARE
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "--ignore", f"{TESTS}/test_aot.py"]
-    if importlib.util.find_spec("xdist"):  # most of the time goes into compiling kernels, on the CPU
+    if importlib.util.find_spec("xdist"):  # most of the time is spent on the CPU, compiling kernels
         command += ["-n", str(min(8, os.cpu_count() or 1))]
-    # the ops as users call them first: what a time limit cuts off are the kernels alone
+    # the ops as users call them come first, so that a time limit cuts off only the tests of single kernels
     command += [f"{TESTS}/test_ops_on_gpu.py", TESTS]
     started = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -217,7 +217,7 @@ def run_tests(deadline: Deadline) -> dict:
     try:
         said, problems = started.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)  # those of xdist too: nothing may run beside what is timed
+        os.killpg(started.pid, signal.SIGKILL)  # kills the processes of xdist too: nothing may run while cases are timed
         so_far = started.communicate()[0].strip().splitlines()
         return {"outcome": f"not finished in {limit_s:.0f} s" + (f": {so_far[-1]}" if so_far else ""), "is_green": None}
     if "No module named pytest" in problems:
@@ -228,11 +228,11 @@ def run_tests(deadline: Deadline) -> dict:
 
 
 def run_cases(to_time: list, deadline: Deadline, measure: Callable, keep: Callable) -> dict[str, str]:
-    """Measure one case after the other and keep each record; returns the ids of those left out, with the reason.
+    """Measure one case after the other and keep each record; returns the ids of the cases left out, with the reason.
 
     Args:
-        measure: (case) to its record.
-        keep: (record, left out so far) writes both down.
+        measure: a function from a case to its record.
+        keep: a function that writes down (record, cases left out so far).
     """
     left_out = {case.id: "time was up" for case in to_time}
     for case in to_time:
@@ -253,7 +253,7 @@ def run_cases(to_time: list, deadline: Deadline, measure: Callable, keep: Callab
 
 
 def summary(record: dict) -> str:
-    """One line: ours in ms, and what the others take as multiples of it; a result that is wrong says so, and who is missing why."""
+    """One line: our time in ms, and the others' as multiples of it, with wrong results, and absent candidates with the reason."""
 
     def words(name: str, row: dict) -> str:
         if row["is_right"] is False:
@@ -380,6 +380,6 @@ def _run(args: argparse.Namespace, deadline: Deadline, to_time: list, small: lis
 
 if __name__ == "__main__":
     os.environ["PYDISP_TRITON"] = (
-        "1"  # before pydisp is imported, and for the tests' process: what is wrong must show, not be replaced by plain torch
+        "1"  # before pydisp is imported, and for the tests' process: a wrong kernel must show, not be replaced by plain torch
     )
     main()

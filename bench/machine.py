@@ -1,6 +1,6 @@
-"""What timings depend on besides the code: threads and the allocator, made the same for every run, and a record of the machine.
+"""Conditions of a timing besides the code: threads and the allocator, set the same for every run, and a record of the machine.
 
-pin(threads=1)         # first thing in a program; starts it again where the thread variables were not set before torch was loaded
+pin(threads=1)         # first thing in a program; starts it again if the thread variables were not set before torch was loaded
 record = describe("cpu")
 """
 
@@ -14,19 +14,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the pydisp of this checkout is measured, also where none is installed
+sys.path.insert(0, str(ROOT))  # measure the pydisp of this checkout, whether or not one is installed
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LIBRARIES = ("torch", "transformers", "triton", "liger-kernel", "cut-cross-entropy")
-# glibc moves its thresholds with what was freed before, so a candidate's page faults depend on who ran ahead of it. These are where a long
-# process ends up: blocks up to 32 MiB (the most glibc takes) come from the heap and freed heap stays.
+# glibc adapts its thresholds to earlier frees, so the page faults of a candidate depend on which one ran before it. These values are the
+# ones that a long process reaches: blocks up to 32 MiB (glibc's maximum) come from the heap, and freed heap stays.
 TIMING_THRESHOLDS = (32 << 20, 1 << 30)
-# For measures of memory: what is freed goes back at once, so nothing resident is left over for the next call to hide in.
+# For measures of memory: freed memory goes back to the system at once, so that the next call cannot use resident leftovers unnoticed.
 MEMORY_THRESHOLDS = (64 << 10, 64 << 10)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def fix_allocator(thresholds: tuple[int, int] = TIMING_THRESHOLDS) -> bool:
-    """Set glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD (bytes) for this process; False where the C library has no mallopt (musl, macOS)."""
+    """Set glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD (bytes) for this process; False if the C library has no mallopt (musl, macOS)."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
@@ -35,7 +35,7 @@ def fix_allocator(thresholds: tuple[int, int] = TIMING_THRESHOLDS) -> bool:
 
 
 def pin(threads: int) -> None:
-    """Fix threads and allocator. A program whose thread variables say otherwise starts again with them set: libraries read them at load."""
+    """Fix threads and allocator. If the thread variables differ, the program starts again with them set: libraries read them only once."""
     wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
@@ -46,7 +46,7 @@ def pin(threads: int) -> None:
 
 
 def commit() -> str:
-    """The commit of this checkout, with `+` where tracked files differ from it, or `unknown` outside git."""
+    """The commit of this checkout, with `+` if tracked files differ from it, or `unknown` outside git."""
     from pydisp.environment import CODE
     from pydisp.environment import commit as commit_of
 
@@ -54,7 +54,7 @@ def commit() -> str:
 
 
 def device_name(device: str) -> str:
-    """What the maker calls it: the CPU's model name, or the GPU's."""
+    """The model name of the CPU or the GPU."""
     if device == "cuda":
         import torch
 
@@ -67,7 +67,7 @@ def device_name(device: str) -> str:
 
 
 def instruction_set(device: str) -> str:
-    """The one the ops run with: `avx2`, `avx512`, `neon`, `generic` on CPUs, `sm90` and the like on NVIDIA GPUs."""
+    """The instruction set of the ops: `avx2`, `avx512`, `neon` or `generic` on CPUs, `sm90` and the like on NVIDIA GPUs."""
     import torch
 
     if device == "cuda":
@@ -78,7 +78,7 @@ def instruction_set(device: str) -> str:
 
 
 def describe(device: str) -> dict:
-    """Device, instruction sets, versions, commit, threads and date of this run; warns on standard error of a tree with changes."""
+    """Device, instruction sets, versions, commit, threads and date of this run; warns on standard error of uncommitted changes."""
     import torch
 
     from pydisp.environment import environment
@@ -106,7 +106,7 @@ def describe(device: str) -> dict:
 
 
 def file_stem(record: dict) -> str:
-    """`amd-epyc-avx2`: where results of this device and instruction set are kept, below bench/results."""
+    """The name, such as `amd-epyc-avx2`, under which bench/results keeps the results of this device and instruction set."""
     name = re.sub(r"\((r|tm)\)|\b(cpu|processor|core)\b", " ", record["device"].lower())
     return re.sub(r"[^a-z0-9]+", "-", f"{name} {record['instruction_set']}").strip("-")
 

@@ -3,7 +3,7 @@
     python bench/masks.py                      # the demo model, as `make demo` runs it
     python bench/masks.py --model M --text T --keep-ratio 0.5 --ratio-of block --out build/masks
 
-Each row is a `pydisp prune` of its own; all have the same budget. `--learned` and `--reuse` read folders that are there already.
+Each row is a separate `pydisp prune`, all with the same budget. `--learned` and `--reuse` read folders that exist already.
 """
 
 import argparse
@@ -27,7 +27,7 @@ METHODS = {
 
 
 def result_of(folder: Path, arguments: list[str], reuse: bool) -> dict:
-    """The facts in a folder's report; the folder is made first, unless it is there and may be reused."""
+    """The facts in a folder's report; the folder is made first, unless it exists and may be reused."""
     if not (reuse and (folder / "report.json").is_file()):
         print(f"{folder.name}: pydisp {' '.join(arguments)}", file=sys.stderr, flush=True)
         subprocess.run(
@@ -82,7 +82,7 @@ def main() -> None:
         rows[method] = facts["result"]
     text = table(rows, rows["disp"]["context_tokens"])
     print(text)
-    # What decides the figures, without the folders of this machine.
+    # Everything that decides the figures, without the folders of this machine.
     command = " ".join(["python bench/masks.py", *given(args)])
     record = {
         "command": command,

@@ -1,11 +1,11 @@
-"""Extra memory of one candidate: the peak resident size of a fresh process over what it held before the call, less the outputs.
+"""Extra memory of one candidate: the peak resident size of a fresh process minus its size before the call and minus the outputs.
 
     python bench/memory.py 'norm_select[llama2_7b-attn_input-keep50-decode-f32-cpu]' pydisp      # prints {"extra_mib": 0.4}
 
-The process draws and so touches the inputs, calls once at a tiny shape (that loads code and starts libraries; what torch.compile makes
-is for one shape, so it is called at the full one), gives free memory back, resets VmHWM through /proc/self/clear_refs and calls once.
-Freed blocks of 64 KiB and more go back at once, so no leftover can hide a use of memory, and what a candidate keeps for its next call
-is counted. The kernel counts resident pages in batches: below about 0.3 MiB the figure says "none".
+The process draws the inputs, and so touches their memory. Then it calls once at a tiny shape, which loads code and starts libraries
+(compiled candidates at the full shape, because they are made for one shape). It gives free memory back, resets VmHWM through
+/proc/self/clear_refs and calls once. Freed blocks of 64 KiB and more go back at once, so that no leftover can hide a use of memory; memory
+that a candidate keeps for its next call is counted. The kernel counts resident pages in batches: a figure below about 0.3 MiB means none.
 """
 
 import ctypes
@@ -39,11 +39,11 @@ def _storages(value: object) -> dict[int, int]:
 
 
 def extra_bytes(call: Callable[[], object], inputs: object = ()) -> int:
-    """Peak memory of one call of this process's CPU tensors, beyond what was resident and beyond the outputs.
+    """Peak memory of one call on CPU tensors in this process, beyond what was resident before and beyond the outputs.
 
     Args:
-        call: returns its outputs (tensors, or tuples of them); an output that is one of `inputs` is no new memory.
-    Raises: OSError where the kernel does not reset VmHWM (no Linux, or /proc is read-only).
+        call: returns its outputs (tensors, or tuples of them); an output that is one of `inputs` does not count as new memory.
+    Raises: OSError if the kernel does not reset VmHWM (no Linux, or /proc is read-only).
     """
     fix_allocator(MEMORY_THRESHOLDS)
     gc.collect()
@@ -60,9 +60,9 @@ def extra_bytes(call: Callable[[], object], inputs: object = ()) -> int:
 
 
 def extra_mib(case_id: str, candidate: str, timeout_s: float = 600) -> float:
-    """`extra_bytes` of one candidate of a case on the CPU, measured in a process of its own.
+    """`extra_bytes` of one candidate of a case on the CPU, in MiB, measured in a separate process.
 
-    Raises: RuntimeError with the last line of what the process said if it fails.
+    Raises: RuntimeError with the last line that the process wrote, if it fails.
     """
     command = [sys.executable, str(Path(__file__).resolve()), case_id, candidate]
     try:
@@ -75,10 +75,10 @@ def extra_mib(case_id: str, candidate: str, timeout_s: float = 600) -> float:
 
 
 def cuda_extra_bytes(call: Callable[[], object], inputs: object = ()) -> int:
-    """The same on a GPU, by torch's own count of what its allocator has handed out; no process of its own is needed."""
+    """The same on a GPU, by the count of torch's allocator; no separate process is needed."""
     import torch
 
-    call()  # compiles, and makes what libraries keep (cuBLAS workspaces)
+    call()  # compiles, and allocates memory that libraries keep (cuBLAS workspaces)
     torch.cuda.synchronize()
     gc.collect()
     known = _storages(inputs)

@@ -1,9 +1,9 @@
-"""The page of measured kernels, docs/kernels.md with its pictures, made from the results files alone.
+"""The page of measured kernels, docs/kernels.md with its pictures, made only from the results files.
 
     python bench/page.py                                  # bench/results/*.json -> docs/kernels.md, docs/pictures/kernels/*.svg
     python bench/page.py --results R --docs D
 
-The same results give the same bytes for one matplotlib. A device is on the page if its file is there.
+With one version of matplotlib, the same results give the same bytes. A device is on the page if it has a results file.
 """
 
 import argparse
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = "pictures/kernels"
-LEVEL = 0.03  # a difference below this share is called level: it is within what two runs differ by
+LEVEL = 0.03  # a difference below this share is called level, because two runs differ by as much
 _AXES = {"M": "tokens", "V": "words of the vocabulary", "T": "tokens of context"}
 _COLOURS = {
     "pydisp": BLUE,
@@ -47,7 +47,7 @@ _SMALLEST_MIB = 0.1  # where a log scale ends
 def write_page(results_folder: Path, docs: Path) -> Path:
     """Write the page and its pictures; pictures of earlier results are removed.
 
-    Raises: ValueError where there is no results file.
+    Raises: ValueError if there is no results file.
     """
     by_file = results.read_all(results_folder)
     if not by_file:
@@ -70,10 +70,10 @@ def write_page(results_folder: Path, docs: Path) -> Path:
 
 
 def rivals_ahead(record: dict) -> list[tuple[str, float]]:
-    """Those a user could take instead that were faster than ours at this case, with ours ÷ theirs.
+    """The rivals (what a user could take instead) that were faster than ours in this case, with our time ÷ theirs.
 
-    What changes its input in place is compared with ours in place, what is given a log-sum-exp with ours that is given it, what
-    torch.compile made with ours compiled, where there is such a one.
+    A rival that works in place is compared with ours in place, one that gets a log-sum-exp with ours that gets it, and one by torch.compile
+    with ours compiled, if there is such a candidate of ours.
     """
     ahead = []
     for name, row in record["rows"].items():
@@ -84,7 +84,7 @@ def rivals_ahead(record: dict) -> list[tuple[str, float]]:
 
 
 def _counterpart(name: str, rows: dict) -> dict:
-    """Our row that a rival stands against; one that is not right where there is none."""
+    """Our row to compare a rival with; if there is none, a row that is not right."""
     for word, ours in (("in place", "pydisp in place"), ("from lse", "pydisp from lse"), ("compile", "pydisp, compiled")):
         if word in name and ours in rows:
             return rows[ours]
@@ -97,12 +97,12 @@ def _opening(by_file: list[tuple[Path, dict]]) -> str:
 
 Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand. Measured so far: {devices}.
 
-Times are medians of rounds in one run, in which every candidate has its turn, each round in another order; compare them inside
-one case only. Results are checked after the timing against float64, and a wrong one has no ratio. Threads are pinned and glibc's thresholds
-fixed. Extra memory is the peak resident size of a fresh process over what it held before the call, less the outputs (on a GPU: what
-torch's allocator handed out). The limit is what the machine allows: a bare matrix product, or a plain copy of as many bytes as the op must
-move; for a block, stock modules with the same smaller linears; for a float32 linear of few rows, a sum over the weights. Blocks in eager
-torch and torch.compile have torch's linears; the whole model's dense twin of the same shapes has the pruned model's own."""
+Times are medians of rounds in one run. In each round every candidate has a turn, in another order each time. Compare times only within
+one case. After the timing, results are checked against float64; a wrong one has no ratio. Threads are pinned, and the thresholds of glibc's
+allocator fixed. Extra memory is the peak resident size of a fresh process minus its size before the call and minus the outputs (on a GPU:
+by the count of torch's allocator). The limit is the best that the machine allows: a bare matrix product, or a plain copy of as many bytes
+as the op must move; for a block, stock modules with the same smaller linears; for a float32 linear of few rows, a sum over the weights.
+Blocks in eager torch and torch.compile use torch's linears; the dense twin of the whole model uses those of the pruned model."""
 
 
 def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
@@ -141,7 +141,7 @@ def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
 
 
 def _commits(cases: Iterable[dict]) -> str:
-    """How many cases are of which commit; by name where the tree had changes that are in no commit."""
+    """How many cases were measured at which commit; cases measured with uncommitted changes are named."""
     by_commit: dict[str, list[str]] = {}
     for case in cases:
         by_commit.setdefault(case["commit"], []).append(case["id"])
@@ -153,7 +153,7 @@ def _commits(cases: Iterable[dict]) -> str:
 
 
 def _not_measured(result: dict) -> str:
-    """The cases of this kind of device that the results lack, with the reason where the run knew one; empty where there is none."""
+    """The cases of this kind of device that the results lack, with the reason if the run knew one; empty if none is missing."""
     reasons = result.get("left_out", {})
     by_reason: dict[str, list[str]] = {}
     for case in (case for suite in SUITES for case in cases_of(suite, result["machine"]["kind"])):
@@ -164,7 +164,7 @@ def _not_measured(result: dict) -> str:
 
 
 def _whole_model(comparison: dict) -> str:
-    """What `pydisp speed` printed: the three models, and the pruned one's times against the others' with the bounds of the goals."""
+    """The results of `pydisp speed`: the three models, and the pruned model's times relative to the others, with the goals' bounds."""
     has_peaks = all("peak_mib" in model for model in comparison["models"].values())
     lines = [
         f"`{comparison['command']}`: {comparison['kept_block']:.2%} of block parameters kept, medians of {comparison['rounds']} rounds; "
@@ -199,7 +199,7 @@ def _where_rivals_lead(cases: Iterable[dict]) -> str:
 
 
 def _op_table(cases: list[dict]) -> str:
-    """Ours in ms and MiB; the others as multiples of our time, with their memory."""
+    """Our time in ms and memory in MiB; the others' times as multiples of ours, with their memory."""
     names = _names(cases)
     lines = [f"| case | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
     for case in cases:
@@ -224,7 +224,7 @@ def _escaped(text: str) -> str:
 
 
 def _pictures(result: dict) -> dict[str, tuple[str, str]]:
-    """File name to SVG text and caption: for each op the ratios by shape, and a curve for each axis that two cases or more lie on."""
+    """By file name, SVG text and caption: for each op the ratios by shape, and a curve for each axis with two or more cases."""
     stem, device = file_stem(result["machine"]), result["machine"]["device"]
     drawn = {}
     by_op: dict[str, list[dict]] = {}
@@ -337,7 +337,7 @@ def _draw_curves(axes: "Axes", axis: str, cases: list[dict], looks: dict[str, di
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))  # names 20, 30, ... where few powers of ten are in sight
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))  # labels 20, 30, ... if the axis shows few powers of ten
     axes.tick_params(axis="x", labelrotation=30 if len(ticks) > 4 else 0)
     axes.grid(axis="both")
     axes.tick_params(length=0, which="both")

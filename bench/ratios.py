@@ -1,4 +1,4 @@
-"""Times candidates against each other in one run: rounds take turns, the result is a ratio of medians, and only a right result counts.
+"""Compares the times of candidates in one run: they take turns in rounds, figures are ratios of medians, and wrong results do not count.
 
 python bench/ratios.py                      # every suite: tables here, figures into bench/results/<device>-<isa>.json
 python bench/ratios.py linear_cross_entropy --only bf16     # one suite, the cases with that in their name
@@ -6,7 +6,7 @@ python bench/ratios.py --goals              # the table of goals, each line met 
 python bench/ratios.py --list
 
 from ratios import ratios
-ratios({"c++": f, "torch": g})              # {"c++": (2.7, 1.0), "torch": (26.4, 9.8)}: median ms, and times the first one's
+ratios({"c++": f, "torch": g})              # {"c++": (2.7, 1.0), "torch": (26.4, 9.8)}: median ms, and its ratio to the first one's
 """
 
 import argparse
@@ -26,12 +26,12 @@ from machine import describe, pin
 from memory import extra_mib
 from torch import Tensor
 
-FIRST_CALL_S = 8.0  # a candidate whose call takes longer than this has one sample
+FIRST_CALL_S = 8.0  # a candidate whose call takes longer than this gets only one sample
 Clock = Callable[[Callable[[], object], int], list[float]]
 
 
 def wall_clock(call: Callable[[], object], repeats: int) -> list[float]:
-    """One sample, in ms: the mean of `repeats` calls one after the other."""
+    """One sample in ms: the mean of `repeats` calls, one after the other."""
     start = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -47,13 +47,13 @@ def interleaved(
     clock: Clock = wall_clock,
     before_turn: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Samples in ms of each candidate; in each round every candidate has a turn, each round in another order.
+    """Samples in ms of each candidate; in each round every candidate has a turn, in another order each time.
 
     Args:
-        call_s: about how long a warm call takes, by name.
-        at_least_s: a turn repeats a call until it is over.
-        most_s: for one candidate in all: a slow one sits rounds out, spread evenly over the run, and has one turn at least.
-        before_turn: called ahead of each turn, outside its time.
+        call_s: approximate seconds of a warm call, by name.
+        at_least_s: least seconds of a turn; a turn repeats the call for so long.
+        most_s: most seconds of one candidate in all: a slow one skips rounds, evenly over the run, but has at least one turn.
+        before_turn: called before each turn, outside its time.
     """
     repeats = {name: max(1, round(at_least_s / max(call_s[name], 1e-9))) for name in calls}
     turns = {name: max(1, min(rounds, int(most_s / max(call_s[name] * repeats[name], 1e-9)))) for name in calls}
@@ -66,9 +66,9 @@ def interleaved(
 
 
 def turns_of(turns: dict[str, int]) -> list[list[str]]:
-    """Who has a turn in each round, in order: shuffled (the same in every run), fewer turns are spread over all rounds.
+    """The candidates of each round, in order: shuffled (the same in every run); if a candidate has fewer turns, they are spread evenly.
 
-    What ran before is in the caches: in one order, or one that only moves on, a candidate would always run behind the same one.
+    The caches hold the data of the candidate that ran before. In a fixed or rotating order, a candidate would always follow the same one.
     """
     shuffled, rounds = random.Random(0), max(turns.values(), default=0)
     turns_by_round = []
@@ -79,7 +79,7 @@ def turns_of(turns: dict[str, int]) -> list[list[str]]:
 
 
 def ratios(candidates: dict[str, Callable[[], object]], rounds: int = 21, at_least_s: float = 0.002) -> dict[str, tuple[float, float]]:
-    """Median runtime_ms of each candidate and its ratio to the first candidate's; results are the caller's to check."""
+    """Median runtime_ms of each candidate and its ratio to that of the first; the caller has to check the results."""
     call_s = {name: (wall_clock(call, 1), wall_clock(call, 1))[1][0] / 1e3 for name, call in candidates.items()}
     medians = {name: statistics.median(samples) for name, samples in interleaved(candidates, call_s, rounds, at_least_s).items()}
     first = next(iter(medians.values()))
@@ -88,7 +88,7 @@ def ratios(candidates: dict[str, Callable[[], object]], rounds: int = 21, at_lea
 
 @dataclass
 class _Warm:
-    """A candidate after its first calls; `result` only where it is so slow that `samples_ms` is all there will be."""
+    """A candidate after its first calls; it has a `result` only if it is so slow that there will be no samples besides `samples_ms`."""
 
     call_s: float
     samples_ms: list[float]
@@ -96,7 +96,7 @@ class _Warm:
 
 
 def _warmed(candidate: Candidate, clock: Clock, restore: Callable[[], None], first_counts: bool) -> _Warm:
-    """Call once to warm up (a slow call that needs no warming up is the sample itself), once more to see how long it takes."""
+    """Call once to warm up, and once more to see how long it takes; a slow call that needs no warm-up is already the sample."""
     captured = []
 
     def call():
@@ -121,13 +121,13 @@ def measure(
     """Time every candidate of a case, then check each result against the gold; a wrong one gets no ratio.
 
     Args:
-        memory: (work, name) to MiB beyond inputs and outputs, for the cases that ask for it.
-        leave_out: roles that are not run, with the reason that the record gives.
-    Returns: the case's record in a results file: `rows` by candidate with median, quartiles, samples, ratio to the first, error, whether
-        it is right (None: not checked) and extra memory; `absent` with the reason, a candidate that failed among them.
+        memory: a function from (work, name) to MiB beyond inputs and outputs, for the cases that measure memory.
+        leave_out: roles that are not run, with the reason for the record.
+    Returns: the case's record for a results file: `rows` by candidate with median, quartiles, samples, ratio to the first, error, whether
+        it is right (None: not checked) and extra memory; `absent` candidates, including those that failed, with the reason.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peers announce their own fall-backs; what counts is in the table
+        warnings.simplefilter("ignore")  # peers warn about their fall-backs, but only the table counts
         work = case.build(case)
         absent, warm = dict(work.absent), {}
         for name, candidate in work.candidates.items():
@@ -136,7 +136,7 @@ def measure(
                 continue
             try:
                 warm[name] = _warmed(candidate, clock, work.restore, first_counts=case.device == "cpu" and "compile" not in name)
-            except Exception as problem:  # whatever a peer raises, the others go on
+            except Exception as problem:  # whatever a peer raises, the other candidates go on
                 absent[name] = f"failed: {_first_line(problem)}"
         calls = {name: work.candidates[name].call for name, warmed in warm.items() if not warmed.samples_ms}
         samples = interleaved(
@@ -152,7 +152,7 @@ def measure(
         del gold
         if memory is not None and case.measures_memory:
             for name, row in rows.items():
-                # Too slow to be started once more where it is no figure that anything is compared with.
+                # Too slow to run once more, unless its figure is one that others are compared with.
                 is_skipped = bool(warm[name].samples_ms) and row["role"] not in (OURS, EAGER)
                 if row["role"] != LIMIT and not is_skipped:
                     try:
@@ -266,7 +266,7 @@ def main() -> None:
         print(table(record), flush=True)
         print(flush=True)
         records.append(record)
-        file = results.keep(args.results, machine, [record])  # after each case: a run that is stopped has lost nothing
+        file = results.keep(args.results, machine, [record])  # after each case, so that a run that is stopped loses nothing
     if args.goals:
         lines = goals.judge(results.read(file))
         print(goals.table(lines))
@@ -274,7 +274,7 @@ def main() -> None:
 
 
 def failure(records: list[dict], lines: list[dict]) -> str | int:
-    """Why a run for the goals failed, 0 if it did not: by the cases that it measured, not by older ones of the results file."""
+    """The reason why a run for the goals failed, or 0; decided by the cases that it measured, not by older ones in the results file."""
     for record in records:
         rows, ours = record["rows"], [name for name, row in record["rows"].items() if row["role"] == OURS]
         wrong = [name for name in ours if rows[name]["is_right"] is False]

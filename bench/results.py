@@ -1,4 +1,4 @@
-"""Results files: bench/results/<device>-<isa>.json, one a device and instruction set, each case with the commit that it was measured at.
+"""Results files: bench/results/<device>-<isa>.json, one per device and instruction set; each case names the commit that was measured.
 
 {"format": "pydisp-bench-1", "machine": {...}, "cases": {"norm_select[...]": {..., "commit": "0123abcd4567", "date": "2026-11-21"}},
  "whole_model": {"command": "pydisp speed ...", "times": {...}, ..., "commit": ..., "date": ...}}
@@ -14,21 +14,21 @@ from machine import file_stem
 from pydisp.workspace import write_whole
 
 FORMAT = "pydisp-bench-1"
-OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ from case to case, so they stand with each
+OF_THE_RUN = ("commit", "date", "threads", "versions")  # may differ between cases, so each case has its own
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Refuse a folder that `keep` could not make or write to: ValueError, before anything is measured."""
+    """Raise ValueError, before anything is measured, for a folder that `keep` could not make or write to."""
     place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise ValueError(f"{option} is {folder}, but {place} is no folder that can be written to; give another one.")
 
 
 def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
-    """Put the records into the file of their device, in place of those with the same id; returns the file.
+    """Put the records into the file of their device, replacing those with the same id; returns the file.
 
     Args:
-        machine: of machine.describe.
+        machine: the result of machine.describe.
         more: further entries at the top level, such as `is_complete` and `whole_model`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,9 +43,9 @@ def keep(folder: Path, machine: dict, records: list[dict], **more) -> Path:
 
 
 def read(file: Path) -> dict:
-    """What `keep` wrote.
+    """Read a file that `keep` wrote.
 
-    Raises: ValueError for another file.
+    Raises: ValueError for any other file.
     """
     content = _load(file)
     if not _is_ours(content):
@@ -65,13 +65,13 @@ def _is_ours(content) -> bool:
 
 
 def read_all(folder: Path) -> list[tuple[Path, dict]]:
-    """Every results file of a folder, by name; JSON of another kind there (of bench/masks.py) is passed over.
+    """Every results file of a folder, by name; other JSON files there (of bench/masks.py) are ignored.
 
-    Raises: ValueError for a file that is no JSON: one that was cut short must not vanish from a page unseen.
+    Raises: ValueError for a file that is not JSON, because a file that was cut off must not vanish from a page unnoticed.
     """
     return [(file, content) for file in sorted(folder.glob("*.json")) if _is_ours(content := _load(file))]
 
 
 def _natural(case_id: str) -> list:
-    """tokens16 before tokens128."""
+    """A sort key that puts tokens16 before tokens128."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", case_id)]

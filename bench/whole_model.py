@@ -1,6 +1,6 @@
-"""A whole pruned model against the unpruned one and a dense one of the same shapes, by `pydisp speed`, kept beside the kernels' figures.
+"""Compares a whole pruned model with the unpruned one and a dense one of the same shapes, by `pydisp speed`, for the results files.
 
-    python bench/whole_model.py                     # some 15 minutes and 12 GB; into bench/results/<device>-<isa>.json, read by goals and page
+    python bench/whole_model.py                     # some 15 minutes and 12 GB; into bench/results/<device>-<isa>.json, for goals and page
     python bench/whole_model.py --no-memory --results R
 
 The results are kept under `whole_model` as `pydisp speed --json` printed them, with the command, commit, date and versions. Nothing is kept
@@ -22,9 +22,9 @@ SHAPE = ("--shape", "llama-3.2-1b", "--keep-ratio", "0.5", "--prompt-tokens", "2
 
 
 def speed(arguments: list[str]) -> dict:
-    """What `pydisp speed` of this checkout prints as JSON; its progress goes to standard error.
+    """The JSON that `pydisp speed` of this checkout prints; its progress goes to standard error.
 
-    Raises: ChildProcessError where it fails; it has then said why.
+    Raises: ChildProcessError if it fails; its own message has then said why.
     """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "pydisp", "speed", *arguments, "--json"]
