@@ -78,7 +78,7 @@ Tensor rows_of(const Tensor& given, const Shape& shape, const Tensor& like, cons
   return dense(given);
 }
 
-// `read`, or a copy of it where it shares memory with `written`: the rows are read while those before them, and their own, are written.
+// `read`, or a copy of it if it shares memory with `written`, because rows are read while earlier rows and they themselves are written.
 Tensor apart_from(const Tensor& written, const Tensor& read, Element element) {
   const auto first = [](const Tensor& t) { return static_cast<const char*>(t.const_data_ptr()); };
   const int64_t bytes = bytes_of(element);
@@ -86,7 +86,7 @@ Tensor apart_from(const Tensor& written, const Tensor& read, Element element) {
   return first(read) < last(written) && first(written) < last(read) ? torch::stable::clone(read) : read;
 }
 
-// One index set as the kernels read it: its byte mask, the caller's or one made here.
+// One index set in the form that the kernels read: its byte mask, given by the caller or made here.
 class KeptDimensions {
  public:
   KeptDimensions(const Tensor& index, const MaybeTensor& mask, int64_t D, const char* op, const char* name) {
@@ -131,7 +131,7 @@ Element vector_element(const Tensor& given, int64_t D, const char* op, const cha
   return element_of(given, op, name);
 }
 
-// Gain and shift of the kept dimensions in the type of the arithmetic, and what else a norm needs.
+// Gain and shift of the kept dimensions in the type of the arithmetic, and the other settings of a norm.
 class KeptNorm {
  public:
   KeptNorm(const MaybeTensor& weight, const MaybeTensor& bias, const KeptDimensions& kept, int64_t D, Element element, double eps, double offset,
@@ -290,7 +290,7 @@ Tensor index_select(Tensor given, Tensor index, MaybeTensor, MaybeTensor mask) {
   return out;
 }
 
-// Sums over rows are taken in blocks of rows and then over the blocks, both in one order that only the number of rows decides.
+// Sums over rows are taken within blocks of rows and then over the blocks; both orders depend only on the number of rows.
 constexpr int64_t kMostBlocks = 64, kFewestRows = 16;
 
 template <class A, class T> void scatter(const A* sums, const KeptDimensions& kept, T* out) {
@@ -307,7 +307,7 @@ template <class A> void scatter(const A* sums, const KeptDimensions& kept, Tenso
   }
 }
 
-// The gradient to a vector of D values of which only the kept ones were read: `blocks` partial sums of K each, `stride` apart.
+// The gradient to a vector of D values, of which only the kept ones were read; from `blocks` partial sums of K values, `stride` apart.
 template <class A>
 Tensor vector_gradient(A* partial, int64_t blocks, int64_t stride, const KeptDimensions& kept, const Tensor& like) {
   Tensor out = torch::stable::new_zeros(like, like.sizes());

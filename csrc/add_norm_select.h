@@ -1,6 +1,6 @@
 #pragma once
-// The junction between two pruned blocks, for rows in memory: the first one's output is added into the residual stream, the stream is
-// normed at full width, and the dimensions that the second one reads are written side by side.
+// The junction between two pruned blocks, for rows in memory: the output of the first block is added into the residual stream, the norm of
+// the stream is taken at full width, and the dimensions that the second block reads are written side by side.
 //
 //   r[m, :]        = residual[m, :];  r[m, add_index[a]] += update[m, a]
 //   selected[m, k] = (r[m, i] - mean_m) * rstd_m * gain[k] + shift[k],  i = select_index[k]      mean_m = 0 for RMSNorm
@@ -17,11 +17,11 @@ constexpr int kElements = 4;
 
 constexpr int64_t kNormRoom = 16;
 
-// The bytes of a Norm's vector of values of `value_bytes` each: rounded up, so that what follows may hold any type.
+// The size in bytes of a vector of a Norm, with values of `value_bytes` each; rounded up, so that any type may follow in memory.
 inline int64_t norm_bytes(int64_t K, int64_t value_bytes) { return ((K + kNormRoom) * value_bytes + 15) / 16 * 16; }
 
 struct Norm {
-  const void* gain;   // (K,), with kNormRoom values behind that may be read
+  const void* gain;   // (K,), and kNormRoom more values that may be read
   const void* shift;  // the same, or null
   double eps;
   bool center;
@@ -46,13 +46,13 @@ struct JunctionGradient {
   const uint8_t* add_mask;     // of grad_update
   void* grad;                  // (M, D) or null: to the normed rows
   void* grad_update;           // (M, A) or null
-  void* grad_gain;             // (K,) of the arithmetic or null: summed over the rows given
+  void* grad_gain;             // (K,) in the type of the arithmetic, or null: summed over the given rows
   void* grad_shift;            // likewise
   Norm norm;                   // without shift
   int64_t M, D, A, K;
 };
 
-// Every table is by Element. `room` is scratch of room_bytes, one for each call that runs at a time.
+// Every table is indexed by Element. `room` is scratch memory of room_bytes; calls that run at the same time need one each.
 struct JunctionKernels {
   void (*forward[kElements])(const Junction&, void* room);
   void (*backward[kElements])(const JunctionGradient&, void* room);

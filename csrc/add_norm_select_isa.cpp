@@ -37,7 +37,7 @@ template <class T, class E> PYDISP_INLINE void store_lanes(E* to, Vector<T> valu
   else store_part(to, value, lanes);
 }
 
-// `value` without what the lanes behind the first ones hold: they belong to no element, and a sum over lanes must not see them.
+// `value` with 0 in the lanes behind the first ones: these belong to no element, and a sum over lanes must not include them.
 template <class T> PYDISP_INLINE Vector<T> first_lanes(Vector<T> value, int64_t lanes) {
   if (lanes == kLanesOf<T>) return value;
   Value<T> room[kLanesOf<T>] = {};
@@ -88,7 +88,7 @@ PYDISP_INLINE Value<T> add_row(const T* row, const T* update, const uint8_t* mas
   return sums.total();
 }
 
-// In add_row's order, so that a norm has the same bits whether or not something was added in the same call.
+// In the order of add_row, so that a norm has the same bits whether or not an update is added in the same call.
 template <Sums kSums, class T> PYDISP_INLINE Value<T> sum_row(const T* row, int64_t D) {
   RowSums<T> sums;
   Block<T> block;
@@ -233,7 +233,7 @@ template <class T> void backward(const JunctionGradient& given, void* room) {
       if (grad_shift) store_lanes<T>(grad_shift + k, load_lanes<T>(grad_shift + k, lanes) + grad, lanes);
     });
     if (!given.grad && !given.grad_update) continue;
-    // Through the mean square every dimension of the row feels every kept one; through the mean (LayerNorm) likewise.
+    // Every dimension of the row enters the mean square (and for LayerNorm the mean), so each gets a gradient from every kept one.
     const Value<T> slope = reduce_add(along) / Value<T>(D), level = given.norm.center ? reduce_add(sum) / Value<T>(D) : 0;
     expand_row(grad_normed, given.select_mask, D, K, wide);
     const T* passing = given.grad_residual ? static_cast<const T*>(given.grad_residual) + m * D : nullptr;

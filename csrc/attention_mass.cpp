@@ -1,7 +1,7 @@
 // Hands attention_mass and attention_key_mass to torch's dispatcher through the stable ABI; pydisp/ops/attention_mass.py has the schemas.
 //
-// Work is cut into blocks of lanes (attention_mass.h). What a block computes depends on its own row of the batch only, and partial sums
-// meet in one fixed order, so neither the batch nor the number of threads changes a bit. float64 takes the plain loops at the end.
+// Work is cut into blocks of lanes (attention_mass.h). The results of a block depend only on its own row of the batch, and partial sums are
+// added in one fixed order, so neither the batch nor the number of threads changes a bit. float64 uses the plain loops at the end.
 
 #include "attention_mass.h"
 
@@ -34,7 +34,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Masses = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// A decoding step has one block of lanes, or few rows, a key head; its keys are cut into runs of this many, which threads share.
+// A decoding step has only one block of lanes, or few rows, per key head; so its keys are cut into runs of this length for the threads.
 constexpr int64_t kRun = 1024;
 
 struct Sizes {
@@ -107,7 +107,7 @@ struct Output {
 
 float scaled_exp(float from, float to) { return from == -INFINITY ? 0.f : std::exp(from - to); }
 
-// Merges the runs of a block of lanes, adds the sinks and writes what the lanes' queries get.
+// Merges the runs of a block of lanes, adds the sinks and writes the results of the queries in the lanes.
 void finish(const Run* runs, int64_t count, int64_t first_lane, int64_t lanes, int64_t C, const Sizes& sizes, const Output& out) {
   std::vector<float> factor(count);
   for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -219,7 +219,7 @@ void run_key_mass(const Tensor& q, const Tensor& k, const float* lse, const Rule
   });
 }
 
-// float64: one row at a time, to measure the others by.
+// float64: one row at a time; the measure for the other types.
 struct PlainRow {
   const double *q, *k;
   int64_t k_stride, D, position, Tk;

@@ -1,5 +1,5 @@
 #pragma once
-// Attention mass: what a block of queries needs of softmax(q k^T), without the matrix. No torch here: the sanitizers build it alone.
+// Attention mass: sums of softmax(q k^T) for a block of queries, without the matrix. No torch here: the sanitizers build it alone.
 //
 // Letters as in pydisp/ops/attention_mass.py: H query heads, Hk key heads, G = H / Hk, Tq queries, Tk keys, D head dimension, C groups.
 // A lane is one query of one head: for the G heads that share a key head, lane = query * G + head, so that a block of lanes spans few
@@ -15,7 +15,7 @@
 namespace pydisp {
 
 constexpr int kKeyBlock = 64;  // keys scored at a time
-constexpr int kFewQueryRows = 16;   // with so many queries of a key head or fewer, attention_key_mass lays no keys into lanes
+constexpr int kFewQueryRows = 16;   // with so many queries per key head or fewer, attention_key_mass does not put keys into lanes
 
 // One batch row's keys without the padding, and for each block of kKeyBlock of them the members of each group: entry
 // member[i], first[block * C + c] <= i < first[block * C + c + 1], is the place in the block of a key that is in group c.

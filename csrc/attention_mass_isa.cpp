@@ -1,8 +1,8 @@
 // The kernels of attention_mass and attention_key_mass for one instruction set (setup.py compiles this file once for each).
 //
-// Both score tiles of rows against vectors of lanes: attention_mass puts the queries in the lanes, so that maximum, sum and group sums of
-// a query run down its lane without any sum across a vector; attention_key_mass puts the keys there, for its sums run down the keys.
-// Few rows have forms of their own, further down.
+// Both ops score tiles of rows against vectors of lanes. attention_mass has the queries in the lanes, so that the maximum, the sum and the
+// group sums of a query need no sum across a vector. attention_key_mass has the keys in the lanes, because its results are sums per key.
+// There are separate forms for few rows, further down.
 
 #include <algorithm>
 
@@ -204,11 +204,11 @@ Members members(const Keys& keys, int64_t list, int64_t skipped, int64_t count) 
   return range;
 }
 
-// Few rows of queries, as when one token is decoded, would leave most of a vector empty, and laying keys into lanes would take longer
-// than scoring them. Then the head dimension lies in the vectors while scoring, and afterwards L rows of each key lie side by side.
+// Few rows of queries, as when one token is decoded, would leave most of a vector empty, and putting keys into lanes would take longer than
+// scoring them. So here the head dimension is along the vectors while scoring; afterwards the logits of L rows per key are side by side.
 // logits[j * L + l] = row l of `lanes` times rows[j]; `rows` has 3 spare entries behind `count` that can be read.
-// One key after the other: rows of keys that are read at once lie in one page, which the processor's prefetching takes for disorder.
-// Its own prefetching also comes late for rows that lie one behind the other: asking 2 KiB ahead takes a fifth off (LOG.md).
+// Keys are read one after the other: several streams within one page look irregular to the processor's prefetching. It is also late for
+// consecutive rows: prefetching 2 KiB ahead saves a fifth of the time (LOG.md).
 template <int L, class T>
 PYDISP_INLINE void score_few(const T* const* rows, int64_t count, const float* lanes, int64_t padded, int64_t D, float* logits) {
   constexpr int S = L > 2 ? 2 : 4;  // sums a logit, to hide the latency of an addition
@@ -255,7 +255,7 @@ template <int L, class Join> PYDISP_INLINE void fold(Floats value, float* out, J
   for (int l = 0; l < L; ++l) out[l] = lanes[l];
 }
 
-// What the forms for few rows share: up to kKeyBlock keys scored against L rows.
+// Shared by the forms for few rows: scores up to kKeyBlock keys against L rows.
 template <class T> struct FewRows {
   const T* k;
   int64_t k_token_stride, D;
@@ -435,7 +435,7 @@ template <class T> void mass(const MassJob<T>& job) {
   }
 }
 
-// A key that a row does not see gets nothing, also where the row's lse is NaN; a row whose lse is -infinity sees no key.
+// A key that a row does not see gets no mass, even if the row's lse is NaN; a row with lse -infinity sees no key.
 PYDISP_INLINE Floats share_of(Floats s, Floats lse) { return s == splat(-kInfinity) ? zeros() : vexp(s - lse); }
 
 template <class T> void key_mass_of_few(const KeyMassJob<T>& job) {

@@ -1,21 +1,21 @@
 #pragma once
 // Selecting and scattering by a byte mask, sixteen dimensions at a time: bit i of byte b says that dimension 8b + i is kept.
-// Sorted unique indices make a selection a compression of the row and a scatter an expansion: rows are read and written in whole
-// vectors, and no index is loaded. No torch here.
+// Because indices are sorted and unique, a selection is a compression of the row and a scatter an expansion: rows are read and written in
+// whole vectors, and no index is loaded. No torch here.
 //
 //   compress_row(row, mask, D, out, K)     out[k] = row[index[k]]
 //   expand_row(values, mask, D, K, out)    out[index[k]] = values[k], 0 elsewhere
 //
-// Whatever D and K are, nothing behind a row is read or written: ends go through room on the stack.
+// Nothing behind a row is read or written, whatever D and K are: the end of a row goes through a buffer on the stack.
 
 #include "simd.h"
 
 namespace pydisp::PYDISP_ISA {
 
-constexpr int64_t kBlock = 16;  // dimensions a step, two bytes of mask
+constexpr int64_t kBlock = 16;  // dimensions per step, two bytes of mask
 
-// The kept ones of eight values to the front, and the first values to the kept ones of eight places, 0 to the others; both return how
-// many are kept. The plain form serves double everywhere, and every type where the set is the generic one.
+// compress_eight moves the kept ones of eight values to the front. expand_eight moves the first values to the kept ones of eight places and
+// writes 0 to the others. Both return how many are kept. The plain form is for double, and for every type in the generic set.
 template <class T> PYDISP_INLINE int compress_eight(const T* from, unsigned mask, T* to) {
   int n = 0;
   for (int i = 0; i < 8; ++i) {
@@ -33,10 +33,10 @@ template <class T> PYDISP_INLINE int expand_eight(const T* from, unsigned mask, 
   return n;
 }
 
-// With AVX-512 floats go this way too: on a Zen 5 these permutations are faster than its compression and expansion of 32-bit lanes.
+// Used for floats with AVX-512 too: on a Zen 5 these permutations are faster than the instructions that compress and expand 32-bit lanes.
 #if defined(PYDISP_AVX2) || defined(PYDISP_AVX512)
 
-// For each byte of mask: the kept lanes to the front (pack), and the first lanes to the kept places (spread; 0x80: nothing goes there).
+// Permutations for each byte of mask: pack moves the kept lanes to the front, spread the first lanes to the kept places (0x80: no lane).
 struct alignas(64) LaneTables {
   uint8_t pack32[256][8], spread32[256][8];    // numbers of 32-bit lanes
   uint8_t pack16[256][16], spread16[256][16];  // numbers of bytes, two a 16-bit lane
@@ -89,12 +89,12 @@ PYDISP_INLINE int expand_eight(const float* from, unsigned mask, float* to) {
 
 #endif
 
-// The kept ones of 16 values to the front of `to`, which must have room for 16; returns how many are kept.
+// Moves the kept ones of 16 values to the front of `to`, which must have room for 16; returns how many are kept.
 template <class T> PYDISP_INLINE int compress_block(const T* from, unsigned low, unsigned high, T* to) {
   const int n = compress_eight(from, low, to);
   return n + compress_eight(from + 8, high, to + n);
 }
-// The first values of `from`, which must have 16 that may be read, to the kept ones of 16 places, 0 to the others.
+// Moves the first values of `from`, of which 16 must be readable, to the kept ones of 16 places, and 0 to the others.
 template <class T> PYDISP_INLINE int expand_block(const T* from, unsigned low, unsigned high, T* to) {
   const int n = expand_eight(from, low, to);
   return n + expand_eight(from + n, high, to + 8);
@@ -113,7 +113,7 @@ PYDISP_INLINE Bits expanded(unsigned mask, Bits lanes) {
 #endif
 }
 
-// 16-bit values go as 32-bit lanes: only VBMI2 compresses narrower ones.
+// 16-bit values are widened to 32-bit lanes, because only VBMI2 compresses narrower ones.
 template <class T> requires(sizeof(T) == 2) PYDISP_INLINE int compress_block(const T* from, unsigned low, unsigned high, T* to) {
   const Bits wide = __builtin_convertvector(load_as<Shorts>(from), Bits);
   store_as(to, __builtin_convertvector(compressed(low | high << 8, wide), Shorts));
@@ -121,7 +121,7 @@ template <class T> requires(sizeof(T) == 2) PYDISP_INLINE int compress_block(con
 }
 #endif
 
-// What is left behind the last whole block, with zeros up to 16 values.
+// The rest behind the last whole block, filled up with zeros to 16 values.
 template <class T> struct Tail {
   T values[kBlock] = {};
   unsigned low = 0, high = 0;
@@ -170,7 +170,7 @@ template <class T> PYDISP_INLINE void expand_row(const T* values, const uint8_t*
   if (tail.size) std::memcpy(out + d, block, tail.size * sizeof(T));
 }
 
-// Whether `mask` keeps exactly the dimensions of `index`, in its order: then the index is sorted, unique and in range as well.
+// Whether `mask` keeps exactly the dimensions of `index`, in its order. If so, the index is also sorted, unique and in range.
 PYDISP_INLINE bool is_mask_of(const int32_t* index, int64_t K, const uint8_t* mask, int64_t D) {
   const int64_t bytes = (D + 7) / 8;
   if (D % 8 && mask[bytes - 1] >> (D % 8)) return false;
@@ -203,7 +203,7 @@ PYDISP_INLINE bool is_mask_of(const int32_t* index, int64_t K, const uint8_t* ma
   return k == K;
 }
 
-// Sixteen values of a row as floats, in an order of T's own: for elementwise work and sums alone.
+// Sixteen values of a row as floats, in an order that depends on T: only for elementwise work and sums.
 //   load, add_expanded (the values of `from` at the kept places; others keep their bits, the sign of zero included), store (rounds; the
 //   block then holds what was stored)
 template <class T> struct Block;
@@ -244,7 +244,7 @@ template <class T> struct Block {
   }
   PYDISP_INLINE void store_to(T* to) { store(to, v), v = load(to); }
 };
-// A NaN that comes of bfloat16 operands has zeros in its low half, so this rounding keeps it; the upper half of a lane is the result.
+// A NaN that results from bfloat16 operands has zeros in its low half, so this rounding keeps it; the upper half of a lane is the result.
 PYDISP_INLINE Bits rounded_above(Floats value) { return Bits(value) + 0x7fffu + ((Bits(value) >> 16) & 1u); }
 template <> PYDISP_INLINE void Block<BFloat16>::store_to(BFloat16* to) {
   const Bits rounded = rounded_above(v);
@@ -306,7 +306,7 @@ template <> struct Block<Half> : Pair {
 
 #endif
 
-// Plain loops over the 16: float64 everywhere, and everything where the set is the generic one.
+// Plain loops over the 16 values: for float64, and for every type in the generic set.
 template <class T, class A> struct PlainBlock {
   A v[kBlock];
   PYDISP_INLINE void load_from(const T* from) { for (int i = 0; i < kBlock; ++i) v[i] = load_one(from[i]); }

@@ -1,13 +1,13 @@
 #pragma once
-// Which of the instruction sets compiled into this library serves. A binding takes its kernels as PYDISP_PICK(<op>_kernels): the table
-// of that name exists in the namespace of each set (<op>_isa.cpp).
+// Chooses one of the instruction sets that are compiled into this library. A binding takes its kernels by PYDISP_PICK(<op>_kernels): a
+// table of that name exists in the namespace of each set (<op>_isa.cpp).
 
 #include <cstdint>
 
 namespace pydisp {
 
 // avx512 is what all such processors have (F, BW, VL, DQ); avx512bf16 has the bfloat16 instructions and VBMI2 besides (Zen 4, Sapphire Rapids).
-enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };  // each has all that those before it have
+enum class Isa : int32_t { generic = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };  // each includes those before it
 
 Isa isa();               // the set in use
 bool supports(Isa set);  // whether this processor runs it

@@ -1,11 +1,11 @@
 #pragma once
-// The 16-bit float types as they lie in memory, and their conversions one value at a time. No torch here: the sanitizers build it alone.
+// The 16-bit float types in memory, and their conversions one value at a time. No torch here: the sanitizers build it alone.
 
 #include <cstdint>
 #include <cstring>
 
-// Everything in these headers is inlined into the kernel that uses it, so that it is compiled for that kernel's instruction set
-// and no copy made for a newer one can be picked by the linker for an older one.
+// Everything in these headers is inlined into the kernel that uses it, and so compiled for that kernel's instruction set. Otherwise the
+// linker could pick a copy made for a newer set for an older one.
 #define PYDISP_INLINE __attribute__((always_inline)) inline
 
 namespace pydisp {

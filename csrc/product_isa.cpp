@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kPanel = 2 * kWidth;
 #if defined(PYDISP_AVX512)
 constexpr int64_t kTileRows = 12;  // 24 sums, two of a panel's vectors and a row's value fill 27 of 32 registers
-constexpr int64_t kColumns = 512;  // of a pass: their panels, 256 or 512 KiB, stay in a core's second cache
+constexpr int64_t kColumns = 512;  // columns of a pass: their panels, 256 or 512 KiB, stay in a core's second cache
 #else
 constexpr int64_t kTileRows = 6;   // 12 sums, two of a panel's vectors and a row's value fill 15 of AVX2's 16 registers
 constexpr int64_t kColumns = 128;  // 128 KiB
@@ -79,7 +79,7 @@ template <class Kind, class T> void pack_across(const T* rows, int64_t stride, i
   }
 }
 
-// The rows of a tile, kRoomStride apart; past the end the last row stands in: what it gives is not stored.
+// The rows of a tile, kRoomStride apart; rows past the end are copies of the last row, and their results are not stored.
 template <class Kind, class T> PYDISP_INLINE void fill_tile(const T* rows, int64_t stride, int64_t count, int64_t depth, float* room) {
   for (int64_t r = 0; r < kTileRows; ++r) {
     const T* row = rows + std::min(r, count - 1) * stride;

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "element.h"
-// The tests run the AVX-512 kernels on processors without it: SIMDe spells its instructions out. The vectors are the compiler's own.
+// The tests also run the AVX-512 kernels on processors without it: SIMDe emulates the instructions. The vectors are the compiler's own.
 #if defined(PYDISP_SIMULATE_AVX512)
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
@@ -41,7 +41,7 @@ PYDISP_INLINE Floats zeros() { return Floats{}; }
 PYDISP_INLINE Floats fma(Floats a, Floats b, Floats c) {
   return a * b + c;  // one instruction where the set has it (AVX2, AVX-512, NEON): the compiler contracts it
 }
-// Where an operand is NaN the second one comes out, as with the instructions.
+// If an operand is NaN, the result is the second operand, as with the instructions.
 PYDISP_INLINE Floats vmax(Floats a, Floats b) { return a > b ? a : b; }
 PYDISP_INLINE Floats vmin(Floats a, Floats b) { return a < b ? a : b; }
 
@@ -94,7 +94,7 @@ PYDISP_INLINE void store(Half* to, Floats value) {
 #endif
 }
 
-// The first n < kWidth lanes; what lies behind them in memory is neither read nor written, the other lanes are 0.
+// The first n < kWidth lanes; memory behind them is neither read nor written, and the other lanes are 0.
 template <class T> PYDISP_INLINE Floats load_part(const T* from, int64_t n) {
   T room[kWidth] = {};
   std::memcpy(room, from, n * sizeof(T));
@@ -114,7 +114,7 @@ PYDISP_INLINE float reduce_add(Floats value) {  // in halves: one fixed order
   return lanes[0];
 }
 
-// The sums of four vectors. Their pairs meet in one fixed order: within each four lanes, then the fours.
+// The sums of four vectors, in one fixed order: first within each four lanes, then over the fours.
 typedef float Quad __attribute__((vector_size(16)));
 PYDISP_INLINE Quad sums_of(Floats a, Floats b, Floats c, Floats d) {
 #if defined(PYDISP_AVX512)

@@ -1,5 +1,5 @@
-// token_statistics on CPUs: blocks of products of words with tokens, the passes of token_statistics_isa.cpp over each. The schema and what
-// it means are in pydisp/ops/token_statistics.py.
+// token_statistics on CPUs: products of words with tokens, block by block, and the passes of token_statistics_isa.cpp over each block. The
+// schema and the reference are in pydisp/ops/token_statistics.py.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -43,8 +43,8 @@ template <class T, class Product> class Sweep {
   void run(const Results<A>& out) {
     product_.take(begin_, end_);
     if (wanted_.rank) {
-      // The target's logit must be known before the words are counted that exceed it. A product with just the targets' rows gives it, to
-      // the bit if the BLAS adds up in the same order; where it does not, words are counted again with the bits that the block gave.
+      // The target's logit must be known before the words above it are counted. A product with only the rows of the targets gives it, equal
+      // to the bit if the BLAS sums in the same order. If not, the words are counted again, with the logit from the block.
       guess_targets();
       sweep();
       bool same = true;
@@ -117,7 +117,7 @@ template <class T, class Product> class Sweep {
       const double highest = of_block.highest[j], both = std::max(sofar.highest, highest);
       const double old_factor = std::exp(sofar.highest - both), factor = std::exp(highest - both);
       if (of_block.weighted) {  // sum of e^(z - both) * (z - both)
-        // a side without any probability adds nothing, however far below it lies
+        // a side with probability 0 adds nothing, however small its logits are
         const double old_part = old_factor > 0 ? old_factor * (sofar.weighted + sofar.total * (sofar.highest - both)) : 0;
         const double part = factor > 0 ? factor * (of_block.weighted[j] + of_block.total[j] * (highest - both)) : 0;
         sofar.weighted = old_part + part;
@@ -180,7 +180,7 @@ template <class Product, class T>
 void forward(const Problem<T>& problem, Wanted wanted, const Results<Arithmetic<T>>& out, const KeptProducts<Arithmetic<T>>& kept) {
   const int64_t threads = torch::stable::get_num_threads();
   int64_t limit = kMaxTokens;
-  // a small vocabulary has too few blocks for all threads: share out the tokens
+  // a small vocabulary has too few blocks for all threads, so the tokens are divided too
   if (int64_t(problem.blocks.size()) < threads) limit = std::min(limit, rounded_up((problem.N + threads - 1) / threads, kTokens<T>));
   limit = Product(problem, limit).limit();
   const int64_t sweeps = (problem.N + limit - 1) / limit;

@@ -1,8 +1,8 @@
 #pragma once
 // token_statistics without its matrix products: passes over one block of logits. No torch here, so the sanitizers can build it alone.
 //
-// A block is (words, tokens), word after word: tokens lie along the vectors and each token's sums run over its words in one order,
-// so nothing depends on where in a block, or in which batch, a token stands. A is float, or double for float64.
+// A block is (words, tokens), word after word: tokens are along the vectors, and the sums of a token run over its words in one order. So
+// results do not depend on the place of a token in a block or on its batch. A is float, or double for float64.
 
 #include <cstdint>
 
@@ -11,7 +11,7 @@
 
 namespace pydisp {
 
-// 48 for double: with 64 the results of MKL's AVX2 product depend on where in the block a token stands (its tiles are 6 or 12 wide).
+// 48 for double: with 64, the results of MKL's AVX2 product depend on the place of a token in the block (its tiles are 6 or 12 wide).
 template <class A> constexpr int64_t kBlockTokens = 128;
 template <> inline constexpr int64_t kBlockTokens<double> = 48;
 
@@ -28,7 +28,7 @@ template <class A> struct LogitBlock {
   LogitOptions<A> options;
 };
 
-// Results are (tokens,), of this block alone; one that is null is not wanted.
+// Results are (tokens,), for this block only; a null pointer means that the result is not needed.
 template <class A> struct LogitSummary {
   A* highest;
   A* total;     // sum of e^(z - highest)

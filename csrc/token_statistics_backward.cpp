@@ -1,4 +1,5 @@
-// The backward of token_statistics on CPUs: the products again, or those that were kept, their gradients in place, and two products more.
+// The backward of token_statistics on CPUs: computes the products again, or takes kept ones, turns them into gradients in place, and makes
+// two more products.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -20,7 +21,7 @@ constexpr int64_t kMaxGradientTokens = 1024;  // tokens whose probabilities are 
 
 template <class A> struct Cotangents { const A *lse, *grad_lse, *grad_target, *grad_mean; };
 
-// Where gradients go; null where not needed. All are contiguous, grad_weight has the rows of weight.
+// The destinations of the gradients; null if not needed. All are contiguous; grad_weight has the rows of weight.
 template <class T> struct Gradients { T *hidden, *weight, *appended, *bias; };
 
 template <class T> class Backward {

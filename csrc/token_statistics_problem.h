@@ -1,5 +1,5 @@
 #pragma once
-// What token_statistics and its backward share: their arguments, checked, the vocabulary in blocks, and products by torch.
+// Shared by token_statistics and its backward: the checked arguments, the vocabulary in blocks, and products by torch.
 //
 // N tokens, D hidden, T type in memory, A type of the logits and of all arithmetic with them: float, or double for double. Products by torch
 // take operands of A: 16-bit words are made float block by block for them.
@@ -38,7 +38,7 @@ template <class T> constexpr int64_t kTokens = kBlockTokens<Arithmetic<T>>;
 
 inline int64_t rounded_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-// Memory on a cache line's edge, not initialised.
+// Uninitialised memory, aligned to a cache line.
 template <class T> class Room {
  public:
   explicit Room(int64_t count = 0)
@@ -63,7 +63,7 @@ template <class T> struct Matrix {
   }
 };
 
-// out = a b, or out += a b, by the functions of torch that compiled models call: no autograd, no dispatcher.
+// out = a b, or out += a b, by the torch functions that compiled models call, without autograd and dispatcher.
 template <class A> void multiply(Matrix<A> out, Matrix<const A> a, Matrix<const A> b, bool add = false) {
   if (out.rows == 0 || out.columns == 0 || (add && a.columns == 0)) return;
   const Tensor result = out.tensor(), left = a.tensor(), right = b.tensor();
@@ -87,9 +87,9 @@ inline void differentiate(const LogitBlock<double>& block, const LogitGradient<d
 }
 
 
-// Items [0, count) in threads; the order of the work in one item is all that results may depend on.
+// Runs items [0, count) in threads; results may depend only on the order of the work within one item.
 template <class Each> void in_parallel(int64_t count, const Each& each) {
-  // Two at least: a single one would run outside a parallel region, where torch's product takes all threads, and other bits.
+  // At least two: a single one would run outside a parallel region, where torch's product uses all threads and gives other bits.
   torch::stable::parallel_for(0, count == 1 ? 2 : count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < std::min(end, count); ++i) each(i);
   });
@@ -99,10 +99,10 @@ template <class Each> void in_parallel(int64_t count, const Each& each) {
 template <class T> struct Words {
   const T* rows;
   int64_t stride, count;
-  int64_t first;  // its first word, appended ones counted behind the vocabulary
+  int64_t first;  // number of its first word; appended words follow the vocabulary
 };
 
-// What forward and backward share: the arguments, checked, and the vocabulary in blocks.
+// Shared by forward and backward: the checked arguments, and the vocabulary in blocks.
 template <class T> struct Problem {
   using A = Arithmetic<T>;
   Tensor hidden, weight, targets;
@@ -121,8 +121,8 @@ template <class T> struct Problem {
         N(hidden.size(0)), D(hidden.size(1)), vocab_size(given_vocab_size), words(vocab_size), has_bias(given_bias.has_value()),
         softcap(A(given_softcap.value_or(0))), scale(A(given_scale)), ignore_index(given_ignore_index) {
     if (given_appended) appended = with_unit_columns(*given_appended), words += appended->size(0);
-    // 1.5 MiB of float words (1 to 2 are as good, 3 worse, 512 tokens at D = 1024), a size that depends on nothing but D and the types,
-    // so that batches do not matter
+    // 1.5 MiB of float words (1 to 2 are as good, 3 is worse; 512 tokens, D = 1024). The size depends only on D and the types, so that the
+    // batch does not matter
     block_words = std::clamp<int64_t>((int64_t(3) << 17) / std::max<int64_t>(D, 1) / 64 * 64, 128, 1024);
     split(weight, vocab_size, 0);
     if (appended) split(*appended, appended->size(0), vocab_size);
@@ -168,7 +168,7 @@ template <class T> struct Problem {
   }
 };
 
-// Hidden states [begin, end) in the type of torch's products, kR at a time on the edge of a cache line: in place if they lie so, else copied.
+// Hidden states [begin, end) in the type of torch's products, aligned to a cache line, kR at a time; copied unless they are so already.
 template <class T> class Tokens {
   using A = Arithmetic<T>;
   static constexpr int64_t kR = kTokens<T>;
@@ -217,11 +217,11 @@ template <class T> class Tokens {
   Room<A> room_;
 };
 
-// Products of the first words with every token, before bias, scale and softcap: what backward need not make again.
+// Products of the first words with every token, before bias, scale and softcap, so that the backward need not compute them again.
 template <class A> struct KeptProducts { A* data; int64_t words, tokens; };
 
-// Whether bfloat16 is multiplied as it is, in pairs summed in float (product.h): twice as fast as made float where the processor has the
-// instruction. Logits differ by float rounding.
+// Whether bfloat16 is multiplied in pairs summed in float (product.h), without conversion: twice as fast if the processor has the
+// instruction. Logits then differ by float rounding.
 inline bool multiplies_bfloat16() {
   const char* wanted = std::getenv("PYDISP_BF16_MM");
   if (wanted && std::strcmp(wanted, "native") == 0) return true;

@@ -1,11 +1,11 @@
 #pragma once
 // Products of words with tokens, by torch or by product_isa.cpp, for a stretch of tokens at a time.
 //
-// A token's result must be the same in every batch. A BLAS may round otherwise for another shape: torch's product has kBlockTokens tokens,
-// the last ones filled up with zeros, and as many words as their block of the vocabulary. 128 tokens: at 512 tokens the loss takes 0.93 to
-// 0.95 of one bare product, with 64 0.98, with 32 more than 1.1 (AVX2, float, D = 1024, V = 128,256); a single token pays for all of them.
-// The bits of product_isa.cpp's do not depend on the shape, so a few tokens cost what they are. Blocks of words are merged in their order,
-// whichever thread computed them.
+// A token's result must be the same in every batch, but a BLAS may round differently for another shape. So torch's product always has
+// kBlockTokens tokens, the last ones filled up with zeros, and as many words as the block of the vocabulary. Why 128 tokens: the loss of
+// 512 tokens then takes 0.93 to 0.95 of one bare product, with 64 it takes 0.98, with 32 more than 1.1 (AVX2, float, D = 1024,
+// V = 128,256). A single token costs as much as all 128. The bits of the products in product_isa.cpp do not depend on the shape, so there a
+// few tokens cost less. Blocks of words are merged in their order, whichever thread computed them.
 
 #include <algorithm>
 
@@ -107,14 +107,14 @@ template <class T> class PanelProduct {
 
 template <class T> bool multiplies_pairs() { return std::is_same_v<T, BFloat16> && multiplies_bfloat16(); }
 
-// Whether panels serve for the logits. With AVX2 alone they are faster than torch's product (product.h), with AVX-512 more so: on a Zen 5,
-// where MKL runs AVX2 code, 240 GFLOP/s against 103 (128 columns, D = 1024), and 440 in pairs, where torch's bfloat16 product, rounded to
-// bfloat16, has 460. With AVX2 where AVX-512 is at hand torch's product uses that.
+// Whether the logits are computed by panels. On processors with AVX2 only, panels are faster than torch's product (product.h). With AVX-512
+// they are faster still: on a Zen 5, where MKL runs AVX2 code, 240 GFLOP/s against 103 (128 columns, D = 1024), and 440 in pairs, while
+// torch's bfloat16 product, rounded to bfloat16, has 460. If AVX2 is chosen on a processor with AVX-512, torch's product uses AVX-512.
 template <class T> bool has_faster_product() {
   if (std::is_same_v<T, double>) return false;
   return multiplies_pairs<T>() || isa() >= Isa::avx512 || (isa() == Isa::avx2 && !supports(Isa::avx512));
 }
-// And for the two products of the gradients: with AVX2 torch's are as fast.
+// Whether panels also compute the two products of the gradients; with AVX2, torch's products are as fast.
 template <class T> bool has_faster_gradients() { return !std::is_same_v<T, double> && (multiplies_pairs<T>() || isa() >= Isa::avx512); }
 
 }  // namespace pydisp::token_statistics

@@ -23,7 +23,7 @@ using torch::stable::Tensor;
 // Uninitialised: a vector would write zeros first.
 std::unique_ptr<float[]> floats(int64_t count) { return std::unique_ptr<float[]>(new float[count]); }
 
-// How far apart the rows of x lie where its leading dimensions walk over them in one stride; none: it has to be copied.
+// The distance between the rows of x, if one stride leads through all its leading dimensions; nothing if x has to be copied.
 std::optional<int64_t> row_stride(const Tensor& x) {
   const int64_t last = x.dim() - 1;
   if (x.size(last) != 1 && x.stride(last) != 1) return std::nullopt;
@@ -45,7 +45,7 @@ void run(const pydisp::UpcastKernels<T>& kernels, const T* x, int64_t x_stride, 
   if (std::is_same_v<T, float> || linear.M <= kFewRows) {
     const auto widened = floats(linear.M * padded(I));
     kernels.widen_rows(x, x_stride, linear.M, I, widened.get());
-    // two tiles a step; below a few thousand products a thread costs more than it brings
+    // two tiles per step; for fewer than a few thousand products, a thread costs more than it saves
     torch::stable::parallel_for(0, (O + 7) / 8, std::max<int64_t>(1, 8192 / (I + 1)), [&](int64_t begin, int64_t end) {
       kernels.few_rows(linear, widened.get(), begin * 8, std::min(end * 8, O));
     });
@@ -77,8 +77,8 @@ void run(const pydisp::UpcastKernels<T>& kernels, const Tensor& x, int64_t x_str
           static_cast<T*>(out.mutable_data_ptr()), out.numel() / O, I, O});
 }
 
-// float64, and more rows of float32, which torch multiplies well itself. Its linear without `out` would follow an open torch.autocast region, and
-// float32 sums would become 16-bit ones. All leading dimensions in one, for then the bias joins the product as it does there.
+// float64, and more rows of float32, which torch multiplies well. Without `out`, torch's linear would follow an open torch.autocast region,
+// and sum in 16 bits instead of float32. The leading dimensions are joined into one, because torch then adds the bias within the product.
 void linear_of_torch(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, Tensor& out) {
   using torch::stable::detail::from;
   const int64_t I = weight.size(1), O = weight.size(0), M = out.numel() / O;

@@ -1,10 +1,10 @@
 #pragma once
-// upcast_linear for rows in memory: out = x weight^T + bias with bfloat16 or float16 operands, for processors that multiply float32 only,
-// and with few rows of float32, whose weights torch's product reads slower than memory gives them.
+// upcast_linear for rows in memory: out = x weight^T + bias, with bfloat16 or float16 operands for processors that can only multiply
+// float32; and with few rows of float32, because torch's product then reads the weights slower than memory can deliver them.
 // No torch here, so the sanitizers can build it alone.
 //
-// M rows, I inputs, O outputs. An output is the sum over I of float32 products, kWidth lanes side by side in ascending order, then the
-// lanes in one fixed order, then the bias, rounded once: the same bits whatever M, the row's place, the kernel and the thread.
+// M rows, I inputs, O outputs. An output is the sum over I of float32 products: kWidth lanes side by side in ascending order, then the
+// lanes in one fixed order, then the bias, rounded once. So its bits do not depend on M, the place of the row, the kernel or the thread.
 
 #include <cstdint>
 
@@ -13,14 +13,14 @@
 
 namespace pydisp {
 
-// Up to so many rows the weights are widened in registers (each is read once, the memory is the limit); more rows share widened blocks
-// in the cache. 2048 x 2048 on a Zen 3: 6 rows 0.6 against 0.9 ms, 12 rows 1.4 against 1.6 ms.
+// For up to so many rows, the weights are widened in registers (each is read once, and memory is the limit); more rows share widened blocks
+// in the cache. 2048 x 2048 on a Zen 3: 6 rows take 0.6 against 0.9 ms, 12 rows 1.4 against 1.6 ms.
 constexpr int64_t kFewRows = 12;
-// float32: with more rows torch's product comes near. 8192 x 2048 on a Zen 3: 1 row 0.89 of MKL's time, 4 rows 0.32, 24 rows 0.50;
+// float32: with more rows torch's product is nearly as fast. 8192 x 2048 on a Zen 3, of MKL's time: 1 row 0.89, 4 rows 0.32, 24 rows 0.50;
 // 896 x 4864: 0.82, 0.53, 0.84. On a Zen 5 with AVX-512, where MKL runs AVX2 code: 0.27, 0.31, 0.46, and 0.78, 0.67, 0.63.
 constexpr int64_t kFewFloatRows = 24;
 constexpr int64_t kOutputBlock = 64;  // outputs of one task; a multiple of the outputs of a tile
-constexpr int64_t kRowBlock = 96;     // rows whose widened inputs stay in the cache while the weights pass; a multiple of the rows of a tile
+constexpr int64_t kRowBlock = 96;     // rows whose widened inputs stay in the cache as weights are read; a multiple of the rows of a tile
 constexpr int64_t kInputBlock = 512;  // inputs between two visits of an accumulator; a multiple of every kWidth
 
 template <class T> struct UpcastLinear {

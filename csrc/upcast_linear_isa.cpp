@@ -33,7 +33,7 @@ template <class T> PYDISP_INLINE void finish(const UpcastLinear<T>& linear, int6
   store_one(linear.out[row * linear.O + output], value);
 }
 
-// W outputs, `apart` from one another, by R rows over all inputs, weights widened in registers.
+// W outputs, `apart` from one another, by R rows, over all inputs; the weights are widened in registers.
 template <class T, int W, int R>
 PYDISP_INLINE void direct_tile(const UpcastLinear<T>& linear, const float* x, int64_t row, int64_t output, int64_t apart) {
   Floats sum[W][R];
@@ -65,8 +65,8 @@ template <class T, int W> PYDISP_INLINE void direct_rows(const UpcastLinear<T>& 
 }
 
 template <class T> void few_rows(const UpcastLinear<T>& linear, const float* x, int64_t begin, int64_t end) {
-  // Each output of a tile walks through a part of the weights of its own: processors fetch ahead where a page is read in one stream, and
-  // rows of 2 KiB that lie one behind the other would share pages (bfloat16 on a Zen 3: 8 to 12 GB/s, so 13 to 16).
+  // Each output of a tile reads its own part of the weights, because processors prefetch a page that is read in one stream, and consecutive
+  // rows of 2 KiB would share pages (bfloat16 on a Zen 3: 8 to 12 GB/s with shared pages, 13 to 16 this way).
   const int64_t apart = (end - begin) / kOutputs;
   for (int64_t output = begin; output < begin + apart; ++output) direct_rows<T, kOutputs>(linear, x, output, apart);
   for (int64_t output = begin + kOutputs * apart; output < end; ++output) direct_rows<T, 1>(linear, x, output, 1);
