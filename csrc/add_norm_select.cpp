@@ -381,7 +381,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_select_backward(Tensor grad, Tensor x, M
   STD_TORCH_CHECK(x.dim() >= 1, op, ": x must have at least one dimension");
   const KeptDimensions kept(index, mask, x.size(x.dim() - 1), op, "index");
   const auto gradient = gradients(op, grad, std::nullopt, x, nullptr, weight, bias, kept, eps, weight_offset, center,
-                               {needs_x, false, needs_weight, needs_bias});
+                                  {needs_x, false, needs_weight, needs_bias});
   return {std::get<0>(gradient), std::get<2>(gradient), std::get<3>(gradient)};
 }
 
