@@ -205,7 +205,7 @@ def check_token_ids(tokens: Tokens, vocabulary: int, tokenizer=None) -> None:
         name = "" if tokenizer is None else f" ({tokenizer.convert_ids_to_tokens(largest)!r})"
         raise ValueError(
             f"{tokens.name}: token id {largest}{name} is outside the model's vocabulary of {vocabulary}; tokenize with the model's own "
-            "tokenizer, or give tokens that were added to it a row each with model.resize_token_embeddings(len(tokenizer))."
+            "tokenizer, or add rows for added tokens with model.resize_token_embeddings(len(tokenizer))."
         )
 
 
@@ -230,7 +230,7 @@ def _check_in_memory(model, tokenizer, given: Sequence[str]) -> None:
     if tokenizer is None:
         raise ValueError("a model in memory was given without its tokenizer; give both.")
     if given:
-        raise ValueError(f"{given[0]} goes with the name of a model, this one is in memory and runs where it is; leave it out.")
+        raise ValueError(f"{given[0]} goes with the name of a model, but this model is in memory and runs on its own device; leave it out.")
 
 
 def _positions(config) -> int | None:
@@ -243,7 +243,7 @@ def _vocabulary(model: nn.Module) -> int:
 
 def _check_sizes(context_tokens: int | None, batch_size: int | None) -> None:
     if context_tokens is not None and context_tokens < 2:
-        raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, for the first token of a window is no target.")
+        raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, because the first token is not scored.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
 

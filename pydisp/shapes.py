@@ -84,7 +84,7 @@ def random_plan(spec: ModelSpec, keep_ratio: float, seed: int = 0) -> PruningPla
 
     fitting = [w for w in range(step, spec.hidden_size + 1, step) if kept(w, middle_of(w)) <= budget]
     if not fitting:
-        raise ValueError(f"the keep ratio is {keep_ratio}, but blocks of width {step} alone are more; choose a larger one.")
+        raise ValueError(f"the keep ratio is {keep_ratio}, but even blocks of width {step} keep more; choose a larger one.")
     width = fitting[-1]
     middle = max(m for m in range(step, spec.middle_size + 1, step) if kept(width, m) <= budget)
     generator = torch.Generator().manual_seed(seed)

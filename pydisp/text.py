@@ -103,7 +103,7 @@ class Tokens:
         Raises: ValueError if the text is shorter than one window, or if a window would have no target (fewer than 2 tokens).
         """
         if context_tokens < 2:
-            raise ValueError(f"context_tokens is {context_tokens}; a window needs 2 tokens or more, for its first is no target.")
+            raise ValueError(f"context_tokens is {context_tokens}; a window needs 2 tokens or more, because the first is not scored.")
         count = len(self.ids) // context_tokens
         if count == 0:
             raise ValueError(

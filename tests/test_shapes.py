@@ -17,7 +17,7 @@ def test_a_random_plan_keeps_just_below_its_ratio(tiny_shape):
         assert plan.digest() == shapes.random_plan(spec, ratio).digest() != shapes.random_plan(spec, ratio, seed=1).digest()
     first = plan.layers[0]
     assert first.attention.input != first.attention.output != first.mlp.input
-    with pytest.raises(ValueError, match="blocks of width 16 alone are more"):
+    with pytest.raises(ValueError, match="even blocks of width 16 keep more"):
         shapes.random_plan(spec, 0.01)
 
 

@@ -54,7 +54,7 @@ def convert(masks: Sequence[ScoredMask], spec: ModelSpec, budget: int, round_to:
     Raises: ValueError if round_to is below 1 or a score is NaN, or if no attention block is left.
     """
     if round_to < 1:
-        raise ValueError(f"widths were to be rounded to multiples of {round_to}; needed is a whole number of at least 1.")
+        raise ValueError(f"round_to is {round_to}; it must be a whole number of at least 1.")
     sorted_scores = []
     for mask in masks:
         scores = mask.scores.detach().double().cpu()

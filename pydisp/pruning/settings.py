@@ -85,7 +85,7 @@ class PruneSettings:
         narrowest = min(spec.hidden_size, spec.middle_size)
         if self.round_to > narrowest:
             raise ValueError(
-                f"widths were to be rounded to multiples of {self.round_to}, the model has {narrowest}; choose a smaller --round-to."
+                f"widths should be multiples of {self.round_to}, but a width of the model is {narrowest}; choose a smaller --round-to."
             )
         budget = spec.block_budget(self.keep_ratio, self.ratio_of)
         least = min(c.attention(self.round_to, self.round_to) + c.either_fixed for c in spec.costs) + sum(
@@ -93,8 +93,8 @@ class PruneSettings:
         )
         if budget < least:
             raise ValueError(
-                f"the keep ratio {self.keep_ratio} leaves {budget:,} parameters for the blocks, one narrow attention block takes {least:,}; "
-                "choose a larger ratio."
+                f"the keep ratio {self.keep_ratio} leaves {budget:,} parameters for the blocks, but one narrow attention block takes "
+                f"{least:,}; choose a larger ratio."
             )
 
     def as_dict(self) -> dict:

@@ -74,7 +74,7 @@ def test_ranked_scores_keep_the_same_share_of_every_mask(generator):
 def test_nan_scores_and_wrong_rounding_are_refused(generator):
     spec = ModelSpec.from_model(tiny_model("llama"))
     drawn = scores(spec, generator)
-    with pytest.raises(ValueError, match="multiples of 0"):
+    with pytest.raises(ValueError, match="round_to is 0"):
         convert(untied(drawn), spec, 1000, 0)
     drawn[1][3][2] = float("nan")
     with pytest.raises(ValueError, match="mlp_middle in layer 1 hold NaN"):
