@@ -83,7 +83,7 @@ def new_figure(width_inches: float, height_inches: float) -> "Figure":
 
 
 def quiet(axes: "Axes", grid: str = "y") -> None:
-    """Draw grid lines along `grid` ("x", "y" or "both") instead of ticks and the spine that carries them."""
+    """Draw grid lines of the axis `grid` ("x", "y" or "both") instead of its ticks and spine."""
     axes.grid(axis=grid)
     axes.tick_params(length=0)
     axes.spines[{"x": ["bottom"], "y": ["left"], "both": ["bottom", "left"]}[grid]].set_visible(False)
