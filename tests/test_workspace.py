@@ -264,7 +264,7 @@ def test_without_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch, caplog, 
         monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(module.errno.ENOLCK, "No locks available")))
     make(tmp_path / "out")
     assert holds(tmp_path / "out") and os.listdir(tmp_path) == ["out"]
-    assert "see to it that no second run has the same --out" in caplog.text
+    assert "make sure that no second run has the same --out" in caplog.text
 
 
 def test_the_state_is_whole_or_the_last_one(tmp_path, monkeypatch):
