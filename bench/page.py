@@ -92,7 +92,7 @@ def _counterpart(name: str, rows: dict) -> dict:
 
 
 def _opening(by_file: list[tuple[Path, dict]]) -> str:
-    devices = ", ".join(result["machine"]["device"] for _, result in by_file)
+    devices = "; ".join(_machine_name(result) for _, result in by_file)
     return f"""# Kernels, measured
 
 Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand. Measured so far: {devices}.
@@ -105,12 +105,17 @@ as the op must move; for a block, stock modules with the same smaller linears; f
 Blocks in eager torch and torch.compile use torch's linears; the dense twin of the whole model uses those of the pruned model."""
 
 
+def _machine_name(result: dict) -> str:
+    machine = result["machine"]
+    return f"{machine['device']}, {machine['instruction_set']}"
+
+
 def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
     machine, cases = result["machine"], result["cases"].values()
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     threads = sorted({case["threads"] for case in cases})
     parts = [
-        f"## {machine['device']}, {machine['instruction_set']}",
+        f"## {_machine_name(result)}",
         f"{' and '.join(map(str, threads))} CPU thread{'s' * (threads != [1])}; {versions}; {_commits(cases)}; "
         f"{', '.join(sorted({case['date'] for case in cases}))}.",
     ]

@@ -40,6 +40,11 @@ class Corpora:
         for tokens in (self.calibration, self.heldout, self.other):
             tokens.windows(context_tokens)
 
+    def evaluated_windows(self, context_tokens: int) -> int:
+        """How many windows `losses` scores with each of the two models."""
+        calibration, heldout, other = (len(t.windows(context_tokens)) for t in (self.calibration, self.heldout, self.other))
+        return min(calibration, heldout) + heldout + other
+
     def losses(self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None]) -> dict[str, Losses]:
         """The losses of both models on all three texts; of the calibration text, only as many windows as the held-out text has."""
         count = len(self.heldout.windows(context_tokens)) * context_tokens

@@ -11,7 +11,7 @@ from pydisp.environment import run_facts
 from pydisp.plan import PruningPlan
 from pydisp.progress import Bar, duration_words
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.estimate import estimate_search
+from pydisp.pruning.estimate import estimate_evaluation, estimate_search
 from pydisp.pruning.outcome import Outcome
 from pydisp.pruning.planning import Planned, make_plan
 from pydisp.pruning.search import Search, SearchProgress
@@ -88,12 +88,17 @@ class Run:
         calibration, heldout = self.corpora.calibration, self.corpora.heldout
         self.say(f"text: {calibration.name}, {len(self.windows):,} windows of {settings.context_tokens} tokens; held out: {heldout.name}")
         self.say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.in_use().items()))
-        if self.is_search:
-            expected = estimate_search(model, spec, self.windows, settings)
-            self.say(
-                f"estimate: about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), "
-                f"about {expected.peak_mib:,.0f} MiB of memory; the evaluation after it is not counted"
-            )
+        self.say(f"estimate: {self._estimate()}")
+
+    def _estimate(self) -> str:
+        """What is to come in time and memory, in words; the pruned model is taken to be as slow as the dense one."""
+        search, memory = "", ""
+        if self.is_search:  # first: its memory counts what the process holds before any trial
+            expected = estimate_search(self.model, self.spec, self.windows, self.settings)
+            search = f"about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), then "
+            memory = f"; about {expected.peak_mib:,.0f} MiB of memory"
+        scored = 2 * self.corpora.evaluated_windows(self.settings.context_tokens)
+        return f"{search}about {duration_words(estimate_evaluation(self.model, self.windows, scored))} of evaluation{memory}"
 
     def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
         """The given plan, or one made by the settings' method; `after_step` and `state` are for a search, which also shows a bar."""

@@ -54,6 +54,9 @@ def test_the_folder_is_whole_and_names_no_path(pruned, model):
 def test_defaults_and_an_estimate_are_told_before_the_start(pruned):
     _, _, err = pruned
     assert err.index("settings: keep_ratio 0.6") < err.index("estimate: about") < err.index("step ")
+    assert re.search(
+        r"estimate: about .* of search \(from a trial of 32 tokens\), then about .* of evaluation; about [\d,]+ MiB of memory", err
+    )
     assert re.search(r"step 6 of 6: loss \d+\.\d+, kept 0\.\d+", err)
 
 
@@ -209,7 +212,8 @@ def test_an_existing_folder_is_refused_without_overwrite(pruned, prune, tmp_path
 
 def test_a_failure_while_replacing_keeps_the_old_folder(pruned, prune, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    assert prune(out, "--method", "random")[0] == 0
+    status, _, err = prune(out, "--method", "random")
+    assert status == 0 and re.search(r"estimate: about \d+ s of evaluation\n", err)  # and no search
     before = digests(out)
     rename = Path.rename
 

@@ -25,13 +25,14 @@ class Clock:
     """Time that passes in a forward alone, by its number of tokens: 10 ms each, and 5 ms a step of the search's own work."""
 
     def __init__(self, monkeypatch):
-        self.now, self.tried = 100.0, []
+        self.now, self.tried, self.delays = 100.0, [], {}  # seconds more, by the number of the forward
         monkeypatch.setattr(estimate, "_now", lambda _model: self.now)
         token_nll, draw_gates = estimate.token_nll, estimate.draw_gates
 
         def forward(model, ids):
             self.tried.append(ids.shape[1])
             self.now += 0.01 * ids.shape[1] if len(self.tried) > 1 else 1000.0  # the first one warms up
+            self.now += self.delays.get(len(self.tried), 0.0)
             return token_nll(model, ids)
 
         def draw(*args):
@@ -49,7 +50,7 @@ def test_the_trial_grows_until_it_is_long_enough(windows, monkeypatch):
     spec = ModelSpec.from_model(model)
     whole = estimate._products(model, 128)
     expected = estimate.estimate_search(model, spec, windows, settings(accumulate=3))
-    assert clock.tried == [32, 64] and expected.trial_tokens == 64
+    assert clock.tried == [32, 64, 64] and expected.trial_tokens == 64
     window = 0.64 * whole / estimate._products(model, 64)
     assert window > 1.28  # attention grows with the square
     assert expected.seconds == pytest.approx(6 * (2 * 3 * window + 0.005))
@@ -60,11 +61,42 @@ def test_a_fast_model_is_tried_on_a_whole_window(windows, monkeypatch):
     monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 100.0)
     model = tiny_llama()
     expected = estimate.estimate_search(model, ModelSpec.from_model(model), windows, settings())
-    assert clock.tried == [32, 64, 128] and expected.trial_tokens == 128
+    assert clock.tried == [32, 64, 128, 128] and expected.trial_tokens == 128
     assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
     clock.tried.clear()
     short = estimate.estimate_search(model, ModelSpec.from_model(model), windows[:, :20], settings(context_tokens=20))
-    assert clock.tried == [20, 20] and short.trial_tokens == 20
+    assert clock.tried == [20, 20, 20] and short.trial_tokens == 20
+
+
+def test_a_trial_that_another_process_delayed_does_not_count(windows, monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 1.0)
+    clock.delays = {2: 5.0, 5: 50.0}  # the first of 64 tokens, which then turns out too short, and the second of 128
+    model = tiny_llama()
+    expected = estimate.estimate_search(model, ModelSpec.from_model(model), windows, settings())
+    assert clock.tried == [32, 64, 64, 128, 128]
+    assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
+
+
+def test_evaluation_is_so_many_windows_forward(windows, monkeypatch):
+    clock = Clock(monkeypatch)
+    model = tiny_llama().train()
+    assert estimate.estimate_evaluation(model, windows, 50) == pytest.approx(50 * 1.28)
+    assert clock.tried == [32, 64, 128, 128] and model.training
+    clock.tried.clear()
+    monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 0.6)
+    in_part = 0.64 * estimate._products(model, 128) / estimate._products(model, 64)
+    assert estimate.estimate_evaluation(model, windows, 50) == pytest.approx(50 * in_part)
+    assert clock.tried == [32, 64, 64]
+
+
+def test_memory_counts_what_the_process_holds_on_a_cpu(windows, monkeypatch):
+    model = tiny_llama()
+    spec, peaks = ModelSpec.from_model(model), {}
+    for held in (0, 2**30, None):
+        monkeypatch.setattr(estimate, "resident_bytes", lambda held=held: held)
+        peaks[held] = estimate.estimate_search(model, spec, windows, settings()).peak_mib
+    assert peaks[None] == peaks[0] < 20 and peaks[2**30] - peaks[0] == pytest.approx(1024, abs=1)  # the weights are under 1 MiB
 
 
 def test_products_of_a_window_written_out():
