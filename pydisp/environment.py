@@ -139,7 +139,21 @@ def _triton() -> str:
 
 def _instruction_sets() -> list[str]:
     """The instruction sets of this CPU that matter to the kernels; those that the platform does not report are left out."""
-    wanted = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vbmi2", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
+    wanted = (
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512bw",
+        "avx512vl",
+        "avx512_bf16",
+        "avx512_vbmi2",
+        "avx512_fp16",
+        "amx_bf16",
+        "asimd",
+        "bf16",
+        "sve",
+    )
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = {word for line in file if line.startswith(("flags", "Features")) for word in line.split()}
