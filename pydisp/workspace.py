@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_LOCK, _SETTINGS, _STATE = "pydisp.lock", "settings.json", "search.pt"
+_LOCK, _SETTINGS, _STATE = "pydisp.lock", "pydisp-run.json", "search.pt"  # the first two mark a folder as pydisp's: names of no one else
 _OUTPUT, _REPLACED, _TRASH = "output", "replaced", "trash"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -62,7 +62,7 @@ class Workspace:
     def __init__(self, out: str | os.PathLike, *, marker: str, journey: str):
         self.out = Path(out)
         self.marker, self.journey = marker, journey
-        self.folder = self.out.with_name(self.out.name + ".partial")
+        self.folder = self.out.parent / f"{self.out.name}.partial"
         self.output = self.folder / _OUTPUT
         self.has_begun = False
         self._overwrites = self._is_finished = False
@@ -155,6 +155,8 @@ class Workspace:
         """Refuse a path that cannot be a new folder, and a `.partial` that is not pydisp's; writes nothing."""
         if self.out.name in ("", ".", ".."):
             raise FileExistsError(f"the output folder {self.out} is no name for a new folder; choose one with --out.")
+        if self.out.is_symlink():  # a rename would replace the link, not the folder
+            raise FileExistsError(f"the output folder {self.out} is a link; name the folder that it points to with --out.")
         if self.out.parent.exists() and not self.out.parent.is_dir():
             raise FileExistsError(f"{self.out.parent} is a file, so {self.out.name} cannot be made in it; choose another --out.")
         if self.folder.exists() and not self.folder.is_dir():
@@ -163,7 +165,7 @@ class Workspace:
             names = set(os.listdir(self.folder))
         except FileNotFoundError:
             return
-        if names and not names & {_LOCK, _SETTINGS, _STATE}:
+        if names and not names & {_LOCK, _SETTINGS}:
             raise FileExistsError(f"{self.folder} exists and was not made by a run; move it away or choose another --out.")
 
     def _check_output(self) -> None:

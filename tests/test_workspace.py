@@ -207,7 +207,16 @@ def test_folders_of_others_stay(tmp_path):
     (partial / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="was not made by a run; move it away"):
         make(out)
-    (partial / "settings.json").write_text("{}")  # a name of ours among theirs: the run works, and removes its own files alone
+    for name in ("settings.json", "search.pt", "output/mine"):  # names that anybody may use mark nothing
+        (partial / name).parent.mkdir(exist_ok=True)
+        (partial / name).write_text("{}")
+        with pytest.raises(FileExistsError, match="was not made by a run; move it away"):
+            make(out)
+    for name in ("settings.json", "search.pt", "output/mine"):
+        assert (partial / name).read_text() == "{}"
+        (partial / name).unlink()
+    (partial / "output").rmdir()
+    (partial / "pydisp-run.json").write_text("{}")  # a mark of ours among theirs: the run works, and removes its own files alone
     make(out)
     assert holds(out) and [p.name for p in partial.iterdir()] == ["thesis.txt"]
     (partial / "thesis.txt").rename(tmp_path / "thesis.txt")
@@ -219,9 +228,21 @@ def test_folders_of_others_stay(tmp_path):
     ):
         pass
     (tmp_path / "file").write_text("")
-    for name, message in (("file/out", "is a file, so out cannot be made in it"), ("..", "is no name for a new folder")):
+    for path, message in (
+        (tmp_path / "file/out", "is a file, so out cannot be made in it"),
+        (tmp_path / "..", "is no name for a new folder"),
+        (".", "is no name for a new folder"),
+        ("", "is no name for a new folder"),
+        ("/", "is no name for a new folder"),
+    ):
         with pytest.raises(FileExistsError, match=message):
-            make(tmp_path / name)
+            make(path)
+    for target in ("out", "nowhere"):
+        (tmp_path / "link").symlink_to(target)
+        with pytest.raises(FileExistsError, match="is a link; name the folder that it points to"):
+            make(tmp_path / "link", overwrite=True)
+        assert (tmp_path / "link").is_symlink() and not (tmp_path / "link.partial").exists() and holds(out)
+        (tmp_path / "link").unlink()
     (tmp_path / "new.partial").write_text("")
     with pytest.raises(FileExistsError, match="is a file, and the run needs a folder of that name"):
         make(tmp_path / "new")
@@ -282,13 +303,12 @@ def test_the_state_is_whole_or_the_last_one(tmp_path, monkeypatch):
             workspace.load_state()
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]", None])
+@pytest.mark.parametrize("content", ["", "[1, 2]"])
 def test_damaged_settings_are_refused(tmp_path, content):
     out = tmp_path / "out"
     stopped(out)
-    settings = tmp_path / "out.partial" / "settings.json"
-    settings.unlink() if content is None else settings.write_text(content)
-    with pytest.raises(ValueError, match="settings.json is missing or damaged; start anew without --resume"):
+    (tmp_path / "out.partial" / "pydisp-run.json").write_text(content)
+    with pytest.raises(ValueError, match="pydisp-run.json is missing or damaged; start anew without --resume"):
         make(out, resume=True)
 
 

@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_the_search_and_no_folder(prune, pruned, tmp_path, mo
     status, _, err = prune(tmp_path / "out")
     assert status == 1 and "the disk is full" in one_sentence(err)
     assert [p.name for p in tmp_path.iterdir()] == ["out.partial"]
-    assert sorted(p.name for p in (tmp_path / "out.partial").iterdir()) == ["search.pt", "settings.json"]
+    assert sorted(p.name for p in (tmp_path / "out.partial").iterdir()) == ["pydisp-run.json", "search.pt"]
     monkeypatch.undo()
     monkeypatch.setattr(sys, "argv", [])
     status, _, _ = prune(tmp_path / "out", "--resume")
