@@ -67,7 +67,8 @@ def local_file(name: str, revision: str | None = None) -> Path:
 def read_head(path: str | Path) -> Head:
     """Read everything except the weights, and check that the weights are all there (2 s for a vocabulary of 49,152).
 
-    Raises: ImportError naming the extra; ValueError for a file that is cut off, a part of a split model, or no GGUF file.
+    Raises: ImportError naming the extra; ValueError for a file that is cut off, a part of a split model, no GGUF file, or a file with more or
+        fewer layers than it says.
     """
     missing = [library for library in ("gguf", "accelerate") if importlib.util.find_spec(library) is None]
     if missing:
@@ -92,6 +93,7 @@ def _read_head(path: Path, _changed_at: int) -> Head:
         raise ValueError(f"{path.name} is one of {fields['split.count']} parts of a model; merge them with `llama-gguf-split --merge`.")
     if not isinstance(fields.get("general.architecture"), str) or not reader.tensors:
         raise ValueError(f"{path.name} names no architecture or holds no weights; give the GGUF file of a language model.")
+    _check_layers(path.name, fields.get(f"{fields['general.architecture']}.block_count"), [tensor.name for tensor in reader.tensors])
     types = {tensor.tensor_type.name for tensor in reader.tensors}
     plain = [dtype for name, dtype in _PLAIN.items() if name in types]  # norms are float32 beside weights of half the size
     return Head(
@@ -105,3 +107,13 @@ def _read_head(path: Path, _changed_at: int) -> Head:
         },
         leaves_out=tuple(tensor.name for tensor in reader.tensors if tensor.name in _LEFT_OUT),
     )
+
+
+def _check_layers(file: str, count: int | None, names: list[str]) -> None:
+    """Refuse another number of layers than that of the weights: transformers would leave out the rest, or make layers without end."""
+    layers = sorted({int(number) for number in (name.split(".")[1] for name in names if name.startswith("blk.")) if number.isdecimal()})
+    if layers and (count != len(layers) or layers[-1] != len(layers) - 1):
+        raise ValueError(
+            f"{file} says that it has {count} layers, but holds weights of {len(layers)}, numbered up to {layers[-1]} from 0; convert or "
+            "download it again."
+        )

@@ -28,8 +28,10 @@ class LoadingError(ValueError):
 def resolved_name(name: str) -> str:
     """The name to pass to transformers: the packaged folder for `demo`, else the name itself. (A GGUF file needs more: see `_source`.)
 
-    Raises: LoadingError for a path without a model.
+    Raises: LoadingError for an empty name and for a path without a model.
     """
+    if not name.strip():  # as a path it would be the current folder
+        raise LoadingError("the name of the model is empty; give the folder of a transformers model, a hub name, or 'demo'.")
     if name == DEMO:
         return str(DEMO_FOLDER)
     if is_gguf(name):

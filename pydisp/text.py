@@ -186,10 +186,12 @@ class _Source:
 
 
 def _read_sources(sources: Sequence[str]) -> list[_Source]:
-    if isinstance(sources, str) or not all(isinstance(s, str) for s in sources):
+    if isinstance(sources, str) or not isinstance(sources, Sequence) or not all(isinstance(s, str) for s in sources):
         raise TypeError(f"sources is {sources!r}; it must be a list of strings: files, folders, 'pythondoc' or 'hub:NAME'.")
     if not sources:
         raise ValueError("no source of text was given; name a file, a folder, 'pythondoc' or 'hub:NAME'.")
+    if "" in sources:  # as a path it would be the current folder
+        raise ValueError("the name of a source of text is empty; name a file, a folder, 'pythondoc' or 'hub:NAME'.")
     read, seen = [], set()
     for name in sources:
         source = _read_source(name)

@@ -98,9 +98,12 @@ def _is_known(model: nn.Module) -> bool:
 
 
 def _computes_otherwise(module: nn.Module) -> bool:
-    """Whether a hook or a replaced `forward` may change the module's output; pydisp's faster linears (pydisp/modeling/linear.py) do not."""
+    """Whether a hook or a replaced `forward` may change the module's input or output; pydisp's faster linears (pydisp/modeling/linear.py) do
+    not."""
     own = vars(module).get("forward")
-    return bool(module._forward_hooks) or own is not None and not type(own).__module__.startswith("pydisp.")
+    for_all = nn.modules.module  # torch keeps the hooks of every module in its own module of that name
+    hooks = module._forward_hooks, module._forward_pre_hooks, for_all._global_forward_hooks, for_all._global_forward_pre_hooks
+    return any(hooks) or own is not None and not type(own).__module__.startswith("pydisp.")
 
 
 def _logits(model: nn.Module, input_ids: Tensor) -> Tensor:

@@ -211,6 +211,9 @@ def test_what_cannot_be_evaluated_is_refused_before_the_weights_are_read(folder,
         (lambda: pydisp.evaluate(folder, text=text, context_tokens=129), "the model has 128 positions"),
         (lambda: pydisp.evaluate(folder, text=text, context_tokens=128, batch_size=0), "batch_size is 0"),
         (lambda: pydisp.evaluate(folder, text=text, dtype="int8"), "unknown dtype 'int8'"),
+        (lambda: pydisp.evaluate(folder, text=""), "the name of a source of text is empty"),
+        (lambda: pydisp.evaluate(folder, text=None), "sources is None; it must be a list of strings"),
+        (lambda: pydisp.evaluate("", text=text), "the name of the model is empty"),
     ]
     monkeypatch.setattr(evaluation, "load_model", lambda *_args, **_kwargs: pytest.fail("the weights were read"))
     for call, words in cases:

@@ -135,6 +135,24 @@ def test_a_missing_weight_is_refused_not_drawn_at_random(tmp_path):
         load_model(str(file), device=CPU, dtype=torch.float32)
 
 
+@pytest.mark.parametrize("count", [1, 3, 2**31 - 1])
+def test_another_number_of_layers_than_that_of_the_weights_is_refused(tmp_path, monkeypatch, count):
+    write = library.GGUFWriter.add_block_count
+    monkeypatch.setattr(library.GGUFWriter, "add_block_count", lambda writer, _: write(writer, count))
+    words = words_on(write_gguf(tmp_path / "model.gguf"))
+    assert f"model.gguf says that it has {count} layers, but holds weights of 2, numbered up to 1 from 0" in words
+
+
+def test_a_gap_between_layers_is_refused(tmp_path):
+    names = [name for name in tensors_of(gguf_llama()) if name.startswith("blk.1.")]
+    tensors = {name.replace("blk.1.", "blk.2."): tensors_of(gguf_llama())[name] for name in names}
+    with pytest.MonkeyPatch.context() as patch:
+        kept = {name: tensor for name, tensor in tensors_of(gguf_llama()).items() if name not in names}
+        patch.setattr("tiny_gguf.tensors_of", lambda _: kept)
+        file = write_gguf(tmp_path / "model.gguf", **tensors)
+    assert "says that it has 2 layers, but holds weights of 2, numbered up to 2 from 0" in words_on(file)
+
+
 def test_rotary_factors_that_are_passed_over_are_told(tmp_path, caplog):
     file = write_gguf(tmp_path / "model.gguf", **{"rope_freqs.weight": torch.ones(4)})
     load_config(str(file))

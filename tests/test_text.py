@@ -94,8 +94,11 @@ def test_bad_sources_are_refused(tmp_path, folder):
         read_text([str(tmp_path / "nothing")])
     with pytest.raises(ValueError, match="no source of text was given"):
         read_text([])
-    with pytest.raises(TypeError, match="must be a list of strings"):
-        read_text("notes.txt")
+    with pytest.raises(ValueError, match="the name of a source of text is empty"):
+        read_text([""])
+    for sources in ("notes.txt", None, folder):
+        with pytest.raises(TypeError, match="must be a list of strings"):
+            read_text(sources)
     with pytest.raises(ValueError, match="only a JSONL file takes a field"):
         read_text([f"{folder / 'a.txt'}#body"])
     with pytest.raises(ValueError, match="unknown source 'pythondoc:all'"):

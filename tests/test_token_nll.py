@@ -115,6 +115,34 @@ def test_a_part_that_was_exchanged_makes_a_known_family_unknown(ids):
         assert scorer(model, ids) is token_nll_by_logits
 
 
+def double_output(module, _inputs, output):
+    return 2 * output if type(module) is nn.Linear and module.out_features == 97 else None
+
+
+def double_input(module, inputs):
+    return (2 * inputs[0],) if type(module) is nn.Linear and module.out_features == 97 else None
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda head: head.register_forward_pre_hook(double_input),
+        lambda head: nn.modules.module.register_module_forward_hook(double_output),
+        lambda head: nn.modules.module.register_module_forward_pre_hook(double_input),
+    ],
+    ids=["before the head", "after every module", "before every module"],
+)
+def test_a_hook_that_changes_the_logits_counts(hook, ids):
+    model = tiny_model("llama")
+    handle = hook(model.lm_head)
+    try:
+        want = plain_nll(model, ids)
+        assert (token_nll(model, ids) - want).abs().max() > 0.1
+        assert (scorer(model, ids)(model, ids) - want).abs().max() < 1e-12
+    finally:
+        handle.remove()
+
+
 class Bare(nn.Module):
     """A language model that has nothing but logits."""
 

@@ -60,7 +60,7 @@ def evaluate(
         if tasks:
             from pydisp.integrations.lm_eval import evaluate_tasks
 
-            shared["batch_size"] = batch_size or 1
+            shared["batch_size"] = 1 if batch_size is None else batch_size
             options = dict(include_paths=include_path or (), limit=limit, apply_chat_template=chat_template or apply_chat_template)
             arguments = dict(model_args=_arguments(model_args, "--model-args"), metadata=_arguments(metadata, "--metadata"))
             quiet_libraries()

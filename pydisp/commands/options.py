@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pydisp.commands.output import WrongUsage
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a GGUF file, a hub name, or 'demo' (a small model that is part of the package).")
@@ -16,9 +18,11 @@ Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
-def _absolute(folder: Path | None) -> Path | None:
-    """Make a path absolute, so that the loaders do not take a folder named demo for the packaged model."""
-    return folder and folder.absolute()
+def _folder(name: str) -> Path:
+    """The absolute path, so that the loaders do not take a folder named demo for the packaged model."""
+    if not name:  # as a path it would be the current folder
+        raise WrongUsage("the name of the folder is empty; give a folder that `pydisp prune` wrote.")
+    return Path(name).absolute()
 
 
-PrunedFolder = typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.", callback=_absolute)
+PrunedFolder = typer.Argument(metavar="DIR", help="A folder that `pydisp prune` wrote.", parser=_folder)

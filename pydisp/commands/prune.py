@@ -1,6 +1,5 @@
 """`pydisp prune`: from the name of a model to a pruned folder with its report."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
 from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
+from pydisp.commands.settings_file import read_settings
 
 
 def prune(
@@ -55,7 +55,7 @@ def prune(
         )
     if plan and config:
         raise WrongUsage("--plan and --config exclude each other: a plan says what is kept; leave one out.")
-    settings = {} if plan else {**(_read_config(config) if config else {}), **given}
+    settings = {} if plan else {**(read_settings(config) if config else {}), **given}
     if settings.get("method") == "plan":
         raise WrongUsage("the method 'plan' needs a plan; give it with --plan FILE.")
     if not plan and "keep_ratio" not in settings:
@@ -90,34 +90,3 @@ def prune(
 
         console.print(f"speed: {record.sentence(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
     console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def _read_config(path: Path) -> dict:
-    """Settings from YAML, checked strictly: each key must be in PruneSettings, each value of its type. `model` (written by `prune`) is
-    ignored."""
-    import yaml
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration at {path}; give a YAML file such as the pydisp.yaml of a pruned folder.")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML ({str(error).splitlines()[0]}); write lines such as 'keep_ratio: 0.5'.") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds no settings; write lines such as 'keep_ratio: 0.5'.")
-    settings.pop("model", None)
-    from pydantic import TypeAdapter, ValidationError
-
-    from pydisp.pruning import PruneSettings
-
-    try:
-        # As JSON, because in strict mode pydantic makes a dataclass from nothing else.
-        TypeAdapter(PruneSettings).validate_json(json.dumps({"keep_ratio": 0.5, **settings}, default=str))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        if first["type"] == "unexpected_keyword_argument":
-            known = ", ".join(sorted(PruneSettings.__dataclass_fields__))
-            raise ValueError(f"{path} has the unknown setting {key!r}; known: {known}.") from None
-        raise ValueError(f"{path}: {key} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from None
-    return {key: value for key, value in settings.items() if value is not None}

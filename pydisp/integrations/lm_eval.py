@@ -154,11 +154,13 @@ def evaluate_tasks(
         model_args: further arguments of HFLM, such as {"max_length": 512}.
         metadata: values from which tasks are made, such as {"max_seq_lengths": [4096]}.
         apply_chat_template: whether to put prompts into the tokenizer's chat template; or the name of one of several templates.
-    Raises: ValueError for an unknown task or a chat template that the tokenizer lacks, FileNotFoundError for a folder that does not exist,
+    Raises: ValueError for no task or an empty name, a limit or batch size below 1, `pretrained` among model_args, an unknown
+        task, or a chat template that the tokenizer lacks, FileNotFoundError for a folder that does not exist,
         TypeError for an argument that the model does not take. Only the last is raised after the model is loaded.
     """
     from lm_eval import simple_evaluate
 
+    _check_options(tasks, limit, batch_size, model_args or {})
     manager = _task_manager(tasks, include_paths, metadata)
     source = dict(trust_remote_code=trust_remote_code, **({"revision": revision} if revision else {}))
     if apply_chat_template and not load_tokenizer(model, **source).chat_template:
@@ -172,6 +174,16 @@ def evaluate_tasks(
         for task, values in scores["results"].items()
     }
     return {"model": displayed_name(model), "results": results, "n_samples": scores["n-samples"]}
+
+
+def _check_options(tasks: Sequence[str], limit: int | None, batch_size: int, model_args: dict) -> None:
+    if not tasks or not all(name.strip() for name in tasks):
+        raise ValueError("the name of a task is empty; name one or more tasks, such as pydisp_pythondoc.")
+    for name, value in (("limit", limit), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more.")
+    if "pretrained" in model_args:
+        raise ValueError(f"the model's arguments have pretrained={model_args['pretrained']}, but the model is named already; leave it out.")
 
 
 def _task_manager(tasks: Sequence[str], include_paths: Sequence[str | os.PathLike], metadata: dict | None):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydisp.ops.library import FLOATS, check_flags, check_number, check_tensors, may_read_values, refuse_transforms
+from pydisp.ops.library import FLOATS, call, check_flags, check_number, check_tensors, may_read_values, refuse_transforms
 from pydisp.ops.token_statistics import TokenStatistics, token_statistics
 
 # On CPUs the forward keeps up to so many bytes of products, so that the backward need not compute them again; small problems keep all.
@@ -109,9 +109,10 @@ def linear_cross_entropy(
     if targets.numel() and may_read_values(targets):
         _check_values(targets, ignore_index, words, buckets, num_buckets)
     statistics = TokenStatistics(
-        *token_statistics(
-            hidden.reshape(targets.shape[0], hidden.shape[-1]), weight, appended, bias, targets, softcap, float(logit_scale), vocab_size,
-            ignore_index, label_smoothing > 0, return_entropy, return_rank, return_argmax or reduction == "buckets",
+        *call(
+            token_statistics, (hidden, weight, appended, bias), hidden.reshape(targets.shape[0], hidden.shape[-1]), weight, appended, bias,
+            targets, softcap, float(logit_scale), vocab_size, ignore_index, label_smoothing > 0, return_entropy, return_rank,
+            return_argmax or reduction == "buckets",
             KEEP_BYTES if reduction != "buckets" and _has_backward(hidden, weight, bias, appended) else 0,
         )
     )  # fmt: skip

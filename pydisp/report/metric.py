@@ -46,7 +46,7 @@ class Metric:
         if self.n is not None:
             if isinstance(self.n, bool) or not isinstance(self.n, Integral) or self.n < 1:
                 raise ValueError(f"{place}: n is {self.n!r}; it must be a whole number of 1 or more, or None.")
-            self._set("n", int(self.n))
+            self._set("n", finite(self.n, f"{place}: n"))
         if not (self.higher_is_better is None or isinstance(self.higher_is_better, bool)):
             raise TypeError(f"{place}: higher_is_better is {self.higher_is_better!r}; it must be True, False or None.")
 

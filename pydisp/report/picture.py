@@ -24,7 +24,7 @@ class Picture:
         require_text(self.caption, f"{place}: caption")
         try:
             root = ElementTree.fromstring(self.svg)
-        except (ElementTree.ParseError, TypeError) as error:
+        except (ElementTree.ParseError, TypeError, ValueError) as error:
             raise ValueError(f"{place}: no valid XML ({error}); give the text of an SVG file.") from error
         if root.tag not in ("svg", "{http://www.w3.org/2000/svg}svg"):
             raise ValueError(f"{place}: the outermost element is <{root.tag}>; it must be <svg>.")

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -19,6 +20,14 @@ def require_text(value, what: str, may_be_empty: bool = False) -> None:
         raise TypeError(f"{what} is {value!r}; it must be a text.")
     if not may_be_empty and not value.strip():
         raise ValueError(f"{what} is empty; give it one.")
+    _require_writable(value, what)
+
+
+def _require_writable(text: str, what: str) -> None:
+    """Refuse what no file in UTF-8 (half a surrogate pair) or no page (NUL) can hold."""
+    unwritable = re.search(r"[\0\ud800-\udfff]", text)
+    if unwritable:
+        raise ValueError(f"{what} holds the character U+{ord(unwritable[0]):04X}, which a page cannot hold; leave it out.")
 
 
 def require_distinct(names: Sequence[str], what: str) -> None:
@@ -30,8 +39,12 @@ def require_distinct(names: Sequence[str], what: str) -> None:
 def finite(value, what: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{what} is {value!r}; it must be a number.")
-    number = int(value) if isinstance(value, Integral) else float(value)
-    if not math.isfinite(number):
+    try:
+        number = int(value) if isinstance(value, Integral) else float(value)
+        is_finite = math.isfinite(number)
+    except OverflowError:
+        raise ValueError(f"{what} is beyond the largest float ({sys.float_info.max:.1e}); it must be a float64 number.") from None
+    if not is_finite:
         raise ValueError(f"{what} is {number}; it must be finite.")
     return number
 
@@ -47,6 +60,8 @@ def interval(value, what: str) -> tuple[float, float]:
 
 def plain(value, place: str):
     """A copy in the types that JSON has; numbers of numpy become numbers of Python."""
+    if isinstance(value, str):
+        _require_writable(value, place)
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Real):
@@ -57,6 +72,7 @@ def plain(value, place: str):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{place} has the key {key!r}; keys must be texts.")
+            _require_writable(key, f"a key of {place}")
         return {k: plain(v, f"{place}.{k}") for k, v in value.items()}
     raise TypeError(
         f"{place} is of type {type(value).__name__}; JSON holds texts, numbers, True, False, None, lists and dicts: convert it."

@@ -57,6 +57,16 @@ def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     assert run("export", pruned[0], "--dense", "--out", out, "--overwrite")[0] == 0
 
 
+def test_an_empty_name_is_not_the_current_folder(pruned, model, text, monkeypatch, tmp_path):
+    for folder in (pruned[0], model):  # either would be taken
+        monkeypatch.chdir(folder)
+        usage = [["info", ""], ["export", "", "--dense", "--out", tmp_path / "out"], ["speed", ""]]
+        refused([(args, "the name of the folder is empty") for args in usage], tmp_path, status=2)
+        prune = ["prune", "", "--keep-ratio", "0.5", "--text", text, "--out", tmp_path / "out"]
+        refused([(prune, "the name of the model is empty"), (["eval", "", "--text", text], "the name of the model is empty")], tmp_path)
+        refused([(["eval", model, "--text", ""], "the name of a source of text is empty")], tmp_path)
+
+
 def test_bad_input_is_told_in_one_sentence_and_writes_nothing(model, tmp_path):
     nothing = []
     for content in ("{}", "[1]", "{", '{"model_type": null}'):

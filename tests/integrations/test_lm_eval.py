@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from command_line import refused
 from tiny_text import tiny_llama, tiny_tokenizer, write_model
 
 from pydisp.indices import IndexSet
@@ -141,6 +142,26 @@ def late_losses(tmp_path_factory):
     for kind, context in (("loglikelihood", "{{context}}"), ("loglikelihood_rolling", "")):
         (folder / f"{kind}.yaml").write_text(LATE_LOSSES.format(kind=kind, context=context))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--limit", "0"], "limit is 0; it must be 1 or more."),
+        (["--limit", "-2"], "limit is -2; it must be 1 or more."),
+        (["--batch-size", "0"], "batch_size is 0; it must be 1 or more."),
+        (["--batch-size", "-3"], "batch_size is -3; it must be 1 or more."),
+        (["--tasks", ","], "the name of a task is empty"),
+        (["--tasks", "arithmetic_choice,"], "the name of a task is empty"),
+        (["--model-args", "pretrained=x"], "have pretrained=x, but the model is named already; leave it out."),
+    ],
+)
+def test_options_that_cannot_hold_are_refused_before_the_model_is_loaded(pruned, tasks, tmp_path, monkeypatch, options, words):
+    from pydisp.integrations import lm_eval
+
+    monkeypatch.setattr(lm_eval.HFLM, "__init__", lambda *_args, **_kwargs: pytest.fail("the model was loaded"))
+    given = ["eval", pruned, "--tasks", "arithmetic_choice", "--include-path", tasks, "--out", tmp_path / "out", *options]
+    refused([(given, words)], tmp_path)
 
 
 @torch.no_grad()

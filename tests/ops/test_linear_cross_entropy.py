@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from pydisp import ops
+from pydisp.ops import native
 from pydisp.ops.linear_cross_entropy import BucketLoss, TokenLoss
 
 # What F.cross_entropy knows too.
@@ -224,6 +225,15 @@ def test_autocast_casts_no_other_dtypes(name, dtype, draw):
     given = {which: tensor.to(dtype if which == name else torch.float32) for which, tensor in given.items()}
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match=f"hidden( is)? {dtype}|{name} is {dtype}"):
         ops.linear_cross_entropy(targets=torch.tensor([0, 5]), **given)
+
+
+@pytest.mark.skipif(not native.is_loaded(), reason="the C++ ops are not built")
+@pytest.mark.parametrize("has_gradient", [False, True])
+def test_a_check_of_the_cpp_op_ends_in_its_sentence(draw, has_gradient, monkeypatch):
+    monkeypatch.setenv("PYDISP_BF16_MM", "foo")
+    hidden = draw(6, 3, dtype=torch.bfloat16, requires_grad=has_gradient)
+    with pytest.raises(ValueError, match=r"^PYDISP_BF16_MM is foo; it must be native, upcast or auto\.$"):
+        ops.linear_cross_entropy(hidden, draw(7, 3, dtype=torch.bfloat16), torch.zeros(6, dtype=torch.int64))
 
 
 def test_bad_arguments_are_refused(draw):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 
 import pytest
 from sample_report import METHODS, SVG
@@ -99,6 +100,19 @@ def nested(depth: int) -> Section:
 
 BAD = {
     "nan": (lambda: Metric("a", float("nan")), "metric 'a': value is nan; it must be finite"),
+    "whole number beyond floats": (lambda: Metric("a", 10**400), "metric 'a': value is beyond the largest float .1.8e.308."),
+    "fraction beyond floats": (lambda: Metric("a", Fraction(10**400)), "metric 'a': value is beyond the largest float"),
+    "error beyond floats": (lambda: Metric("a", 1, standard_error=10**400), "metric 'a': standard_error is beyond the largest float"),
+    "n beyond floats": (lambda: Metric("a", 1, n=10**5000), "metric 'a': n is beyond the largest float"),
+    "fact beyond floats": (lambda: Report("r", facts={"a": 10**400}), "facts.a is beyond the largest float"),
+    "half a surrogate pair": (lambda: Report("a\ud800"), "the title of a report holds the character U.D800, which a page cannot hold"),
+    "NUL": (lambda: Section("a\0", ["b"]), "the title of a section holds the character U.0000"),
+    "NUL in a sentence": (lambda: Section("s", ["b\0"]), "section 's': a sentence holds the character U.0000"),
+    "surrogate in a name": (lambda: Metric("\udfff", 1), "the name of a metric holds the character U.DFFF"),
+    "surrogate in a cell": (lambda: Table("t", ["a"], [["\udc00"]]), "table 't', row 1 holds the character U.DC00"),
+    "surrogate in facts": (lambda: Report("r", facts={"a": ["\udc00"]}), "facts.a.0. holds the character U.DC00"),
+    "surrogate in a key": (lambda: Report("r", facts={"\udc00": 1}), "a key of facts holds the character U.DC00"),
+    "surrogate in a picture": (lambda: Picture("p", "c", "<svg><text>\udc00</text></svg>"), "picture 'p'.*(holds|XML)"),
     "text for a number": (lambda: Metric("a", "1"), "metric 'a': value is '1'; it must be a number"),
     "bool for a number": (lambda: Metric("a", True), "metric 'a': value is True; it must be a number"),
     "no name": (lambda: Metric(" ", 1), "the name of a metric is empty"),
