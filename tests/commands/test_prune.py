@@ -123,7 +123,8 @@ def test_ctrl_c_saves_and_says_how_to_resume(pruned, model, text, tmp_path):
 def test_a_fresh_run_replaces_what_a_stopped_one_left(prune, tmp_path):
     partial = tmp_path / "out.partial"
     partial.mkdir()
-    (partial / "search.pt").write_text("old")
+    for name in ("search.pt", "pydisp-run.json"):
+        (partial / name).write_text("old")
     assert prune(tmp_path / "out")[0] == 0
     assert not partial.exists()
 
