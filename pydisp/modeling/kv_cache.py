@@ -1,8 +1,9 @@
 """The slots of a pruned model's attentions in the KV cache of transformers, which has one slot per layer."""
 
+import inspect
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
@@ -43,3 +44,13 @@ def keep_slot(cache, slot: int, x: Tensor) -> None:
     if slot < len(slots) and type(slots[slot]) in (DynamicLayer, DynamicSlidingWindowLayer):
         nothing = x.new_zeros(x.shape[0], 1, x.shape[1], 1)
         slots[slot].update(nothing, nothing)
+
+
+def cache_in(arguments: dict):
+    """The KV cache among the keyword arguments of a layer, or None: transformers calls it `cache` from 5.24 on, `past_key_values` before."""
+    return arguments.get("cache", arguments.get("past_key_values"))
+
+
+def cache_argument(model: nn.Module) -> str:
+    """The name of the KV cache among the arguments and in the output of a language model."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"

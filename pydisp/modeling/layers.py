@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pydisp import ops
 from pydisp.modeling.feature_index import FeatureIndex
-from pydisp.modeling.kv_cache import keep_slot
+from pydisp.modeling.kv_cache import cache_in, keep_slot
 from pydisp.spec import ROWS, SEQUENTIAL, BlockNorms, Family, stock_layer_class
 
 
@@ -116,7 +116,7 @@ class _Sequential(_Layer):
                 return _add(x, update, self.attention_output)
             x, selected = self._add_norm_select(x, update, self.attention_output, mlp_norm, self.mlp_input)
             return _add_to_own(x, self._feed_forward(selected), self.mlp_output)
-        keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+        keep_slot(cache_in(kwargs), self.cache_slot, x)
         if not self._has_mlp:
             return x
         selected = self._norm_select(mlp_norm, x, self.mlp_input)
@@ -129,7 +129,7 @@ class _Parallel(_Layer):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
         if not self._has_attention:
-            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+            keep_slot(cache_in(kwargs), self.cache_slot, x)
         if not (self._has_attention or self._has_mlp):
             return x
         normed = getattr(self, self.attention_norms.before)(x)
@@ -154,7 +154,7 @@ class _Serial(_Layer):
         if self._has_attention:
             x = self._joined(x, self._attend(self._read(x, norms, self.attention_input), **kwargs), norms, self.attention_output)
         else:
-            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+            keep_slot(cache_in(kwargs), self.cache_slot, x)
         if norms.on_sum is not None:
             x = getattr(self, norms.on_sum)(x)
         norms = self.mlp_norms

@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor, nn
 
 from pydisp.modeling.feature_index import FeatureIndex
-from pydisp.modeling.kv_cache import keep_slot
+from pydisp.modeling.kv_cache import cache_in, keep_slot
 from pydisp.spec import FAMILIES, ROWS, BlockNorms, Family, decoder_layers, family_of, stock_layer_class
 
 
@@ -49,7 +49,7 @@ class _Parallel(_Plain):
     def forward(self, hidden_states: Tensor, **kwargs) -> Tensor:
         x = hidden_states
         if not self._has_attention:
-            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+            keep_slot(cache_in(kwargs), self.cache_slot, x)
         if not (self._has_attention or self._has_mlp):
             return x
         norm = getattr(self, self.attention_norms.before)
@@ -68,7 +68,7 @@ class _Serial(_Plain):
         if self._has_attention:
             _add_(x, self._after(self._attend(self._read(x, norms, self.family.attention_reads), **kwargs), norms))
         else:
-            keep_slot(kwargs.get("past_key_values"), self.cache_slot, x)
+            keep_slot(cache_in(kwargs), self.cache_slot, x)
         if norms.on_sum is not None:
             x = getattr(self, norms.on_sum)(x)
         norms = self.mlp_norms

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pydisp.loading import load_config
+from pydisp.modeling.kv_cache import cache_argument
 from pydisp.shapes import config_of
 from pydisp.speed.models import Source
 
@@ -64,17 +65,18 @@ def _prefill(model: nn.Module, prompt: Tensor) -> tuple[float, object]:
     start = time.perf_counter()
     output = model(prompt, use_cache=True, logits_to_keep=1)
     _synchronize(model.device)
-    return time.perf_counter() - start, output.past_key_values
+    return time.perf_counter() - start, output[cache_argument(model)]
 
 
 @torch.inference_mode()
 def _decode(model: nn.Module, prompt: Tensor, cache, positions: range) -> float:
     """Seconds per token, for tokens that are decoded one by one after those in the cache and join it."""
+    joining = {cache_argument(model): cache, "use_cache": True, "logits_to_keep": 1}
     _synchronize(model.device)
     start = time.perf_counter()
     for position in positions:
         # the tokens are given, not the most likely ones, so that all three models do the same work
-        model(prompt[:, position % prompt.shape[1]][:, None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        model(prompt[:, position % prompt.shape[1]][:, None], **joining)
     _synchronize(model.device)
     return (time.perf_counter() - start) / len(positions)
 
