@@ -16,6 +16,7 @@ def slug(title: str) -> str:
 
 
 def require_text(value, what: str, may_be_empty: bool = False) -> None:
+    """Raise TypeError or ValueError, naming `what`, unless the value is a text that a page can hold."""
     if not isinstance(value, str):
         raise TypeError(f"{what} is {value!r}; it must be a text.")
     if not may_be_empty and not value.strip():
@@ -31,12 +32,14 @@ def _require_writable(text: str, what: str) -> None:
 
 
 def require_distinct(names: Sequence[str], what: str) -> None:
+    """Raise ValueError if a name stands twice."""
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"two {what} are called '{twice[0]}'; give each its own name.")
 
 
 def finite(value, what: str) -> int | float:
+    """The number as Python's int or float; TypeError or ValueError, naming `what`, if it is none or not finite."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{what} is {value!r}; it must be a number.")
     try:
@@ -50,6 +53,7 @@ def finite(value, what: str) -> int | float:
 
 
 def interval(value, what: str) -> tuple[float, float]:
+    """(low, high) as Python's numbers; ValueError, naming `what`, for anything else."""
     if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
         raise ValueError(f"{what} is {value!r}; it must be (low, high).")
     low, high = (finite(v, what) for v in value)
