@@ -65,7 +65,7 @@ def _prefill(model: nn.Module, prompt: Tensor) -> tuple[float, object]:
     start = time.perf_counter()
     output = model(prompt, use_cache=True, logits_to_keep=1)
     _synchronize(model.device)
-    return time.perf_counter() - start, output[cache_argument(model)]
+    return time.perf_counter() - start, getattr(output, cache_argument(model))
 
 
 @torch.inference_mode()
