@@ -208,7 +208,7 @@ def run_tests(deadline: Deadline) -> dict:
     limit_s = deadline.left_s() * TESTS_SHARE
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "--ignore", f"{TESTS}/test_aot.py"]
     if importlib.util.find_spec("xdist"):  # most of the time is spent on the CPU, compiling kernels
-        command += ["-n", str(min(8, os.cpu_count() or 1))]
+        command += ["-n", str(min(14, os.cpu_count() or 1))]
     # the ops as users call them come first, so that a time limit cuts off only the tests of single kernels
     command += [f"{TESTS}/test_ops_on_gpu.py", TESTS]
     started = subprocess.Popen(
@@ -283,6 +283,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MOST_MINUTES, help="for everything")
     parser.add_argument("--only", default="", help="cases with this in their id")
     parser.add_argument("--no-tests", action="store_true", help=f"leave {TESTS} out")
+    parser.add_argument("--stop-if-wrong", action="store_true", help="time nothing if a self-check, a test or a check fails: mend it first")
     parser.add_argument("--dry-run", action="store_true", help="name the checks and cases and stop")
     args = parser.parse_args()
     if not args.minutes > 0:
@@ -346,6 +347,10 @@ def _run(args: argparse.Namespace, deadline: Deadline, to_time: list, small: lis
             print(f"WRONG {line['id']} {line['sizes']} {line['candidate']}: error {line['error']:.2e} {line.get('problem', '')}")
     print(f"checks: {sum(line['is_right'] for line in lines)} of {len(lines)} right", flush=True)
     refused = {case.id: "its check failed" if case.op in wrong else "not checked" for case in to_time if case.op in wrong | unchecked}
+
+    if args.stop_if_wrong and (refused or any(line["error"] for line in own) or state["tests"]["is_green"] is False):
+        results.keep(args.out, record, [], **state, left_out=dict.fromkeys((case.id for case in to_time), "stopped"), is_complete=False)
+        sys.exit("not timed, because something above is wrong and --stop-if-wrong is set.")
 
     clock, compile_s = cuda_clock(), [0.0]
     most_compile_s = deadline.left_s() * COMPILE_SHARE
