@@ -222,7 +222,7 @@ def run_tests(deadline: Deadline) -> dict:
         return {"outcome": f"not finished in {limit_s:.0f} s" + (f": {so_far[-1]}" if so_far else ""), "is_green": None}
     if "No module named pytest" in problems:
         return {"outcome": "pytest is not installed here", "is_green": None}
-    lines = (said + problems).strip().splitlines()
+    lines = said.strip().splitlines() or problems.strip().splitlines()
     print("\n".join(line for line in lines[-30:]), flush=True)
     return {"outcome": lines[-1] if lines else "no output", "is_green": started.returncode == 0}
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 SPLIT_QUERIES = 16  # so few queries or fewer cannot fill a GPU by themselves, so their keys are cut into parts
 SPLIT_KEYS = 1024  # keys of one part; parts depend only on the number of keys, so that the batch does not change a row
+WIDE = 16  # elements; what Triton must know to divide the strides before it reads more than one element at a time
 _LOG2E = tl.constexpr(1.4426950408889634)
 _LN2 = tl.constexpr(0.6931471805599453)
 _NO_SCORE = tl.constexpr(-3.4028234663852886e38)  # not above any finite score, and finite, because -inf minus -inf would be NaN
@@ -376,6 +377,11 @@ def _attention_key_mass_kernel(
     tl.store(out + bh * Tk + key, mass, mask=key < Tk)
 
 
+# Fused, score - highest would be product * scale - highest with one rounding instead of two: not 0 for the highest score, other bits in a
+# tile at the edge of a mask than in one inside it, and no longer finite where logits come near the largest float.
+UNFUSED = {"enable_fp_fusion": False}
+
+
 def tile_config(dtype: torch.dtype, head_size: int, of_keys: bool) -> dict[str, int]:
     """Tile sizes and launch options: BLOCK_N rows stay in registers (queries, or keys if `of_keys`, for attention_key_mass), and BLOCK_K of
     the others stream past.
@@ -421,7 +427,7 @@ def attention_mass(
     With up to SPLIT_QUERIES queries the keys are cut into parts of SPLIT_KEYS, with more queries they are not. Within each of the two
     forms, the results of a row do not depend on the batch or on the other rows.
     """
-    q, k = _as_rows(q), _as_rows(k)
+    q, k = _as_wide_rows(q), _as_wide_rows(k)
     groups = groups.contiguous()
     sinks = None if sinks is None else sinks.to(torch.float32).contiguous()
     key_mask, query_mask = (one if one is None else one.contiguous().view(torch.uint8) for one in (key_mask, query_mask))
@@ -459,7 +465,7 @@ def _whole(q, k, groups, key_mask, query_mask, sinks, outputs, strides, settings
     blocks = outputs[1].shape[2]
     _attention_mass_kernel[(blocks * batch * heads,)](
         q, k, groups, key_mask, query_mask, sinks, *outputs,
-        heads, queries, k.shape[2], num_groups, head_size, *strides, *settings, blocks, **shared, **config,
+        heads, queries, k.shape[2], num_groups, head_size, *strides, *settings, blocks, **shared, **config, **UNFUSED,
     )  # fmt: skip
 
 
@@ -474,11 +480,11 @@ def _split(q, k, groups, key_mask, query_mask, sinks, outputs, strides, settings
     parts.append(torch.empty((cuts, batch, heads, queries, shared["BLOCK_C"]), dtype=torch.float32, device=q.device))
     _attention_mass_split_kernel[(batch * kv_heads, cuts, triton.cdiv(rows, block_n))](
         q, k, groups, key_mask, *parts, heads, queries, keys, head_size, *strides, *settings, SPLIT_KEYS, batch * heads * queries,
-        **shared, PACK=pack, BLOCK_N=block_n, BLOCK_K=config["BLOCK_K"], num_warps=4, num_stages=config["num_stages"],
+        **shared, PACK=pack, BLOCK_N=block_n, BLOCK_K=config["BLOCK_K"], num_warps=4, num_stages=config["num_stages"], **UNFUSED,
     )  # fmt: skip
     _attention_mass_merge_kernel[(batch * heads,)](
         *parts, query_mask, sinks, *outputs, heads, queries, num_groups, cuts, batch * heads * queries,
-        BLOCK_N=SPLIT_QUERIES, BLOCK_C=shared["BLOCK_C"], num_warps=4,
+        BLOCK_N=SPLIT_QUERIES, BLOCK_C=shared["BLOCK_C"], num_warps=4, **UNFUSED,
     )  # fmt: skip
 
 
@@ -522,6 +528,23 @@ def attention_key_mass(
 
 def _as_rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _as_wide_rows(x: Tensor) -> Tensor:
+    """x (B, H, T, Dh) if every row starts at a multiple of WIDE elements, else a copy with Dh filled up by zeros to such a multiple.
+
+    Zeros add nothing to a score. Rows at other places would be read a word at a time, without the copies that run beside the products; and
+    for that form of the kernel ptxas 12.8, which Triton 3.6 and 3.7 bring along, leaves registers of the second product on sm_90 unset.
+    """
+    if x.dtype == torch.float32:
+        return _as_rows(x)
+    size = triton.cdiv(x.shape[-1], WIDE) * WIDE
+    is_at_start = x.is_meta or x.data_ptr() % 16 == 0
+    if is_at_start and x.stride(-1) == 1 and size == x.shape[-1] and all(stride % WIDE == 0 for stride in x.stride()[:-1]):
+        return x
+    rows = x.new_zeros((*x.shape[:-1], size))
+    rows[..., : x.shape[-1]] = x
+    return rows
 
 
 def _head_constants(q: Tensor) -> dict[str, object]:
