@@ -11,6 +11,7 @@ that only pretends, with the wrapper's own blocks, warps and flags, so budgets h
 
 Budgets are upper bounds: registers (of one thread), spills (instructions that touch local memory), shared memory (bytes), loads and stores
 of global memory narrower than 128 bit (instructions). Where wide loads, wide stores or tensor-core instructions were found they must stay.
+No budget allows a register that is read before it is set: `unset_reads` finds them for NVIDIA's targets.
 Never in one process with the interpreter: TRITON_INTERPRET must not be set.
 """
 
@@ -67,7 +68,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the machine code of one kernel says: registers of a thread, instructions that spill, bytes of shared memory, accesses by width."""
+    """What the machine code of one kernel says: registers of a thread, instructions that spill, bytes of shared memory, accesses by width,
+    and what it reads before it is set (`unset_reads`)."""
 
     registers: int
     spills: int
@@ -77,6 +79,7 @@ class Figures:
     wide_loads: int
     wide_stores: int
     tensor_core_instructions: int
+    unset_reads: tuple[str, ...] = ()
 
 
 def meta(*shape: int, dtype: torch.dtype = torch.bfloat16, unaligned: bool = False) -> torch.Tensor:
@@ -139,6 +142,11 @@ def compiling(target: str) -> Iterator[list]:
 # --- reading machine code ---------------------------------------------------------------------------------------------
 
 _SASS_OPCODE = re.compile(r"^\s*(?:/\*[0-9a-f]+\*/)?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*(?:\.[A-Za-z0-9_]+)*)\s", re.M)
+_SASS_LINE = re.compile(r"^\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);", re.M)
+_PREDICATE = re.compile(r"!?U?P(?:\d+|T|R)$")
+_READS_ITS_FIRST = re.compile(r"\w*SETP$|UR2UP$|U?PLOP3$|BRXU?$|JMXU?$|BAR$|WARPSYNC$|NANOSLEEP$")  # opcodes with no uniform destination
+_SETS_TWO = re.compile(r"\.(64|WIDE)(\.|$)")
+_SETS_FOUR = re.compile(r"\.128(\.|$)")
 _NVIDIA_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
@@ -173,7 +181,35 @@ def _figures_of_cubin(kernel) -> Figures:
             count["spills"] += 1
         elif "MMA" in head:
             count["tensor_core_instructions"] += 1
-    return _figures(count, int(registers.group(1)), kernel.metadata.shared)
+    return _figures(count, int(registers.group(1)), kernel.metadata.shared, unset_reads(sass))
+
+
+def unset_reads(sass: str) -> tuple[str, ...]:
+    """The uniform registers that code for an NVIDIA GPU reads before any instruction above has set them, each in words.
+
+    ptxas 12.8, which Triton 3.6 and 3.7 bring along, leaves such registers in some kernels for sm_90: on an H100 they were an illegal read
+    of shared memory or a silently wrong result. Order is that of the text, because in a loop the faulty instruction sets its own register.
+    """
+    known: set[int] = set()
+    wrong: dict[int, str] = {}
+    for address, opcode, operands in _SASS_LINE.findall(sass):
+        head = opcode.partition(".")[0]
+        parts = [part.strip() for part in operands.split(",")]
+        first = next((at for at, part in enumerate(parts) if not _PREDICATE.match(part)), None)
+        own = re.fullmatch(r"UR(\d+)", parts[first]) if first is not None and not _READS_ITS_FIRST.match(head) else None
+        for at, part in enumerate(parts):
+            # a product with rows in registers reads half of its gdesc alone, so the other half may be unset
+            if (own is not None and at == first) or (head == "HGMMA" and "gdesc" in part):
+                continue
+            for register in map(int, re.findall(r"\bUR(\d+)", part)):
+                if register not in known and register not in wrong:
+                    wrong[register] = (
+                        f"reads UR{register} before it is set (at {address}, {opcode}): a fault of ptxas; give it another form"
+                    )
+        if own is not None:
+            width = 4 if _SETS_FOUR.search(opcode) else 2 if _SETS_TWO.search(opcode) else 1
+            known |= set(range(int(own[1]), int(own[1]) + width))
+    return tuple(wrong.values())
 
 
 def _figures_of_hsaco(kernel) -> Figures:
@@ -192,9 +228,9 @@ def _figures_of_hsaco(kernel) -> Figures:
     return _figures(count, number("vgpr_count"), kernel.metadata.shared)
 
 
-def _figures(count: collections.Counter[str], registers: int, shared: int) -> Figures:
+def _figures(count: collections.Counter[str], registers: int, shared: int, unset: tuple[str, ...] = ()) -> Figures:
     rest = ("spills", "narrow_loads", "narrow_stores", "wide_loads", "wide_stores", "tensor_core_instructions")
-    return Figures(registers=registers, shared=shared, **{name: count[name] for name in rest})
+    return Figures(registers=registers, shared=shared, unset_reads=unset, **{name: count[name] for name in rest})
 
 
 def _output(*command: object) -> str:
@@ -247,8 +283,9 @@ def over_budget(figures: Figures, bounds: dict[str, int | bool]) -> list[str]:
 
 
 def broken_claims(case: Case, kernels: dict[str, Figures]) -> list[str]:
-    """What the case claims and its kernels do not hold, in words."""
-    wrong = [f"{name} is hot and spills ({one.spills} instructions)" for name, one in kernels.items() if case.hot and one.spills]
+    """What the case claims, or every case must hold, and its kernels do not, in words."""
+    wrong = [f"{name} {fault}" for name, one in kernels.items() for fault in one.unset_reads]
+    wrong += [f"{name} is hot and spills ({one.spills} instructions)" for name, one in kernels.items() if case.hot and one.spills]
     if case.wide and not any(one.wide_loads for one in kernels.values()):
         wrong.append("no kernel loads 128 bit at a time")
     if case.tensor_cores and not any(one.tensor_core_instructions for one in kernels.values()):

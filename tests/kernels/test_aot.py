@@ -80,6 +80,49 @@ def test_lost_tensor_cores_are_caught(target):
     assert "no kernel uses tensor cores" in aot.broken_claims(product(False), kernels_of(product(False), target))
 
 
+# Code as nvdisasm writes it: every register is set before it is read.
+SOUND = """
+        /*0000*/                   S2UR UR5, SR_CTAID.X ;
+        /*0010*/                   ULDC.64 UR6, c[0x0][0x208] ;
+        /*0020*/                   UIMAD.WIDE UR8, UR5, 0x4, UR6 ;
+        /*0030*/                   R2UR UR10, R4 ;
+        /*0040*/                   LDG.E.128 R8, desc[UR6][R2.64] ;
+        /*0050*/                   UISETP.NE.AND UP0, UPT, UR9, URZ, UPT ;
+        /*0060*/              @UP0 ULEA UR22, UR10, UR7, 0x18 ;
+        /*0070*/                   LDCU.128 UR12, c[0x0][0x380] ;
+.L_x_1:
+        /*0080*/                   UIADD3 UR22, UP1, UR22, UR15, URZ ;
+        /*0090*/                   HGMMA.64x16x16.F32.BF16 R24, R4, gdesc[UR20], R24 ;
+        /*00a0*/               @P0 BRA `(.L_x_1) ;
+        /*00b0*/                   EXIT ;
+"""
+
+
+def test_a_uniform_register_that_is_read_unset_is_caught():
+    assert aot.unset_reads(SOUND) == ()
+    for gone, register, address, opcode in (
+        ("@UP0 ULEA UR22, UR10, UR7, 0x18", 22, "0080", "UIADD3"),  # what ptxas 12.8 did: it is read only where it is counted up
+        ("R2UR UR10, R4", 10, "0060", "ULEA"),
+        ("S2UR UR5, SR_CTAID.X", 5, "0020", "UIMAD.WIDE"),
+        ("UIMAD.WIDE UR8, UR5, 0x4, UR6", 9, "0050", "UISETP.NE.AND"),
+        ("LDCU.128 UR12, c[0x0][0x380]", 15, "0080", "UIADD3"),
+    ):
+        assert gone in SOUND
+        (wrong,) = aot.unset_reads(SOUND.replace(gone, "NOP"))
+        assert wrong.startswith(f"reads UR{register} before it is set (at {address}, {opcode}): a fault of ptxas")
+    assert len(aot.unset_reads(SOUND.replace("ULDC.64 UR6", "ULDC UR6"))) == 1  # without .64 it sets one register
+    assert len(aot.unset_reads(SOUND.replace("ULDC.64 UR6", "USHF.L.U64.HI UR6"))) == 1
+
+
+@pytest.mark.parametrize("hot", [True, False])
+def test_an_unset_register_is_wrong_in_every_case(hot):
+    unset = replace(FIGURES, unset_reads=("reads UR22 before it is set",))
+    case = aot.Case("any", lambda: None, hot=hot, wide=False)
+    assert aot.broken_claims(case, {"a_kernel": FIGURES}) == []
+    assert aot.broken_claims(case, {"a_kernel": unset}) == ["a_kernel reads UR22 before it is set"]
+    assert aot.budget(unset) == aot.budget(FIGURES)
+
+
 @pytest.mark.parametrize(
     ("worse", "words"),
     [
