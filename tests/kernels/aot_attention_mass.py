@@ -44,6 +44,9 @@ CASES = [
     Case("mass-llama3-8b-decode8192-bf16", masses(32, 8, 1, 8192, 128, per_query=True), tensor_cores=True),
     Case("mass-qwen2.5-0.5b-decode8192-f16", masses(14, 2, 1, 8192, 64, dtype=torch.float16), tensor_cores=True, hot=False),
     Case("mass-odd-prefill-bf16", masses(6, 3, 1001, 1003, 77, 5), tensor_cores=True, wide=False, hot=False),
+    # rows at odd places, which the wrapper must not hand to the kernel (unset_reads in aot.py)
+    Case("mass-heads-of-24-five-groups-bf16", masses(8, 4, 200, 300, 24, 5), tensor_cores=True, hot=False),
+    Case("mass-heads-of-40-five-groups-f16", masses(8, 4, 200, 300, 40, 5, dtype=torch.float16), tensor_cores=True, hot=False),
     Case("mass-one-of-everything-bf16", masses(1, 1, 1, 1, 64, 1, sinks=True, masks=True, per_query=True), wide=False, hot=False),
     Case("mass-llama3-8b-two-queries-bf16", masses(32, 8, 2, 4096, 96, 5), hot=False),
     Case("key_mass-llama3-8b-prefill8192-bf16", key_masses(32, 8, 8192, 128), tensor_cores=True),
