@@ -46,11 +46,14 @@ def pin(threads: int) -> None:
 
 
 def commit() -> str:
-    """The commit of this checkout, with `+` if tracked files differ from it, or `unknown` outside git."""
+    """The commit of this checkout, with `+` if tracked files differ from it, or `unknown` outside git; PYDISP_COMMIT, if set, instead.
+
+    For a copy of a checkout, whose git is older than its files: the figures belong to the commit that was copied.
+    """
     from pydisp.environment import CODE
     from pydisp.environment import commit as commit_of
 
-    return commit_of([*CODE, "bench", ":!bench/results"], ROOT) or os.environ.get("PYDISP_COMMIT", "unknown")
+    return os.environ.get("PYDISP_COMMIT") or commit_of([*CODE, "bench", ":!bench/results"], ROOT) or "unknown"
 
 
 def device_name(device: str) -> str:

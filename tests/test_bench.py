@@ -349,6 +349,17 @@ def test_a_tree_with_changes_is_told_before_anything_is_measured(monkeypatch, ca
     assert "warning: files differ from commit 0123456789ab; commit first" in capsys.readouterr().err
 
 
+def test_a_copy_is_told_which_commit_it_is(monkeypatch):
+    monkeypatch.delenv("PYDISP_COMMIT", raising=False)
+    monkeypatch.setattr("pydisp.environment.commit", lambda *_: "0123456789ab+")
+    assert machine.commit() == "0123456789ab+"
+    monkeypatch.setenv("PYDISP_COMMIT", "fedcba987654")
+    assert machine.commit() == "fedcba987654"
+    monkeypatch.setenv("PYDISP_COMMIT", "")
+    monkeypatch.setattr("pydisp.environment.commit", lambda *_: None)
+    assert machine.commit() == "unknown"
+
+
 def test_the_page_names_commits_and_what_was_not_measured(tmp_path, no_pictures):
     known = [case.id for suite in SUITES for case in cases(suite, "cpu")]
     measured = [record("decode", 4.0) | {"id": case} for case in known[:3]]
