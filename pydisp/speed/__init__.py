@@ -61,6 +61,16 @@ def quick(
     return {**comparison_of(title, against, models, times, workload, peaks), **absent}
 
 
+def _plan(source: Source, workload: Workload, memory: bool) -> str:
+    """What `compare` will do, in one line, because loading large models takes minutes without a word."""
+    device, dtype = source.placed()
+    peaks = f"peak memory of {len(NAMES)} models, each built in a process of its own (--no-memory leaves this out), then " if memory else ""
+    return (
+        f"{source.title} on {device} in {str(dtype).removeprefix('torch.')}: {peaks}{counted(workload.rounds, 'round')} of {len(NAMES)} models, "
+        f"prompts of {workload.prompt_tokens} tokens and {workload.decode_tokens} one by one"
+    )
+
+
 def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = lambda _line: None) -> dict:
     """Measure the three models of a source. Returns: the object that `pydisp speed --json` prints.
 
@@ -71,6 +81,7 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
     """
     check_memory(source)
     check_positions(source, workload)
+    say(_plan(source, workload, memory))
     peaks = dict(peaks_of(source, workload, say)) if memory else {}
     say(f"building {source.title}")
     models = build(source)

@@ -16,6 +16,8 @@ def test_speed_of_a_folder(folder):
     status, out, err = call("speed", folder[0], *QUICK, "--json")
     comparison = json.loads(out)
     assert status == 0 and set(comparison["models"]) == set(NAMES) and "s left" in err
+    plan = err.strip().splitlines()[0]
+    assert " on cpu in float32: peak memory of 3 models, " in plan and "then 2 rounds of 3 models, prompts of 12 tokens and 2 one" in plan
     assert (
         comparison["rounds"] == 2
         and comparison["prompt_tokens"] == 12
@@ -40,6 +42,7 @@ def test_speed_of_a_shape(tiny_shape):
         and 0.3 < comparison["kept_block"] <= 0.4
         and "random weights" in comparison["source"]
     )
+    assert err.startswith("tiny, random weights on ") and " in bfloat16: 2 rounds of 3 models, " in err.splitlines()[0]
 
 
 def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeypatch):
