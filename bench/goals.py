@@ -1,12 +1,13 @@
 """The goals of the kernels: each is an upper bound for a ratio within one run, or for an amount of extra memory.
 
-`python bench/ratios.py --goals` measures the cases named here and prints the table; `python bench/whole_model.py` measures the whole model.
+`python bench/ratios.py --goals` measures the cases for a CPU and prints the table; `python bench/whole_model.py` measures the whole model;
+`python bench/gpu.py` measures the cases for a GPU.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cases import EAGER, LIMIT, OURS, RIVALS
+from cases import EAGER, LIMIT, OURS, PEER, RIVALS
 
 MB = 1e6 / (1 << 20)  # in MiB
 WHOLE_MODEL = "whole_model"  # where a results file keeps the measurement of bench/whole_model.py
@@ -135,6 +136,36 @@ def _block(tokens: int, at_most: float) -> list[Goal]:
     ]
 
 
+def _junction_on_gpu() -> list[Goal]:
+    goals = []
+    for tokens in (128, 32768):
+        case = f"add_norm_select[llama2_7b-attn_to_mlp-keep50-prefill{tokens}-bf16-cuda]"
+        job = f"add_norm_select M={tokens:,} D=4096, half kept, bf16"
+        goals.append(_times(case, job, "pydisp", LIMIT, 1 / 0.9, "copy of the bytes it must move (90 %)"))
+    for phase, words in (("decode", "1"), ("prefill16", "16"), ("prefill128", "128")):
+        case = f"add_norm_select[llama2_7b-attn_to_mlp-keep50-{phase}-bf16-cuda]"
+        goals.append(_times(case, f"add_norm_select M={words} D=4096, half kept, bf16", "pydisp", PEER, 1.0, "fastest peer"))
+    return goals
+
+
+def _nll_on_gpu() -> list[Goal]:
+    case, job = "linear_cross_entropy[llama3.2_1b-head-prefill8192-bf16-cuda]", "NLL M=8192 D=2048 V=128,256, bf16"
+    return [
+        _times(case, job, "pydisp", LIMIT, 1 / 0.85, "bare product (85 %)"),
+        _times(case, job, "pydisp", PEER, 1.0, "fastest peer"),
+    ]
+
+
+def _mass_on_gpu() -> list[Goal]:
+    case, job = "attention_mass[heads32_8-context4096-bf16-cuda]", "attention mass + entropy T=4096, 32/8 heads of 64, 16 groups, bf16"
+    return [_times(case, job, "pydisp", "SDPA with indicator V", 0.7)]
+
+
+def _block_on_gpu(tokens: int) -> Goal:
+    case, job = f"block[llama3.2_1b-keep50-tokens{tokens}-bf16-cuda]", f"pruned Llama block D=2048 I=8192, half kept, bf16, T={tokens:,}"
+    return _times(case, job, "pydisp", "same-shape dense", 1 / 0.98, "plain modules with the same smaller linears (98 %)")
+
+
 def _whole_model(phase: str) -> list[Goal]:
     def of_the_count(measured: dict) -> float:
         times = measured["times"]["unpruned"]
@@ -162,14 +193,19 @@ GOALS = (
     *_whole_model("prefill"),
     *_whole_model("decode"),
 )
+GPU_GOALS = (*_junction_on_gpu(), *_nll_on_gpu(), *_mass_on_gpu(), *(_block_on_gpu(tokens) for tokens in (1, 256, 4096)))
 
 
-def case_ids() -> set[str]:
-    return {case for goal in GOALS for case in goal.cases} - {WHOLE_MODEL}
+def of_kind(kind: str) -> tuple[Goal, ...]:
+    return GPU_GOALS if kind == "cuda" else GOALS
+
+
+def case_ids(kind: str = "cpu") -> set[str]:
+    return {case for goal in of_kind(kind) for case in goal.cases} - {WHOLE_MODEL}
 
 
 def judge(result: dict) -> list[dict]:
-    """A line for each goal: job, measure, cases, value, at_most, applies, is_met (None if it was not measured or does not apply).
+    """A line for each goal of this kind of device: job, measure, cases, value, at_most, applies, is_met (None if it was not measured or does not apply).
 
     Args:
         result: the content of a results file; `machine`, `cases` and, if present, WHOLE_MODEL are read.
@@ -180,7 +216,7 @@ def judge(result: dict) -> list[dict]:
     if WHOLE_MODEL in result:
         known[WHOLE_MODEL] = result[WHOLE_MODEL]
     lines = []
-    for goal in GOALS:
+    for goal in of_kind(result["machine"]["kind"]):
         rows = [known[case] for case in goal.cases if case in known]
         value = goal.value(*rows) if len(rows) == len(goal.cases) else None
         applies = has_avx2_only or not goal.needs_avx2_only
@@ -198,15 +234,18 @@ def judge(result: dict) -> list[dict]:
     return lines
 
 
-def table(lines: list[dict]) -> str:
-    """The judged goals as Markdown."""
+def table(lines: list[dict], kind: str = "cpu") -> str:
+    """The judged goals of a kind of device as Markdown."""
     text = ["| job | measure | at most | measured | met |", "|---|---|---:|---:|---|"]
     for line in lines:
         value = "–" if line["value"] is None else f"{line['value']:.3g}"
         text.append(f"| {line['job']} | {line['measure']} | {line['at_most']:.3g} | {value} | {verdict(line)} |")
     met, judged = sum(line["is_met"] is True for line in lines), sum(line["is_met"] is not None for line in lines)
-    how = "`python bench/ratios.py --goals` measures the cases, `python bench/whole_model.py` the whole model"
-    return "\n".join([*text, "", f"{met} of {judged} met, {len(lines) - judged} not measured or not for this CPU; {how}."])
+    how = {
+        "cpu": "not measured or not for this CPU; `python bench/ratios.py --goals` measures the cases, `python bench/whole_model.py` the whole model",
+        "cuda": "not measured; `python bench/gpu.py` measures the cases",
+    }[kind]
+    return "\n".join([*text, "", f"{met} of {judged} met, {len(lines) - judged} {how}."])
 
 
 def verdict(line: dict) -> str:

@@ -3,7 +3,8 @@
     python bench/page.py                                  # bench/results/*.json -> docs/kernels.md, docs/pictures/kernels/*.svg
     python bench/page.py --results R --docs D
 
-With one version of matplotlib, the same results give the same bytes. A device is on the page if it has a results file.
+With one version of matplotlib, the same results give the same bytes. A device is on the page if it has a results file. Sentences for people,
+about figures that are no case, stand in that file as a list "notes".
 """
 
 import argparse
@@ -95,7 +96,7 @@ def _opening(by_file: list[tuple[Path, dict]]) -> str:
     devices = "; ".join(_machine_name(result) for _, result in by_file)
     return f"""# Kernels, measured
 
-Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand. Measured so far: {devices}.
+Made by `python bench/page.py` from `bench/results/`; nothing on it is written by hand but a device's notes. Measured so far: {devices}.
 
 Times are medians of rounds in one run. In each round every candidate has a turn, in another order each time. Compare times only within
 one case. After the timing, results are checked against float64; a wrong one has no ratio. Threads are pinned, and the thresholds of glibc's
@@ -124,7 +125,7 @@ def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
         parts.append(missing)
     judged = goals.judge(result)
     if any(line["value"] is not None for line in judged):
-        parts += ["### Goals", goals.table(judged)]
+        parts += ["### Goals", goals.table(judged, machine["kind"])]
     if goals.WHOLE_MODEL in result:
         parts += ["### The whole model", _whole_model(result[goals.WHOLE_MODEL])]
     if "checks" in result:
@@ -133,6 +134,7 @@ def _section(result: dict, drawn: dict[str, tuple[str, str]]) -> str:
             f"Checked first on this device: {sum(line['is_right'] for line in lines)} of {len(lines)} small cases right; "
             f"tests: {result['tests']['outcome']}."
         )
+    parts += ["### Notes", "\n".join(f"- {note}" for note in result["notes"])] if "notes" in result else []
     parts += ["### Where something else is faster", _where_rivals_lead(cases)]
     ops = list(dict.fromkeys(case["op"] for case in cases))
     for op in ops:
