@@ -203,7 +203,8 @@ def test_names_are_those_that_a_case_builds():
 
 def test_case_ids_are_distinct_and_goals_name_cases():
     every = [case.id for device in ("cpu", "cuda") for suite in SUITES for case in cases(suite, device)]
-    assert len(every) == len(set(every)) and goals.case_ids() <= set(every)
+    assert len(every) == len(set(every)) and goals.case_ids() | goals.case_ids("cuda") <= set(every)
+    assert all(case.endswith("-cpu]") for case in goals.case_ids()) and all(case.endswith("-cuda]") for case in goals.case_ids("cuda"))
     with pytest.raises(ValueError, match="unknown suite 'los'; known: add_norm_select"):
         cases("los", "cpu")
 
@@ -254,6 +255,18 @@ def test_goals_are_judged_by_their_bounds_and_by_the_cpu():
     text = goals.table(lines)
     assert text.count("**no**") == 2 and "2 of 4 met" in text
     assert {line["is_met"] for line in goals.judge({"machine": MACHINE, "cases": {}})} == {None}
+
+
+def test_a_gpu_has_its_own_goals():
+    case = "add_norm_select[llama2_7b-attn_to_mlp-keep50-decode-bf16-cuda]"
+    rows = {"pydisp": row(4.0, OURS), "some-peer": row(5.0, PEER), "other-peer": row(3.0, PEER, is_right=False)}
+    lines = goals.judge({"machine": MACHINE | {"kind": "cuda"}, "cases": {case: {"rows": rows}}})
+    assert [(line["job"], line["value"], line["is_met"]) for line in lines if line["value"] is not None] == [
+        ("add_norm_select M=1 D=4096, half kept, bf16", 0.8, True)
+    ]
+    text = goals.table(lines, "cuda")
+    assert f"1 of 1 met, {len(lines) - 1} not measured; `python bench/gpu.py` measures the cases." in text and "CPU" not in text
+    assert not {line["cases"] for line in lines} & {line["cases"] for line in goals.judge({"machine": MACHINE, "cases": {}})}
 
 
 @pytest.fixture
@@ -375,6 +388,16 @@ def test_the_page_names_commits_and_what_was_not_measured(tmp_path, no_pictures)
     results.keep(tmp_path / "every", MACHINE, every)
     text = page.write_page(tmp_path / "every", tmp_path / "docs").read_text()
     assert f"; commit 0123456789ab ({len(known)} cases); " in text and "Not measured" not in text
+
+
+def test_the_notes_of_a_device_are_on_the_page(tmp_path, no_pictures):
+    results.keep(tmp_path / "results", MACHINE, [record("decode", 4.0)], notes=["The first of its kind.", "Tuned later."])
+    text = page.write_page(tmp_path / "results", tmp_path / "docs").read_text()
+    assert "### Notes\n\n- The first of its kind.\n- Tuned later.\n\n### Where" in text
+    results.keep(tmp_path / "results", MACHINE, [record("decode", 3.0)])
+    assert "- Tuned later." in page.write_page(tmp_path / "results", tmp_path / "docs").read_text()
+    results.keep(tmp_path / "other", MACHINE, [record("decode", 4.0)])
+    assert "### Notes" not in page.write_page(tmp_path / "other", tmp_path / "docs").read_text()
 
 
 def test_the_committed_page_is_that_of_the_committed_results(tmp_path, no_pictures):
