@@ -140,7 +140,8 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
 
 def _is_usual(run: Run) -> bool:
     """Whether all settings without an option on the command line have their defaults."""
-    usual = replace(run.settings, learning_rate=None, weight_decay=_USUAL.weight_decay, regularization=_USUAL.regularization)
+    without_option = ("weight_decay", "regularization", "hypernetwork", "start_windows")
+    usual = replace(run.settings, learning_rate=None, **{name: getattr(_USUAL, name) for name in without_option})
     return usual.resolved(run.spec, positions(run.model.config)) == run.settings
 
 
