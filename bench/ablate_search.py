@@ -28,7 +28,8 @@ CELLS = {
     "flap": ("start: FLAP's scores", {"start": "flap"}, {}),
     "none": ("start: all alike", {"start": "none"}, {}),
     "plain": ("plain logits for the hypernetwork", {"hypernetwork": False}, {}),
-    "last": ("the last logits for their mean", {}, {"AVERAGED_SHARE": 0.0}),
+    "last": ("the last logits for the mean of a tenth of the steps", {}, {"AVERAGED_SHARE": 0.0}),
+    "mean-30": ("the mean of the last 30 % of the steps", {}, {"AVERAGED_SHARE": 0.3}),
     "at-once": ("the budget from the first step", {}, {"BUDGET_SHARE": 1e-9}),
     "penalty": ("the offset without its gradient, lambda 6", {"regularization": 6.0}, {"at_budget": "without gradient"}),
 }

@@ -34,7 +34,7 @@ _REMEDY = "lower the learning_rate (in a --config file), or run in float32 if th
 LAST_LEARNING_RATE_SHARE = 0.05
 WARMUP_SHARE, MOST_WARMUP_STEPS = 0.2, 10
 BUDGET_SHARE = 1 / 3  # of the steps: the time in which the wanted number of parameters falls to the budget
-AVERAGED_SHARE = 0.3  # of the steps: the last ones, whose logits are averaged for the plan
+AVERAGED_SHARE = 0.1  # of the steps: the last ones, whose logits are averaged for the plan
 
 
 class SearchDiverged(ValueError):

@@ -7,6 +7,7 @@ from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 METHODS = ("disp", "constrained", "gradient", "magnitude", "wanda", "flap", "random", "layerdrop")
 STARTS = ("gradient", "wanda", "flap", "none")
 SEARCHED = ("disp", "constrained")
+RATE_TIMES_STEPS, MOST_RATE, LEAST_RATE = 2.4, 0.05, 0.002
 _OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "hypernetwork", "start"}
 _OF_A_START = {"start_windows"}
 _OF_A_PLAN = {"method", "context_tokens"}
@@ -23,7 +24,7 @@ class PruneSettings:
         steps, batch_size, context_tokens, accumulate: for a search; a step draws the gates once for accumulate x batch_size windows.
         start: what scores the features before the first step, one of STARTS; "none" starts with all of them alike.
         start_windows: windows that the start and the method `gradient` read, drawn by the seed.
-        learning_rate: that of the hypernetwork's heads; its body has a tenth of it.
+        learning_rate: that of the hypernetwork's heads; its body has a tenth of it. None: by the number of steps.
         regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters; the budget is met without it.
         hypernetwork: whether a hypernetwork makes what is added to the starting logits; if not, each is a parameter of its own.
         seed: decides the hypernetwork, the order of the windows and every draw.
@@ -78,17 +79,16 @@ class PruneSettings:
     def resolved(self, spec: ModelSpec, positions: int | None) -> "PruneSettings":
         """These settings with every None replaced; `positions` is the longest context of the model, if it has one.
 
-        Small models (under 50 M parameters): 600 steps of 4 x 256 tokens at a learning rate of 0.02, widths in multiples of 8.
-        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's numbers), widths in multiples of 64. Unlike in the paper, the
-        learning rate warms up and then falls by a cosine to a twentieth.
+        Small models (under 50 M parameters): 600 steps of 4 x 256 tokens, widths in multiples of 8. Others: 300 steps of 4 x 256 tokens,
+        widths in multiples of 16. The learning rate is RATE_TIMES_STEPS / steps, so that all numbers of steps move the logits as far, but
+        not above or below MOST_RATE and LEAST_RATE; a tenth of that for the full heads of models that are not small, whose logits move
+        ten times as far. It warms up and then falls by a cosine to a twentieth.
         Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-        defaults = (
-            dict(steps=600, batch_size=4, context_tokens=256, learning_rate=0.02, round_to=8)
-            if small
-            else dict(steps=300, batch_size=4, context_tokens=256, learning_rate=0.05, round_to=16)
-        )
+        defaults = dict(steps=600 if small else 300, batch_size=4, context_tokens=256, round_to=8 if small else 16)
+        rate = min(MOST_RATE, max(LEAST_RATE, RATE_TIMES_STEPS / (self.steps or defaults["steps"])))
+        defaults["learning_rate"] = rate if small else rate / 10
         if positions is not None:
             defaults["context_tokens"] = min(defaults["context_tokens"], positions)
             if self.context_tokens is not None and self.context_tokens > positions:
