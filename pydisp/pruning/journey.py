@@ -146,7 +146,7 @@ def _is_usual(run: Run) -> bool:
 
 
 def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, *, resume: bool) -> Planned:
-    """`run.planned`; a search saves its state after the first step, from time to time, at the end, and when a stop is requested."""
+    """`run.planned`; a search saves its state after its start and its first step, from time to time, at the end, and when a stop is requested."""
     if not run.is_search:
         return run.planned()
     steps = run.settings.steps
@@ -159,7 +159,7 @@ def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, *, resum
         def after_step(search: Search) -> None:
             nonlocal saved_at
             step = search.progress.step
-            if step in (1, steps) or is_stop_requested() or time.monotonic() - saved_at >= checkpoint_seconds:
+            if step in (0, 1, steps) or is_stop_requested() or time.monotonic() - saved_at >= checkpoint_seconds:
                 workspace.save_state(search.state_dict())
                 saved_at = time.monotonic()
             if is_stop_requested():

@@ -42,7 +42,7 @@ def make_plan(
     Args:
         windows: (N, T) int64 calibration windows on the CPU.
         settings: resolved (no None).
-        after_step: only for a search, see `Search.run`.
+        after_step: only for a search, see `Search.run`; also called after its start, with step 0.
         state: only for a search, the saved state to continue from.
         say: a function that receives the progress of what takes long.
     Raises: ValueError for too little text or a budget that cannot be met; SearchDiverged.
@@ -83,6 +83,7 @@ def _searched(search: Search, after_step: Callable[[Search], None], say: Callabl
     if not search.is_started:
         with Bar(search.settings.start_windows, say, title="start", unit="window") as bar:
             search.begin(bar)
+        after_step(search)  # step 0: the start is worth keeping
     with Bar(search.settings.steps, say, search.progress.step) as bar:
 
         def show(search: Search) -> None:

@@ -112,8 +112,3 @@ def test_gradients_that_are_not_finite_are_refused():
     model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(ValueError, match="a gradient at the start of the search is not finite"):
         squared_gradients(model, ModelSpec.from_model(model), IDS)
-
-
-def test_an_unknown_start_is_refused():
-    with pytest.raises(ValueError, match="unknown start 'taylor' of a search; known: gradient, wanda, flap, none."):
-        PruneSettings(keep_ratio=0.5, start="taylor")
