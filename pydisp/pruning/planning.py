@@ -81,8 +81,11 @@ def make_plan(
 def _searched(search: Search, after_step: Callable[[Search], None], say: Callable[[str], None]) -> PruningPlan:
     """The plan of a search, which shows a bar for its start and one for its steps."""
     if not search.is_started:
-        with Bar(search.settings.start_windows, say, title="start", unit="window") as bar:
-            search.begin(bar)
+        if search.settings.start == "none":
+            search.begin()
+        else:
+            with Bar(min(search.settings.start_windows, len(search.windows)), say, title="start", unit="window") as bar:
+                search.begin(bar)
         after_step(search)  # step 0: the start is worth keeping
     with Bar(search.settings.steps, say, search.progress.step) as bar:
 
