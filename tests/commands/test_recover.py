@@ -3,15 +3,18 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from command_line import FAST, call, digests, one_sentence, refused
 from conftest import SEED
 from killed import STEPS
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_text import write_model
 
 from pydisp.plan import PruningPlan
@@ -32,7 +35,8 @@ def recovered(pruned, model, text, tmp_path_factory):
 
 def test_the_folder_has_the_same_form_and_plan(pruned, recovered):
     out, result, err = recovered
-    assert {p.name for p in out.iterdir()} == {p.name for p in pruned[0].iterdir()}
+    names, before = ({p.name for p in folder.iterdir() if p.suffix != ".svg"} for folder in (out, pruned[0]))  # it has no search of its own
+    assert names == before
     for name in ("plan.safetensors", "pydisp.yaml", "tokenizer.json", "config.json", "modeling_pydisp.py"):
         assert (out / name).read_bytes() == (pruned[0] / name).read_bytes(), name
     assert PruningPlan.load(out / "plan.safetensors").digest() == result["plan_digest"] == pruned[1]["plan_digest"]
@@ -160,27 +164,9 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(pruned, mo
     short.write_text("a few words only")
     folder, out = pruned[0], tmp_path / "out"
     common = ["--text", text, "--out", out, "--steps", "5", "--no-speed"]
-    torn = tmp_path / "torn"
-    torn.mkdir()
-    for path in folder.iterdir():
-        (torn / path.name).write_bytes(path.read_bytes())
+    torn, mixed = (Path(shutil.copytree(folder, tmp_path / name)) for name in ("torn", "mixed"))
     (torn / "report.json").unlink()
-    mixed = tmp_path / "mixed"
-    mixed.mkdir()
-    for path in folder.iterdir():
-        (mixed / path.name).write_bytes(path.read_bytes())
-    plan = load_file(mixed / "plan.safetensors")
-    from safetensors import safe_open
-
-    with safe_open(mixed / "plan.safetensors", framework="pt") as file:
-        header = json.loads(file.metadata()["pydisp"]) if "pydisp" in file.metadata() else None
-        metadata = file.metadata()
-    assert header is None or header["model_digest"]
-    name = next(name for name in plan if name.endswith("mlp_middle"))
-    kept = set(plan[name].tolist())
-    plan[name][-1] = next(n for n in range(47, -1, -1) if n not in kept) if 47 not in kept else plan[name][-1]
-    plan[name] = plan[name].sort().values
-    save_file(plan, mixed / "plan.safetensors", metadata=metadata)
+    replace(PruningPlan.load(mixed / "plan.safetensors"), model_digest="0" * 64).save(mixed / "plan.safetensors")
     cases = [
         (["recover", folder, "--teacher", other, *common], "the teacher other does not match: its digest is"),
         (["recover", folder, *common], "was made from tiny, which cannot be loaded by this name; give it with --teacher"),
@@ -193,10 +179,9 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(pruned, mo
         (["recover", model, "--teacher", model, *common], "that is not pruned"),
         (["recover", tmp_path / "none", "--teacher", model, *common], "there is no folder"),
         (["recover", torn, "--teacher", model, *common], "report.json of"),
+        (["recover", mixed, "--teacher", model, *common], "are of two prunings"),
         (["recover", folder, "--teacher", model, "--text", text, "--out", other, "--overwrite"], "not the output of an earlier"),
     ]
-    if plan[name].tolist() != sorted(kept):
-        cases.append((["recover", mixed, "--teacher", model, *common], "are of two prunings"))
     refused(cases, tmp_path)
     misused = [(["prune", model, "--keep-ratio", "0.5", "--out", out, "--recover-steps", "5"], "--recover-steps is for a recovery")]
     refused(misused, tmp_path, status=2)
