@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers and editors: what __getattr__ below gives
     from pydisp.plan import LayerPlan as LayerPlan
     from pydisp.plan import PruningPlan as PruningPlan
     from pydisp.pruning import prune as prune
+    from pydisp.pruning import recover as recover
     from pydisp.report import Metric as Metric
     from pydisp.report import Report as Report
     from pydisp.spec import ModelSpec as ModelSpec
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 # Public name -> the module that defines it.
 _LAZY = {
     "prune": "pydisp.pruning",
+    "recover": "pydisp.pruning",
     "evaluate": "pydisp.evaluation",
     "IndexSet": "pydisp.indices",
     "LayerPlan": "pydisp.plan",

@@ -15,6 +15,7 @@ from pydisp.commands.evaluate import evaluate
 from pydisp.commands.folder import export, info
 from pydisp.commands.output import GateClosed, WrongUsage
 from pydisp.commands.prune import prune
+from pydisp.commands.recover import recover
 from pydisp.commands.speed import speed
 from pydisp.progress import Interrupted
 
@@ -23,7 +24,15 @@ app = typer.Typer(
     help="Make a Hugging Face language model smaller along independent dimensions, and see what that did to it.",
     pretty_exceptions_enable=False,
 )
-for _name, _command in {"prune": prune, "eval": evaluate, "info": info, "export": export, "speed": speed, "env": env}.items():
+for _name, _command in {
+    "prune": prune,
+    "recover": recover,
+    "eval": evaluate,
+    "info": info,
+    "export": export,
+    "speed": speed,
+    "env": env,
+}.items():
     app.command(_name)(_command)
 
 
@@ -108,7 +117,7 @@ def _disk_is_full(error: Exception) -> str | None:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     else:
         is_full = type(error).__name__ == "SafetensorError" and "No space" in str(error) or "No space left" in str(error)
-    return "the disk is full; make room, then repeat the command (a search goes on with --resume)." if is_full else None
+    return "the disk is full; make room, then repeat the command (a search or a recovery goes on with --resume)." if is_full else None
 
 
 def _memory_is_full(error: Exception) -> str | None:

@@ -126,6 +126,15 @@ class PruningPlan:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path.name} is damaged: {error.args[0]}") from None
 
+    def state_dict(self) -> dict:
+        """Plain values and tensors, for a file that holds more than a plan; `from_state_dict` reads them."""
+        return {"header": self._header(), "tensors": self._tensors()}
+
+    @classmethod
+    def from_state_dict(cls, state: dict) -> "PruningPlan":
+        """Raises: ValueError or KeyError if it is no plan's."""
+        return cls._from_tensors(state["header"], state["tensors"])
+
     def _header(self) -> dict:
         return {
             "version": FORMAT_VERSION,

@@ -31,7 +31,7 @@ def token_nll(model: nn.Module, input_ids: Tensor) -> Tensor:
         model: a causal language model of `pydisp.spec.FAMILIES`, dense, gated or pruned; for others see `scorer`.
         input_ids: (B, T) int64.
     """
-    hidden, weight, bias, softcap = _before_the_head(model, input_ids)
+    hidden, weight, bias, softcap = before_the_head(model, input_ids)
     nll = linear_cross_entropy(hidden[:, :-1].flatten(0, 1), weight, input_ids[:, 1:].flatten().to(weight.device), bias, softcap=softcap)
     return nll.view(len(input_ids), -1)
 
@@ -62,7 +62,7 @@ def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
     with torch.no_grad():
         logits = _logits(model, few)
         try:
-            hidden, weight, bias, softcap = _before_the_head(model, few)
+            hidden, weight, bias, softcap = before_the_head(model, few)
             difference = _difference(nn.functional.linear(hidden, weight, bias), logits, softcap)
         except Exception as error:  # an unknown model may raise anything
             difference = f"they cannot be had: {' '.join(str(error).split()) or type(error).__name__}"
@@ -76,7 +76,7 @@ def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
     return token_nll_by_logits
 
 
-def _before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
+def before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
     """Last hidden states (B, T, D), output matrix (V, D), its bias, and the softcap; the first three are on one device."""
     head = model.get_output_embeddings()
     hidden = model.base_model(input_ids=input_ids, use_cache=False)[0].to(head.weight.device)

@@ -23,6 +23,7 @@ FLOORS = [
         "report",
         "evaluation",
         "token_nll",
+        "distillation",
         "text",
         "pythondoc",
         "demo",

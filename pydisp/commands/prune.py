@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
+from pydisp.commands.options import (
+    TEXT_SOURCES,
+    Device,
+    Dtype,
+    Json,
+    ModelName,
+    RecoverRank,
+    RecoverRate,
+    RecoverSteps,
+    Revision,
+    TrustRemoteCode,
+)
 from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
 from pydisp.commands.settings_file import read_settings
 
@@ -35,12 +46,18 @@ def prune(
     round_to: Annotated[
         int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 16")
     ] = None,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Then train what is kept to predict as the dense model does (see `pydisp recover`).")
+    ] = False,
+    recover_steps: RecoverSteps = None,
+    recover_learning_rate: RecoverRate = None,
+    recover_lora_rank: RecoverRank = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     config: Annotated[Path | None, typer.Option(help="YAML with these settings; options given here win.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search or a recovery that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
     speed: Annotated[bool, typer.Option(help="Also measure speed and peak memory at the end, for about a minute.")] = True,
     as_json: Json = False,
@@ -63,19 +80,30 @@ def prune(
     if not plan and "keep_ratio" not in settings:
         raise WrongUsage("no --keep-ratio was given; name the share of the parameters to keep, such as --keep-ratio 0.5, or a --plan.")
 
-    from pydisp.pruning import FolderRequest, PruneSettings, prune_to_folder
+    recovering = {"steps": recover_steps, "learning_rate": recover_learning_rate, "lora_rank": recover_lora_rank}
+    recovering = {name: value for name, value in recovering.items() if value is not None}
+    if recovering and not recover:
+        raise WrongUsage(f"--recover-{min(recovering).replace('_', '-')} is for a recovery; add --recover, or leave it out.")
 
+    from pydisp.pruning import FolderRequest, PruneSettings, RecoverySettings, prune_to_folder
+
+    recovery = RecoverySettings(**recovering, seed=settings.get("seed", 0)) if recover else None
     checked = PruneSettings(**settings) if settings else None  # before torch loads anything
     quiet_libraries()
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, measures_speed=speed,
+        context_tokens=context, measures_speed=speed, recovery=recovery,
     )  # fmt: skip
     result = prune_to_folder(request, say=progress(ctx))
     if as_json:
         print_json(result)
         return
+    show(result)
+
+
+def show(result: dict) -> None:
+    """Print the result of a pruning or a recovery for people."""
     from rich.console import Console
     from rich.table import Table
 

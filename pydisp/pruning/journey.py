@@ -15,6 +15,8 @@ from pydisp.progress import Interrupted, stop_requests
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
 from pydisp.pruning.planning import Planned
+from pydisp.pruning.recovery_settings import RecoverySettings
+from pydisp.pruning.recovery_stage import STAGE, RecoveryStage, planned_in
 from pydisp.pruning.request import FolderRequest, without_folder
 from pydisp.pruning.run import Run, positions, settings_for_plan
 from pydisp.pruning.search import Search
@@ -40,6 +42,7 @@ def prune(
     ratio_of: str = "total",
     method: str = "disp",
     plan: PruningPlan | None = None,
+    recover: bool | RecoverySettings = False,
     **settings,
 ) -> tuple[nn.Module, Report]:
     """Prune a transformers causal language model in memory; the given model is not changed.
@@ -51,8 +54,9 @@ def prune(
         text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
         keep_ratio, ratio_of, method, **settings: see `PruneSettings`; a keep ratio is required unless a plan is given.
         plan: a plan for this model; without one, a plan is made.
+        recover: whether what is kept is then trained to predict as the given model does, and with which settings.
     Returns: the pruned model, in the given model's dtype, and a Report with the losses before and after.
-    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used; SearchDiverged.
+    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used; SearchDiverged, RecoveryDiverged.
     """
     if keep_ratio is None and plan is None:
         raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
@@ -65,10 +69,22 @@ def prune(
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
     run = Run.checked(name, working, spec, asked, corpora, plan, logger.info)
+    stage = _recovery_stage(run, RecoverySettings(seed=run.settings.seed) if recover is True else recover or None)
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
+    done = stage.run(pruned) if stage else None
+    pruned = pruned.to(model.dtype)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
-    return pruned, run.outcome(planned, comparable, _call(run.settings, sources, plan)).report()
+    outcome = run.outcome(planned, comparable, _call(run.settings, sources, plan, stage and stage.settings))
+    return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()
+
+
+def _recovery_stage(run: Run, asked: RecoverySettings | None) -> RecoveryStage | None:
+    """The recovery of a run, checked before anything long starts."""
+    if asked is None:
+        return None
+    batch_size, context_tokens = run.settings.batch_size, run.settings.context_tokens
+    return RecoveryStage.checked(run.model, run.corpora, asked, run.spec, batch_size, context_tokens, run.say)
 
 
 def _working_copy(model: nn.Module) -> nn.Module:
@@ -77,11 +93,14 @@ def _working_copy(model: nn.Module) -> nn.Module:
     return model
 
 
-def _call(settings: PruneSettings, sources: Sequence[str] | None, plan: PruningPlan | None) -> str:
+def _call(
+    settings: PruneSettings, sources: Sequence[str] | None, plan: PruningPlan | None, recovery: RecoverySettings | None = None
+) -> str:
     """The Python call that makes the same model, without paths of the machine."""
     arguments = {k: v for k, v in settings.as_dict().items() if k not in ("keep_ratio", "method" if plan else "plan")}
     arguments |= {"text": [without_folder(source) for source in sources]} if sources else {}
     arguments |= {"plan": "PruningPlan.load(…)"} if plan else {}
+    arguments |= {"recover": recovery} if recovery else {}
     return f"pydisp.prune(model, tokenizer, keep_ratio={settings.keep_ratio}, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
 
 
@@ -103,28 +122,40 @@ def prune_to_folder(
     except BaseException:  # Ctrl-C, SIGTERM
         if not (workspace.has_begun and workspace.has_state):
             raise
-        raise Interrupted("stopped; repeat the command with --resume to go on from the last state of the search.") from None
+        raise Interrupted("stopped; repeat the command with --resume to go on from the last state that was saved.") from None
 
 
 def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
     run, tokenizer, stored = _loaded(request, say)
+    stage = _recovery_stage(run, request.recovery)
     run.announce()
-    workspace.begin(run.identity, resume=request.resume)
-    planned = _planned(run, workspace, checkpoint_seconds, resume=request.resume)
-    write_model(prune_model(run.model, planned.plan, run.spec), tokenizer, planned.plan, stored, workspace.output)
+    identity = run.identity
+    if stage:
+        stage.announce()
+        identity |= stage.identity | {"plan": run.plan and run.plan.digest()}
+    workspace.begin(identity, resume=request.resume)
+    state = workspace.load_state() if request.resume else None
+    recovering = state if state and state.get("stage") == STAGE else None
+    planned = planned_in(recovering) if recovering else _planned(run, workspace, checkpoint_seconds, state)
+    pruned = prune_model(run.model, planned.plan, run.spec)
+    done = stage.run_in(workspace, pruned, planned, recovering, checkpoint_seconds) if stage else None
+    write_model(pruned, tokenizer, planned.plan, stored, workspace.output)
     pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
-    outcome = run.outcome(planned, pruned, request.command(run.settings, is_usual=_is_usual(run)))
-    speed = _speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
+    command = request.command(run.settings, is_usual=_is_usual(run), recovery=stage and stage.settings)
+    outcome = run.outcome(planned, pruned, command)
+    outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
+    speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
     write_words(outcome, speed, workspace.output)
     workspace.finish()
-    return {"out": str(request.out), **outcome.as_dict(), "speed": speed}
+    result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
+    return result | ({"recovery": {**result["recovery"], "seconds": done.progress.seconds}} if done else {})
 
 
 def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, object, torch.dtype]:
     """The requested run, the tokenizer, and the dtype of the checkpoint. Cheap checks come first."""
     plan = PruningPlan.load(request.plan_file) if request.plan_file else None
-    if request.resume and (plan or request.settings.method not in SEARCHED):
-        raise ValueError("only a search can be resumed; run this command without --resume.")
+    if request.resume and not request.recovery and (plan or request.settings.method not in SEARCHED):
+        raise ValueError("only a search or a recovery can be resumed; run this command without --resume.")
     device = choose_device(request.device)
     config = load_config(request.model, **request.source)
     family_of(config)
@@ -145,12 +176,12 @@ def _is_usual(run: Run) -> bool:
     return usual.resolved(run.spec, positions(run.model.config)) == run.settings
 
 
-def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, *, resume: bool) -> Planned:
-    """`run.planned`; a search saves its state after its start and its first step, from time to time, at the end, and when a stop is requested."""
+def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, state: dict | None) -> Planned:
+    """`run.planned`; a search saves its state after its start and its first step, from time to time, at the end, and when a stop is
+    requested."""
     if not run.is_search:
         return run.planned()
     steps = run.settings.steps
-    state = workspace.load_state() if resume else None
     if state:
         run.say(f"resuming after step {len(state['progress']['history'])} of {steps}")
     saved_at = time.monotonic()
@@ -171,7 +202,7 @@ def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, *, resum
         return planned
 
 
-def _speed(run: Run, pruned: nn.Module, workspace: Workspace) -> dict:
+def measured_speed(run: Run, pruned: nn.Module, workspace: Workspace) -> dict:
     """Times of the pruned model, or {"absent": why}: no failure here may lose the pruned model, which may have taken hours."""
     source = Source(str(workspace.output), dtype=str(pruned.dtype).removeprefix("torch."), device=str(pruned.device))
     try:

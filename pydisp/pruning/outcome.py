@@ -1,6 +1,6 @@
 """Outcome: the results of pruning one model, as JSON for programs, as a Report for people, and as the model card of the folder."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pydisp.cost import Cost
 from pydisp.evaluation import TextLoss
@@ -33,11 +33,28 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Recovered:
+    """What a recovery did to the pruned model; the `losses` of the outcome are then those after it.
+
+    Args:
+        before: by text, as `losses` of the outcome; `pruned` is the model before the recovery.
+        history: for each step its number `step` and its `loss` (nats per token).
+        settings: plain values, such as steps and learning rate.
+        loss_name: what the loss in `history` is.
+    """
+
+    before: dict[str, Losses]
+    history: list[dict] = field(default_factory=list)
+    settings: dict = field(default_factory=dict)
+    loss_name: str = "Loss on calibration text"
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The results of one pruned model.
 
     `losses` has the keys HELDOUT, OTHER and CALIBRATION; `costs` (for a prompt as long as the context) has "dense" and "pruned"; `command`
-    reproduces the model.
+    reproduces the model; `recovered` is given if the kept weights were trained.
     """
 
     model_name: str
@@ -49,6 +66,7 @@ class Outcome:
     costs: dict[str, Cost]
     command: str
     facts: dict
+    recovered: Recovered | None = None
 
     @property
     def kept(self) -> dict[str, float]:
@@ -82,16 +100,22 @@ class Outcome:
             "cost": {name: asdict(cost) for name, cost in self.costs.items()},
             "plan_digest": self.plan.digest(),
             "model_digest": self.plan.model_digest,
+            **({"recovery": self._recovery_as_dict()} if self.recovered else {}),
         }
+
+    def _recovery_as_dict(self) -> dict:
+        before = {f"perplexity_before_{kind.replace('-', '')}": on.perplexities for kind, on in self.recovered.before.items()}
+        return {**self.recovered.settings, **before}
 
     def report(self) -> Report:
         """Headlines, then a section each on the losses, the kept features, the counted work and the search; no times and no paths."""
         searched = [self._search_section()] if self.progress.history else []
+        recovered = [self._recovery_section()] if self.recovered else []
         return Report(
             title=f"{self.model_name} pruned to {self.kept['total']:.1%} of its parameters",
             summary=self._summary(),
             metrics=self._headlines(),
-            sections=[self._perplexity_section(), self._kept_section(), self._work_section(), *searched],
+            sections=[self._perplexity_section(), *recovered, self._kept_section(), self._work_section(), *searched],
             facts={
                 "result": {name: value for name, value in self.as_dict().items() if name != "seconds"},
                 "settings": self.settings.in_use(),
@@ -190,6 +214,22 @@ class Outcome:
         curve = pictures.search_curve(self.progress.history, self.settings.keep_ratio)
         return Section("Search", [Picture("Search", "Loss under the drawn gates and kept share of the parameters over the steps.", curve)])
 
+    def _recovery_section(self) -> Section:
+        columns = ("text", "perplexity, dense", "pruned", "recovered")
+        rows = [
+            (kind, on.dense.perplexity, on.pruned.perplexity, self.losses[kind].pruned.perplexity)
+            for kind, on in self.recovered.before.items()
+        ]
+        settings = ", ".join(f"{name} {value}" for name, value in self.recovered.settings.items())
+        return Section("Recovery", [self._recovery_sentence(), Table("Before and after", columns, rows), f"Settings: {settings}."])
+
+    def _recovery_sentence(self) -> str:
+        before, after = self.recovered.before[HELDOUT].pruned, self.losses[HELDOUT].pruned
+        return (
+            f"What is kept was then trained for {len(self.recovered.history)} steps to predict as the dense model does: perplexity on held-out "
+            f"text {before.perplexity:.2f} before, {after.perplexity:.2f} after."
+        )
+
     def card(self) -> str:
         """The README.md of the folder: front matter, how to load the model, its losses and cost, and the exact command."""
         held, other = self.losses[HELDOUT], self.losses[OTHER]
@@ -209,7 +249,7 @@ tags:
 
 Pruned with [pydisp](https://arxiv.org/abs/2410.11988): every attention and MLP block reads its own features of the residual
 stream and adds its output to others. {self.parameters["pruned"]:,} of {self.parameters["dense"]:,} parameters are kept
-({self.kept["block"]:.1%} of those in the blocks).
+({self.kept["block"]:.1%} of those in the blocks).{f" {self._recovery_sentence()}" if self.recovered else ""}
 
 ```python
 import pydisp  # or: trust_remote_code=True below

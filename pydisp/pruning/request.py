@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydisp.loading import displayed_name
 from pydisp.pruning.folder import SETTINGS_FILE
+from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.settings import PruneSettings
 
 
@@ -27,19 +28,21 @@ class FolderRequest:
     overwrite: bool = False
     context_tokens: int | None = None
     measures_speed: bool = True
+    recovery: RecoverySettings | None = None
 
     @property
     def source(self) -> dict:
         """The keyword arguments with which `pydisp.loading` finds the model."""
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
-    def command(self, settings: PruneSettings, *, is_usual: bool) -> str:
+    def command(self, settings: PruneSettings, *, is_usual: bool, recovery: RecoverySettings | None = None) -> str:
         """The command line that makes the same folder, without paths of the machine.
 
         Args:
             settings: resolved (no None).
             is_usual: whether all settings without an option have their defaults; if not, the command names the configuration file in the
                 folder.
+            recovery: resolved, if the model was recovered.
         """
         parts = ["pydisp", "prune", displayed_name(self.model), "--out", "DIR"]
         parts += [] if is_usual else ["--config", SETTINGS_FILE]
@@ -51,11 +54,59 @@ class FolderRequest:
                 parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
             parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
         parts += ["--context", str(settings.context_tokens)]
+        if recovery:  # the rest follows from the run and the machine
+            parts += ["--recover", "--recover-steps", str(recovery.steps), "--recover-learning-rate", str(recovery.learning_rate)]
+            parts += ["--recover-lora-rank", str(recovery.lora_rank)] if recovery.lora_rank else []
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
         for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):
             parts += [option, value] if value else []
         return shlex.join(parts + (["--trust-remote-code"] if self.trust_remote_code else []))
+
+
+@dataclass(frozen=True)
+class RecoverRequest:
+    """The arguments of `recover_to_folder`; without a teacher's name, it is the model that the folder names."""
+
+    folder: str | os.PathLike
+    out: str | os.PathLike
+    settings: RecoverySettings
+    teacher: str | None = None
+    text: tuple[str, ...] | None = None
+    device: str | None = None
+    dtype: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    measures_speed: bool = True
+
+    @property
+    def source(self) -> dict:
+        """The keyword arguments with which `pydisp.loading` finds the teacher."""
+        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+
+    def command(self, settings: RecoverySettings, teacher: str) -> str:
+        """The command line that makes the same folder from the pruned one, without paths of the machine; `settings` resolved."""
+        parts = ["pydisp", "recover", "DIR", "--out", "RECOVERED", "--teacher", displayed_name(teacher), *_options(settings)]
+        for source in self.text or ():
+            parts += ["--text", without_folder(source)]
+        for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):
+            parts += [option, value] if value else []
+        return shlex.join(parts + (["--trust-remote-code"] if self.trust_remote_code else []))
+
+
+def _options(settings: RecoverySettings) -> list[str]:
+    """The options of `pydisp recover` that give these settings, resolved; without those that have their defaults anyway."""
+    options = []
+    for name, value in settings.as_dict().items():
+        option = {"context_tokens": "context", "trains_head": "head"}.get(name, name).replace("_", "-")
+        usual = RecoverySettings.__dataclass_fields__[name].default
+        if value is True or value is False:
+            options += [f"--{option}" if value else f"--no-{option}"] if value != usual else []
+        elif value != usual:
+            options += [f"--{option}", str(value)]
+    return options
 
 
 def without_folder(source: str) -> str:

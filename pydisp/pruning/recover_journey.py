@@ -1,0 +1,238 @@
+"""The recovery journey: from a pruned model, or the folder of one, and its dense model to a pruned model that predicts better."""
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pydisp.environment import run_facts
+from pydisp.evaluation import TextLoss
+from pydisp.loading import (
+    LoadingError,
+    choose_device,
+    choose_dtype,
+    displayed_name,
+    load_config,
+    load_model,
+    load_pruned_config,
+    load_tokenizer,
+    stored_dtype,
+)
+from pydisp.modeling.config import check_widths
+from pydisp.plan import PruningPlan
+from pydisp.progress import Interrupted
+from pydisp.pruning.corpora import Corpora
+from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
+from pydisp.pruning.journey import CHECKPOINT_SECONDS, measured_speed
+from pydisp.pruning.outcome import HELDOUT, Losses
+from pydisp.pruning.planning import Planned
+from pydisp.pruning.recovery_settings import RecoverySettings
+from pydisp.pruning.recovery_stage import RecoveryDone, RecoveryStage, planned_in
+from pydisp.pruning.request import RecoverRequest, without_folder
+from pydisp.pruning.run import Run, positions, settings_for_plan
+from pydisp.pruning.search import SearchProgress
+from pydisp.pruning.settings import PruneSettings
+from pydisp.report import Metric, Report, Section, Table
+from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, model_digest
+from pydisp.workspace import Workspace
+
+logger = logging.getLogger("pydisp")
+
+REPORT_FILE = "report.json"
+_COPY = "copy the whole folder again."
+
+
+def recover(
+    model: nn.Module, tokenizer, *, teacher: nn.Module, text: Sequence[str] | str | None = None, **settings
+) -> tuple[nn.Module, Report]:
+    """Train what is kept of a pruned model to predict as its dense model does, in memory; neither given model is changed.
+
+    Args:
+        model: a pruned model: of `prune`, or loaded from its folder.
+        tokenizer: its tokenizer.
+        teacher: the dense model that it was made from, on the same device.
+        text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
+        **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens below 50 M parameters, else 1 of 2,048.
+    Returns: the recovered model, in the given model's dtype, and a Report with the losses of the dense model, before and after.
+    Raises: ValueError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another model's teacher;
+        ImportError for LoRA without peft; RecoveryDiverged.
+    """
+    asked = RecoverySettings(**settings)
+    sources = [text] if isinstance(text, str) else text
+    described = getattr(model.config, "pydisp", None)
+    if not described:
+        raise ValueError(f"this model is a {model.config.model_type}, not a pruned model; prune it first.")
+    spec = ModelSpec.from_model(teacher)
+    name = displayed_name(getattr(teacher.config, "_name_or_path", "") or teacher.config.model_type)
+    refuse_other_teacher(name, spec, described["model_digest"])
+    working = copy.deepcopy(teacher).float() if _is_half_on_cpu(teacher) else teacher
+    corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings)
+    small = spec.parameters_total < SMALL_MODEL_PARAMETERS
+    context = asked.context_tokens or min(256 if small else 2048, positions(teacher.config) or 2048)
+    corpora.check(context)
+    stage = RecoveryStage.checked(working, corpora, asked, spec, 4 if small else 1, context, logger.info)
+    recovered = copy.deepcopy(model)
+    done = stage.run(recovered)
+    recovered = recovered.to(model.dtype)
+    comparable = copy.deepcopy(recovered).float() if _is_half_on_cpu(recovered) else recovered
+    losses = corpora.losses(working, comparable, context, logger.info)
+    return recovered, _report(name, losses, done, corpora, working, _call(stage.settings, sources))
+
+
+def _is_half_on_cpu(model: nn.Module) -> bool:
+    return model.device.type == "cpu" and model.dtype in (torch.bfloat16, torch.float16)
+
+
+def _call(settings: RecoverySettings, sources: Sequence[str] | None) -> str:
+    arguments = settings.as_dict() | ({"text": [without_folder(source) for source in sources]} if sources else {})
+    return f"pydisp.recover(model, tokenizer, teacher=dense, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+
+
+def _report(name: str, losses: dict[str, Losses], done: RecoveryDone, corpora: Corpora, model: nn.Module, command: str) -> Report:
+    held, before = losses[HELDOUT], done.before[HELDOUT]
+    rows = [(kind, losses[kind].text, losses[kind].dense.perplexity, loss.perplexity, losses[kind].pruned.perplexity) for kind, loss in done.before.items()]  # fmt: skip
+    steps = done.progress.step
+    result = {
+        "steps": steps,
+        "tokens": done.progress.tokens,
+        "perplexity": {kind: _perplexities(losses[kind], loss) for kind, loss in done.before.items()},
+    }
+    return Report(
+        title=f"{name}, pruned and recovered",
+        summary=[
+            f"Perplexity on held-out text goes from {before.perplexity:.2f} to {held.pruned.perplexity:.2f} in {steps} steps of recovery; "
+            f"the dense model's is {held.dense.perplexity:.2f}."
+        ],
+        metrics=[
+            Metric("perplexity, recovered ÷ dense", held.times, "times", n=held.pruned.tokens, higher_is_better=False, note="held-out text"),
+        ],
+        sections=[Section("Before and after", [Table("Perplexity", ("text", "source", "dense", "pruned", "recovered"), rows)])],
+        facts={
+            "result": result, "settings": done.settings.as_dict(), "command": command, **run_facts(model),
+            "texts": {**corpora.names, "sha256": corpora.sha256},
+        },
+    )  # fmt: skip
+
+
+def _perplexities(losses: Losses, before: TextLoss) -> dict[str, float]:
+    return {"dense": losses.dense.perplexity, "before": before.perplexity, "after": losses.pruned.perplexity}
+
+
+def refuse_other_teacher(name: str, spec: ModelSpec, digest: str) -> None:
+    """Raise ValueError if a dense model is not the one that a pruned model was made from, by the digest that this one names."""
+    if spec.digest != digest:
+        raise ValueError(
+            f"the teacher {name} does not match: its digest is {spec.digest[:12]}, the pruned model was made from one with "
+            f"{digest[:12]}; give the dense model that was pruned."
+        )
+
+
+def recover_to_folder(
+    request: RecoverRequest, *, say: Callable[[str], None] = logger.info, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> dict:
+    """Train what is kept in a folder of `pydisp prune`; the new folder has the same form and plan, and appears whole or not at all.
+
+    `say` is a function that receives the lines of the run. Returns the object that `pydisp recover --json` prints.
+    Raises: ValueError (LoadingError and RecoveryDiverged are two), FileNotFoundError, FileExistsError, ImportError with one sentence;
+        Interrupted, whose message says how to resume; OSError if the disk is full.
+    """
+    workspace = Workspace(request.out, marker=PLAN_FILE, journey="prune or recovery")
+    try:
+        with workspace.claimed(overwrite=request.overwrite, resume=request.resume):
+            return _recovered_folder(request, workspace, say, checkpoint_seconds)
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C, SIGTERM
+        if not (workspace.has_begun and workspace.has_state):
+            raise
+        raise Interrupted("stopped; repeat the command with --resume to go on from the last state that was saved.") from None
+
+
+def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
+    folder = Path(request.folder)
+    config, plan, made = _read_folder(folder)
+    run, teacher_name, tokenizer = _loaded(request, config, plan, made, say)
+    stored = stored_dtype(config)
+    s = run.settings
+    stage = RecoveryStage.checked(run.model, run.corpora, request.settings, run.spec, s.batch_size, s.context_tokens, say)
+    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype)
+    say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
+    say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
+    stage.announce()
+    workspace.begin(run.identity | stage.identity | {"plan": plan.digest(), "weights": model_digest(pruned)}, resume=request.resume)
+    state = workspace.load_state() if request.resume else None
+    planned = planned_in(state) if state else Planned(plan, SearchProgress())
+    done = stage.run_in(workspace, pruned, planned, state, checkpoint_seconds)
+    write_model(pruned, tokenizer, plan, stored, workspace.output)
+    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
+    commands = [*_first_command(made), request.command(stage.settings, teacher_name)]
+    outcome = run.outcome(planned, pruned, "\n".join(commands))
+    outcome = replace(outcome, recovered=done.recovered(outcome.losses))
+    speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
+    write_words(outcome, speed, workspace.output)
+    workspace.finish()
+    result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
+    return result | {"recovery": {**result["recovery"], "seconds": done.progress.seconds}}
+
+
+def _read_folder(folder: Path) -> tuple[object, PruningPlan, dict]:
+    """The config of a pruned folder, its plan, and the facts of its report.
+
+    Raises: ValueError (LoadingError is one) or FileNotFoundError if it is none, or if its parts do not belong together.
+    """
+    config = load_pruned_config(folder)
+    check_widths(config)
+    plan = PruningPlan.load(folder / PLAN_FILE)
+    if plan.digest() != config.pydisp["plan_digest"]:
+        raise ValueError(f"{PLAN_FILE} and config.json of {folder} are of two prunings; {_COPY}")
+    try:
+        facts = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["facts"]
+        facts["result"]["model"], facts["result"]["context_tokens"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{REPORT_FILE} of {folder} is missing or damaged; {_COPY}") from None
+    return config, plan, facts
+
+
+def _loaded(request: RecoverRequest, config, plan: PruningPlan, made: dict, say: Callable[[str], None]) -> tuple[Run, str, object]:
+    """The run of which the teacher is the model, its name to load it by, and the folder's tokenizer. Cheap checks come first."""
+    folder = Path(request.folder)
+    name = request.teacher or made["result"]["model"]
+    device = choose_device(request.device)
+    try:
+        stored = stored_dtype(load_config(name, **request.source))
+    except LoadingError as error:
+        if request.teacher:
+            raise
+        raise LoadingError(f"{folder.name} was made from {name}, which cannot be loaded by this name; give it with --teacher.") from error
+    dtype = choose_dtype(request.dtype, device, stored)
+    tokenizer = load_tokenizer(str(folder))
+    corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
+    teacher = load_model(name, device=device, dtype=dtype, **request.source)
+    spec = ModelSpec.from_model(teacher)
+    refuse_other_teacher(displayed_name(name), spec, plan.model_digest)
+    return Run.checked(made["result"]["model"], teacher, spec, _settings(folder, plan, spec, made), corpora, plan, say), name, tokenizer
+
+
+def _settings(folder: Path, plan: PruningPlan, spec: ModelSpec, made: dict) -> PruneSettings:
+    """The settings that the folder was pruned with; of a given plan, those for a plan."""
+    import yaml
+
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        return settings_for_plan(plan, spec, context_tokens=made["result"]["context_tokens"])
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values.pop("model", None)
+        return PruneSettings(**values)
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{SETTINGS_FILE} of {folder} holds no settings of a pruning ({type(error).__name__}); {_COPY}") from None
+
+
+def _first_command(made: dict) -> list[str]:
+    command = made.get("command")
+    return command.splitlines() if isinstance(command, str) else []

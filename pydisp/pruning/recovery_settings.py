@@ -1,0 +1,77 @@
+"""RecoverySettings: the settings of a recovery, checked before anything long starts, with defaults by the size of the model."""
+
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from pydisp.spec import SMALL_MODEL_PARAMETERS
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """Settings of the training that follows a pruning; None means the default for the model and the machine (`resolved`).
+
+    Attributes:
+        steps, batch_size, context_tokens: a step trains on batch_size windows of context_tokens.
+        learning_rate: the highest; it warms up over the first warmup_share of the steps, then falls by a cosine to a twentieth.
+        lora_rank: train adapters of this rank beside each projection and merge them at the end (LoRA, https://arxiv.org/abs/2106.09685);
+            0 trains all weights.
+        trains_head: whether embeddings and output matrix train too; only without LoRA.
+        cross_entropy: share of the text's own words in the loss; the rest is the divergence from the dense model.
+        bfloat16: whether the products of both models are computed in bfloat16; weights and optimizer stay in float32.
+        seed: decides the order of the windows, and the first values of adapters.
+    """
+
+    steps: int | None = None
+    batch_size: int | None = None
+    context_tokens: int | None = None
+    learning_rate: float | None = None
+    warmup_share: float = 0.03
+    lora_rank: int = 0
+    trains_head: bool = False
+    cross_entropy: float = 0.0
+    bfloat16: bool | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("lora_rank", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"recovery: {name} is {value}; it must be a whole number of at least {least}.")
+        if self.seed >= 2**63:
+            raise ValueError(f"recovery: seed is {self.seed}; it must be below 2**63.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"recovery: learning_rate is {self.learning_rate}; it must be a finite number above 0.")
+        for name in ("warmup_share", "cross_entropy"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"recovery: {name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        if self.lora_rank and self.trains_head:
+            raise ValueError("recovery: LoRA leaves embeddings and head as they are; leave out lora_rank or trains_head.")
+
+    def resolved(self, parameters: int, batch_size: int, context_tokens: int, device: torch.device) -> "RecoverySettings":
+        """These settings with every None replaced.
+
+        Args:
+            parameters: of the dense model; small ones (under 50 M) have 300 steps at 2e-3, others 1,000 at 2e-4, adapters five times that.
+            batch_size, context_tokens: those of the search.
+            device: where the recovery runs; bfloat16 is the default where it has instructions for it.
+        """
+        small = parameters < SMALL_MODEL_PARAMETERS
+        defaults = {
+            "steps": 300 if small else 1000, "batch_size": batch_size, "context_tokens": context_tokens,
+            "learning_rate": (2e-3 if small else 2e-4) * (5 if self.lora_rank else 1), "bfloat16": has_bfloat16(device),
+        }  # fmt: skip
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+    def as_dict(self) -> dict:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cpu":
+        from pydisp.ops import native
+
+        return native.instruction_set() == "avx512bf16"
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -1,0 +1,195 @@
+"""`pydisp recover` and `pydisp prune --recover`: a folder of the same form and plan, whole or not at all, the same bytes after any kill."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command_line import FAST, call, digests, one_sentence, refused
+from conftest import SEED
+from killed import STEPS
+from safetensors.torch import load_file
+from tiny_text import write_model
+
+from pydisp.plan import PruningPlan
+from pydisp.pruning import recovery
+
+MOMENTS = int(os.environ.get("PYDISP_KILLS") or 2)  # each takes a process; 20 and more before a release
+QUICK = ["--steps", "5", "--learning-rate", "0.01"]
+
+
+@pytest.fixture(scope="module")
+def recovered(pruned, model, text, tmp_path_factory):
+    """A recovered folder and the JSON of the command that made it."""
+    out = tmp_path_factory.mktemp("recovered") / "out"
+    status, printed, err = call("recover", pruned[0], "--teacher", model, "--text", text, "--out", out, *QUICK, "--no-speed", "--json")
+    assert status == 0, err
+    return out, json.loads(printed), err
+
+
+def test_the_folder_has_the_same_form_and_plan(pruned, recovered):
+    out, result, err = recovered
+    names, before = ({p.name for p in folder.iterdir() if p.suffix != ".svg"} for folder in (out, pruned[0]))  # it has no search of its own
+    assert names == before
+    for name in ("plan.safetensors", "pydisp.yaml", "tokenizer.json", "config.json", "modeling_pydisp.py"):
+        assert (out / name).read_bytes() == (pruned[0] / name).read_bytes(), name
+    assert PruningPlan.load(out / "plan.safetensors").digest() == result["plan_digest"] == pruned[1]["plan_digest"]
+    assert result["kept"] == pruned[1]["kept"] and result["recovery"]["steps"] == 5 and result["recovery"]["seconds"] > 0
+    before, after = load_file(pruned[0] / "model.safetensors"), load_file(out / "model.safetensors")
+    assert before.keys() == after.keys() and any((before[name] != after[name]).any() for name in before)
+    card = (out / "README.md").read_text()
+    assert "pydisp recover DIR --out RECOVERED --teacher tiny --steps 5" in card and "pydisp prune tiny --out DIR" in card
+    report = json.loads((out / "report.json").read_text())
+    assert "Recovery" in json.dumps(report) and "step 5 of 5: loss" in err
+    for path in out.iterdir():
+        assert str(out.parent).encode() not in path.read_bytes(), path.name
+
+
+def test_it_loads_like_any_pruned_folder(recovered, run):
+    assert run("info", recovered[0], "--json")[0] == 0
+
+
+def test_a_stopped_recovery_goes_on_to_the_same_bytes(pruned, recovered, model, text, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    args = ["recover", pruned[0], "--teacher", model, "--text", text, "--out", out, *QUICK, "--no-speed"]
+    step = recovery.Recovery._step
+
+    def stop(self):
+        step(self)
+        if self.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(recovery.Recovery, "_step", stop)
+    status, _, err = call(*args)
+    assert status == 130 and "stopped after step 3 of 5 of the recovery; repeat the command with --resume" in one_sentence(err)
+    assert not out.exists()
+    monkeypatch.undo()
+    status, _, err = call(*args, "--resume", "--seed", "1")
+    assert status == 1 and "had recovery.seed 0, this command has 1" in one_sentence(err)
+    status, _, err = call(*args, "--resume")
+    assert status == 0 and "resuming after step 3 of 5 of the recovery" in err
+    assert digests(out) == digests(recovered[0])
+
+
+_CHILD = """
+import os, signal, sys
+from pydisp import cli
+from pydisp.pruning import corpora, journey
+from pydisp.text import Text
+from pydisp.workspace import Workspace
+at, STEPS, other = int(sys.argv.pop(1)), set(sys.argv.pop(1).split()), sys.argv.pop(1)
+corpora.other_text = lambda: Text("other", (other,))
+journey.prune_to_folder.__kwdefaults__["checkpoint_seconds"] = 0.0
+begin, counted = Workspace.begin, 0
+def count(event, _args):
+    global counted
+    if event in STEPS:
+        counted += 1
+        if counted - 1 == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+def start(self, *args, **kwargs):
+    begin(self, *args, **kwargs)
+    sys.addaudithook(count)
+Workspace.begin = start
+try:
+    cli.main()
+finally:
+    print("COUNTED", counted)
+"""
+
+
+def test_killed_at_any_moment_and_resumed_it_gives_the_same_bytes(model, text, tmp_path):
+    """Before random steps on the file system from the begin on: in the search, between the stages, in the recovery, at the end."""
+    from tiny_text import TEXT
+
+    def args(out):
+        return [
+            "prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, *FAST, "--no-speed", "--recover",
+            "--recover-steps", "5",
+        ]  # fmt: skip
+
+    def child(at, out):
+        line = [sys.executable, "-c", _CHILD, str(at), " ".join(STEPS), TEXT[:2000].upper(), *map(str, args(out))]
+        return subprocess.run(line, capture_output=True, text=True)
+
+    whole = child(-1, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    total = int(whole.stdout.split("COUNTED")[1])
+    wanted = digests(tmp_path / "whole")
+    draw = random.Random(SEED)
+    print(f"PYDISP_TEST_SEED={SEED}")
+    for moment in draw.sample(range(total), MOMENTS):
+        out = tmp_path / f"at{moment}"
+        assert child(moment, out).returncode == -signal.SIGKILL
+        resume = ["--resume"] if (tmp_path / f"at{moment}.partial/search.pt").is_file() and not out.exists() else []
+        status, _, err = call(*args(out), *(resume or ["--overwrite"]))
+        assert status == 0, (moment, err)
+        assert digests(out) == wanted, moment
+
+
+def test_prune_recovers_what_recover_would(pruned, model, text, tmp_path):
+    """With a bfloat16 checkpoint the stage starts from the same weights as the folder has."""
+    args = ["--steps", "5", "--learning-rate", "0.01", "--batch-size", "2", "--context", "32"]
+    assert call("recover", pruned[0], "--teacher", model, "--text", text, "--out", tmp_path / "a", *args, "--no-speed")[0] == 0
+    status, printed, err = call(
+        "prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", tmp_path / "b", *FAST, "--no-speed",
+        "--recover", "--recover-steps", "5", "--recover-learning-rate", "0.01", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    result = json.loads(printed)
+    assert result["recovery"]["steps"] == 5 and result["plan_digest"] == pruned[1]["plan_digest"]
+    assert "--recover --recover-steps 5 --recover-learning-rate 0.01" in (tmp_path / "b/README.md").read_text()
+
+
+def test_other_ways(pruned, model, text, tmp_path):
+    pytest.importorskip("peft")
+    more = ["--lora-rank", "2", "--cross-entropy", "0.5", "--no-bfloat16", "--quiet"]
+    args = ["recover", pruned[0], "--teacher", model, "--text", text, *QUICK, "--no-speed"]
+    assert call(*args, "--out", tmp_path / "lora", *more[:-1])[0] == 0
+    assert call(*args, "--out", tmp_path / "head", "--head")[0] == 0
+    assert "--lora-rank 2 --cross-entropy 0.5 --no-bfloat16" in (tmp_path / "lora/README.md").read_text()
+    assert "lora" not in " ".join(load_file(tmp_path / "lora/model.safetensors"))
+
+
+def test_bad_input_is_told_in_one_sentence_before_anything_is_written(pruned, model, text, tmp_path):
+    other = write_model(tmp_path / "other", seed=1)
+    short = tmp_path / "short.txt"
+    short.write_text("a few words only")
+    folder, out = pruned[0], tmp_path / "out"
+    common = ["--text", text, "--out", out, "--steps", "5", "--no-speed"]
+    torn, mixed = (Path(shutil.copytree(folder, tmp_path / name)) for name in ("torn", "mixed"))
+    (torn / "report.json").unlink()
+    replace(PruningPlan.load(mixed / "plan.safetensors"), model_digest="0" * 64).save(mixed / "plan.safetensors")
+    cases = [
+        (["recover", folder, "--teacher", other, *common], "the teacher other does not match: its digest is"),
+        (["recover", folder, *common], "was made from tiny, which cannot be loaded by this name; give it with --teacher"),
+        (["recover", folder, "--teacher", model, "--text", short, "--out", out], "needs 32; give more text"),
+        (["recover", folder, "--teacher", model, *common, "--batch-size", "9999"], "a step of the recovery needs 9999"),
+        (["recover", folder, "--teacher", model, *common, "--context", "4096"], "the model has 128 positions"),
+        (["recover", folder, "--teacher", model, *common, "--cross-entropy", "2"], "cross_entropy is 2.0"),
+        (["recover", folder, "--teacher", model, "--text", text, "--out", out, "--steps", "0"], "steps is 0"),
+        (["recover", folder, "--teacher", model, *common, "--resume"], "there is nothing to resume"),
+        (["recover", model, "--teacher", model, *common], "that is not pruned"),
+        (["recover", tmp_path / "none", "--teacher", model, *common], "there is no folder"),
+        (["recover", torn, "--teacher", model, *common], "report.json of"),
+        (["recover", mixed, "--teacher", model, *common], "are of two prunings"),
+        (["recover", folder, "--teacher", model, "--text", text, "--out", other, "--overwrite"], "not the output of an earlier"),
+    ]
+    refused(cases, tmp_path)
+    misused = [(["prune", model, "--keep-ratio", "0.5", "--out", out, "--recover-steps", "5"], "--recover-steps is for a recovery")]
+    refused(misused, tmp_path, status=2)
+
+
+def test_lora_without_peft_is_told_before_the_search(model, text, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", tmp_path / "out", *FAST]
+    status, _, err = call(*args, "--recover", "--recover-lora-rank", "2")
+    assert status == 1 and "LoRA needs the library peft; install it with" in one_sentence(err) and "step 1" not in err
+    assert not list(tmp_path.iterdir())
