@@ -68,7 +68,7 @@ def prune(
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
-    return pruned, run.outcome(planned, comparable, _call(run.settings, sources, plan)).report()
+    return pruned, run.outcome(planned, comparable, _call(run.settings, sources, plan), pruned.dtype).report()
 
 
 def _working_copy(model: nn.Module) -> nn.Module:
@@ -113,7 +113,7 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     planned = _planned(run, workspace, checkpoint_seconds, resume=request.resume)
     write_model(prune_model(run.model, planned.plan, run.spec), tokenizer, planned.plan, stored, workspace.output)
     pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
-    outcome = run.outcome(planned, pruned, request.command(run.settings, is_usual=_is_usual(run)))
+    outcome = run.outcome(planned, pruned, request.command(run.settings, is_usual=_is_usual(run)), stored)
     speed = _speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
     write_words(outcome, speed, workspace.output)
     workspace.finish()
