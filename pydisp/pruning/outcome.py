@@ -127,10 +127,9 @@ class Outcome:
         }
 
     def _recovery_as_dict(self) -> dict:
-        before = {
-            f"damage{key}_before": self.recovered.before[kind].as_dict() for kind, key in _KEYS.items() if kind in self.recovered.before
-        }
-        return {**self.recovered.settings, **before}
+        before = {key: self.recovered.before[kind] for kind, key in _KEYS.items() if kind in self.recovered.before}
+        perplexities = {f"perplexity{key}_before": on.perplexities for key, on in before.items()}
+        return {**self.recovered.settings, **perplexities, **{f"damage{key}_before": on.as_dict() for key, on in before.items()}}
 
     def report(self) -> Report:
         """Headlines, then a section each on losses, recovery, kept features, counted work and search; no times and no paths."""

@@ -6,6 +6,7 @@ The functions take plain data and return text; `pydisp.report.drawing` decides h
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -229,8 +230,8 @@ def _search_figure(
 def _recovery_figure(steps: np.ndarray, losses: np.ndarray, name: str) -> "Figure":
     figure = new_figure(WIDTH_INCHES, 2.9)
     axes = figure.subplots()
-    _draw_curve(axes, steps, losses, BLUE)
-    axes.set_title(name)
+    _draw_curve(axes, steps, losses, BLUE, legend={"loc": "upper right"})  # inside: the name may be long, and a loss falls
+    axes.set_title(textwrap.fill(name, 80))
     axes.set_ylabel("nats per token")
     _step_axis(axes, steps)
     quiet(axes)
@@ -245,8 +246,12 @@ def _step_axis(axes: "Axes", steps: np.ndarray) -> None:
     axes.set_xlim(*((steps[0] - 1, steps[0] + 1) if len(steps) == 1 else (steps[0], steps[-1])))
 
 
-def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str) -> None:
-    """Draw all points faintly and their running mean, and say over how many steps; a short history is drawn as it is."""
+def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str, legend: Mapping | None = None) -> None:
+    """Draw all points faintly and their running mean, and say over how many steps; a short history is drawn as it is.
+
+    Args:
+        legend: where it stands, as arguments of matplotlib's; by default above the axes, beside the title.
+    """
     if len(steps) < _FEWEST_TO_SMOOTH:
         _draw_points(axes, steps, values, colour)
         return
@@ -257,7 +262,8 @@ def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str
     axes.plot(
         steps[radius:-radius], _smoothed(values, radius), color=colour, linewidth=2, label=f"mean of {run * (2 * radius + 1):,} steps"
     )
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, fontsize=8, handlelength=1.4, labelcolor=SOFT)
+    place = legend or {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+    axes.legend(**place, ncols=2, fontsize=8, handlelength=1.4, labelcolor=SOFT)
 
 
 def _draw_points(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str) -> None:

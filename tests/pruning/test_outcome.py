@@ -94,6 +94,8 @@ def test_a_recovery_shows_losses_before_and_after(outcome):
     assert done.as_dict()["recovery"] == {
         "steps": 40,
         "learning_rate": 1e-3,
+        "perplexity_before": BEFORE[HELDOUT].perplexities,
+        "perplexity_other_before": BEFORE[OTHER].perplexities,
         "damage_before": BEFORE[HELDOUT].as_dict(),
         "damage_other_before": BEFORE[OTHER].as_dict(),
     }
