@@ -1,4 +1,4 @@
-"""Learned masks against every baseline at the same size: the table of the README.
+"""Learned masks against every baseline at the same size: the table of docs/pruning.md.
 
     python bench/masks.py                      # the demo model, as `make demo` runs it
     python bench/masks.py --model M --text T --keep-ratio 0.5 --ratio-of block --out build/masks
@@ -8,6 +8,7 @@ Each row is a separate `pydisp prune`, all with the same budget. `--learned` and
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -38,18 +39,18 @@ def result_of(folder: Path, arguments: list[str], reuse: bool) -> dict:
 
 def table(rows: dict[str, dict], context_tokens: int) -> str:
     lines = [
-        f"| perplexity at {context_tokens} tokens | kept of all | kept of blocks | held-out text | × dense | other text | × dense |",
-        "|---|---|---|---|---|---|---|",
+        f"| perplexity at {context_tokens} tokens | kept of all | kept of blocks | held-out text | × dense | damage | other text | × dense | damage |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     first = next(iter(rows.values()))
     dense = first["perplexity"]["dense"], first["perplexity_other"]["dense"]
-    lines.append(f"| dense | 100 % | 100 % | {dense[0]:.2f} | 1 | {dense[1]:.2f} | 1 |")
+    lines.append(f"| dense | 100 % | 100 % | {dense[0]:.2f} | 1 | 0 | {dense[1]:.2f} | 1 | 0 |")
     for method, run in sorted(rows.items(), key=lambda item: item[1]["perplexity"]["pruned"]):
         held, other = run["perplexity"]["pruned"], run["perplexity_other"]["pruned"]
         kept = run["kept"]
         lines.append(
-            f"| {METHODS[method]} | {kept['total']:.2%} | {kept['block']:.2%} | {held:.2f} | {held / dense[0]:.2f} "
-            f"| {other:.2f} | {other / dense[1]:.2f} |"
+            f"| {METHODS[method]} | {kept['total']:.2%} | {kept['block']:.2%} | {held:.2f} | {held / dense[0]:.2f} | {math.log(held / dense[0]):.3f} "
+            f"| {other:.2f} | {other / dense[1]:.2f} | {math.log(other / dense[1]):.3f} |"
         )
     return "\n".join(lines)
 

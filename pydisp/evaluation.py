@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class TextLoss:
         tokens: targets scored, context_tokens - 1 in each window.
         context_tokens: length of a window.
         bits_per_byte: nats_per_token x (tokens of the whole text without the beginning-of-text token / its bytes) / ln 2.
+        window_nats: the mean of each window, to compare two models window by window; empty if it is not known.
     """
 
     nats_per_token: float
@@ -52,6 +53,7 @@ class TextLoss:
     tokens: int
     context_tokens: int
     bits_per_byte: float
+    window_nats: tuple[float, ...] = field(default=(), repr=False, compare=False, kw_only=True)
 
     @property
     def perplexity(self) -> float:
@@ -69,7 +71,7 @@ class Evaluation(TextLoss):
 
     def as_dict(self) -> dict:
         """Plain values, as `pydisp eval --json` prints them; an infinite perplexity is None."""
-        loss = {name: value for name, value in asdict(self).items() if name not in ("model", "text", "facts")}
+        loss = {name: value for name, value in asdict(self).items() if name not in ("model", "text", "facts", "window_nats")}
         return {"model": self.model, "text": self.text, **loss, "perplexity": self.perplexity if math.isfinite(self.perplexity) else None}
 
     @property
@@ -192,6 +194,7 @@ def evaluate_text(
         tokens=len(means) * (context_tokens - 1),
         context_tokens=context_tokens,
         bits_per_byte=mean * tokens.tokens_per_byte / math.log(2),
+        window_nats=tuple(means.tolist()),
     )
 
 

@@ -44,6 +44,7 @@ def test_loss_is_the_mean_over_targets_of_every_window(model, tokens):
     figures = evaluate_text(model, tokens, 16)
     assert figures.nats_per_token == pytest.approx(losses.mean().item(), rel=1e-6)
     assert figures.standard_error == pytest.approx((losses.var() / 7).sqrt().item(), rel=1e-4)
+    assert figures.window_nats == pytest.approx(losses.tolist(), rel=1e-5) and "window_nats" not in repr(figures)
     assert figures.tokens == 7 * 15 and figures.context_tokens == 16
     assert figures.perplexity == pytest.approx(math.exp(losses.mean()), rel=1e-6)
     assert figures.bits_per_byte == pytest.approx(losses.mean().item() * (16 * 7 + 5 - 1) / 300 / math.log(2), rel=1e-6)

@@ -108,11 +108,13 @@ def show(result: dict) -> None:
     from rich.table import Table
 
     table = Table(title=f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept")
-    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense"):
+    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense", "damage, nats", "tokens"):
         table.add_column(column, justify="left" if "perplexity" in column else "right")
-    for name, key in (("held-out text", "perplexity"), ("other text", "perplexity_other"), ("calibration text", "perplexity_calibration")):
-        dense, pruned = result[key]["dense"], result[key]["pruned"]
-        table.add_row(name, f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}")
+    for name, key in (("held-out text", ""), ("other text", "_other"), ("calibration text", "_calibration")):
+        (dense, pruned), damage = result[f"perplexity{key}"].values(), result[f"damage{key}"]
+        error = "" if damage["standard_error"] is None else f" ± {damage['standard_error']:.3f}"
+        cells = (f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}", f"{damage['nats']:.3f}{error}", f"{damage['tokens']:,}")
+        table.add_row(name, *cells)
     console = Console()
     console.print(table)
     if "absent" not in result["speed"]:  # a line has said so already

@@ -119,10 +119,11 @@ def heldout_figures(folder: Path, texts: dict[str, str]) -> dict[str, list[dict]
 
     model = load_model(str(folder), device=torch.device("cpu"), dtype=torch.float32)
     tokenized = {name: tokenize(Text(name, (text,)), load_tokenizer(str(folder))) for name, text in texts.items()}
-    return {
-        name: [{**asdict(loss), "perplexity": loss.perplexity} for loss in (evaluate_text(model, tokens, c) for c in CONTEXTS)]
-        for name, tokens in tokenized.items()
-    }
+    return {name: [_as_dict(evaluate_text(model, tokens, context)) for context in CONTEXTS] for name, tokens in tokenized.items()}
+
+
+def _as_dict(loss) -> dict:
+    return {name: value for name, value in asdict(loss).items() if name != "window_nats"} | {"perplexity": loss.perplexity}
 
 
 def new_model() -> nn.Module:

@@ -75,7 +75,7 @@ def prune(
     done = stage.run(pruned) if stage else None
     pruned = pruned.to(model.dtype)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
-    outcome = run.outcome(planned, comparable, _call(run.settings, sources, plan, stage and stage.settings))
+    outcome = run.outcome(planned, comparable, _call(run.settings, sources, plan, stage and stage.settings), pruned.dtype)
     return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()
 
 
@@ -142,7 +142,7 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     write_model(pruned, tokenizer, planned.plan, stored, workspace.output)
     pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
     command = request.command(run.settings, is_usual=_is_usual(run), recovery=stage and stage.settings)
-    outcome = run.outcome(planned, pruned, command)
+    outcome = run.outcome(planned, pruned, command, stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
     speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
     write_words(outcome, speed, workspace.output)

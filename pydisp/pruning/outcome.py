@@ -1,6 +1,10 @@
 """Outcome: the results of pruning one model, as JSON for programs, as a Report for people, and as the model card of the folder."""
 
+import math
+import statistics
 from dataclasses import asdict, dataclass, field
+
+import torch
 
 from pydisp.cost import Cost
 from pydisp.evaluation import TextLoss
@@ -12,6 +16,7 @@ from pydisp.report.words import number
 from pydisp.spec import ModelSpec
 
 HELDOUT, OTHER, CALIBRATION = "held-out", "other", "calibration"
+_KEYS = {HELDOUT: "", OTHER: "_other", CALIBRATION: "_calibration"}  # of the three texts in the JSON: `perplexity`, `perplexity_other`, …
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,23 @@ class Losses:
     def times(self) -> float:
         """The perplexity of the pruned model divided by that of the dense one."""
         return self.pruned.perplexity / self.dense.perplexity
+
+    @property
+    def damage(self) -> float:
+        """ln(perplexity of the pruned model / that of the dense one): what was lost, in nats per token."""
+        return self.pruned.nats_per_token - self.dense.nats_per_token
+
+    @property
+    def damage_error(self) -> float | None:
+        """The standard error of `damage`, from the differences of the two models within each window; None without two windows of both."""
+        dense, pruned = self.dense.window_nats, self.pruned.window_nats
+        if len(dense) != len(pruned) or len(dense) < 2:
+            return None
+        return statistics.stdev(after - before for before, after in zip(dense, pruned, strict=True)) / math.sqrt(len(dense))
+
+    def as_dict(self) -> dict:
+        """Damage in nats per token, its standard error (or None), and the number of scored tokens."""
+        return {"nats": self.damage, "standard_error": self.damage_error, "tokens": self.pruned.tokens}
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,7 @@ class Outcome:
     """The results of one pruned model.
 
     `losses` has the keys HELDOUT, OTHER and CALIBRATION; `costs` (for a prompt as long as the context) has "dense" and "pruned"; `command`
-    reproduces the model; `recovered` is given if the kept weights were trained.
+    reproduces the model; `stored` is the dtype of the saved weights; `recovered` is given if the kept weights were trained.
     """
 
     model_name: str
@@ -66,6 +88,7 @@ class Outcome:
     costs: dict[str, Cost]
     command: str
     facts: dict
+    stored: torch.dtype | None = None
     recovered: Recovered | None = None
 
     @property
@@ -78,6 +101,7 @@ class Outcome:
 
     def as_dict(self) -> dict:
         """The object that `pydisp prune --json` prints, without `out`; two equal runs differ only in `seconds`."""
+        recovered = {} if self.recovered is None else {"recovery": self._recovery_as_dict()}
         return {
             "model": self.model_name,
             "method": self.settings.method,
@@ -92,23 +116,23 @@ class Outcome:
             "kept": self.kept,
             "params": self.parameters,
             "removed": removed_blocks(self.plan),
-            "perplexity": self.losses[HELDOUT].perplexities,
-            "perplexity_other": self.losses[OTHER].perplexities,
-            "perplexity_calibration": self.losses[CALIBRATION].perplexities,
+            **{f"perplexity{key}": self.losses[kind].perplexities for kind, key in _KEYS.items()},
+            **{f"damage{key}": self.losses[kind].as_dict() for kind, key in _KEYS.items()},
             "bits_per_byte": {"dense": self.losses[HELDOUT].dense.bits_per_byte, "pruned": self.losses[HELDOUT].pruned.bits_per_byte},
             "context_tokens": self.settings.context_tokens,
             "cost": {name: asdict(cost) for name, cost in self.costs.items()},
             "plan_digest": self.plan.digest(),
             "model_digest": self.plan.model_digest,
-            **({"recovery": self._recovery_as_dict()} if self.recovered else {}),
+            **recovered,
         }
 
     def _recovery_as_dict(self) -> dict:
-        before = {f"perplexity_before_{kind.replace('-', '')}": on.perplexities for kind, on in self.recovered.before.items()}
-        return {**self.recovered.settings, **before}
+        before = {key: self.recovered.before[kind] for kind, key in _KEYS.items() if kind in self.recovered.before}
+        perplexities = {f"perplexity{key}_before": on.perplexities for key, on in before.items()}
+        return {**self.recovered.settings, **perplexities, **{f"damage{key}_before": on.as_dict() for key, on in before.items()}}
 
     def report(self) -> Report:
-        """Headlines, then a section each on the losses, the kept features, the counted work and the search; no times and no paths."""
+        """Headlines, then a section each on losses, recovery, kept features, counted work and search; no times and no paths."""
         searched = [self._search_section()] if self.progress.history else []
         recovered = [self._recovery_section()] if self.recovered else []
         return Report(
@@ -131,21 +155,37 @@ class Outcome:
             f"{count['dense'] - count['pruned']:,} of {count['dense']:,} parameters are removed by the method {self.settings.method}: "
             f"{self.kept['total']:.2%} of all and {self.kept['block']:.2%} of block parameters are kept.",
             f"Perplexity on held-out text goes from {held.dense.perplexity:.2f} to {held.pruned.perplexity:.2f} "
-            f"({held.times:.2f} times) at a context of {self.settings.context_tokens} tokens.",
+            f"({held.times:.2f} times, a damage of {_with_error(held)} nats per token) at a context of {self.settings.context_tokens} tokens.",
+            *self._recovery_sentence(),
             f"{removed['attention']} attention and {removed['mlp']} MLP blocks are removed whole.",
         ]
 
+    def _recovery_sentence(self) -> list[str]:
+        if self.recovered is None or HELDOUT not in self.recovered.before:
+            return []
+        before = self.recovered.before[HELDOUT]
+        words = f"{before.pruned.perplexity:.2f}, a damage of {_with_error(before)} nats per token"
+        return [f"Before the kept weights were trained, the perplexity on held-out text was {words}."]
+
+    @property
+    def weights_mib(self) -> dict[str, float] | None:
+        """MiB of the saved weights, tied ones once, without the indices; None if their dtype is not known."""
+        return None if self.stored is None else {name: count * self.stored.itemsize / 2**20 for name, count in self.parameters.items()}
+
     def _headlines(self) -> list[Metric]:
-        """The headline metrics; each notes the dense model's value, unless the name says it."""
-        held, costs = self.losses[HELDOUT], self.costs
+        """The headline metrics: size, quality, work. Each notes the dense model's value, unless the name says it."""
+        held, costs, saved = self.losses[HELDOUT], self.costs, self.weights_mib
         mib = {name: cost.bytes_per_token / 2**20 for name, cost in costs.items()}
         products = {name: cost.products_per_prompt / 1e9 for name, cost in costs.items()}
+        dtype = str(self.stored).removeprefix("torch.")
+        size = [Metric("weights", saved["pruned"], f"MiB in {dtype}", higher_is_better=False, note=_beside(saved))] if saved else []
         return [
-            Metric("kept of all parameters", 100 * self.kept["total"], "%", n=self.parameters["dense"]),
-            Metric("kept of block parameters", 100 * self.kept["block"], "%", n=self.spec.parameters_block),
-            Metric("perplexity, held-out text", held.pruned.perplexity, "per token", n=held.pruned.tokens, higher_is_better=False,
-                   note=f"dense {number(held.dense.perplexity)}"),
-            Metric("perplexity, pruned ÷ dense", held.times, "times", higher_is_better=False, note="held-out text"),
+            Metric("parameters", self.parameters["pruned"], higher_is_better=False, note=f"{_beside(self.parameters)}, and {self.kept['block']:.1%} of those in blocks"),
+            *size,
+            Metric("perplexity, pruned ÷ dense", held.times, "times", n=held.pruned.tokens, higher_is_better=False,
+                   note=f"held-out text: dense {number(held.dense.perplexity)}, pruned {number(held.pruned.perplexity)}"),
+            Metric("damage, held-out text", held.damage, "nats per token", held.damage_error, n=held.pruned.tokens, higher_is_better=False,
+                   note="ln(perplexity pruned ÷ dense)"),
             Metric("weights read a decoded token", mib["pruned"], "MiB", higher_is_better=False, note=_beside(mib)),
             Metric(f"work of {self.settings.context_tokens} prompt tokens", products["pruned"], "10⁹ products", higher_is_better=False, note=_beside(products)),
         ]  # fmt: skip
@@ -155,8 +195,11 @@ class Outcome:
 
         bars = [(f"{kind}:\n{on.text}", on.dense.perplexity, on.pruned.perplexity) for kind, on in self.losses.items()]
         title = f"Perplexity at a context of {self.settings.context_tokens} tokens"
-        columns = ("text", "source", "tokens", "perplexity, dense", "perplexity, pruned", "pruned ÷ dense")
-        rows = [(kind, on.text, on.dense.tokens, on.dense.perplexity, on.pruned.perplexity, on.times) for kind, on in self.losses.items()]
+        columns = ("text", "source", "tokens", "dense", "pruned", "pruned ÷ dense", "damage", "± s.e.")
+        rows = [
+            (kind, on.text, on.dense.tokens, on.dense.perplexity, on.pruned.perplexity, on.times, on.damage, on.damage_error)
+            for kind, on in self.losses.items()
+        ]
         nats = [
             Metric(f"{kind}, {which}", loss.nats_per_token, "nats per token", loss.standard_error, n=loss.tokens, higher_is_better=False)
             for kind, on in self.losses.items()
@@ -168,7 +211,8 @@ class Outcome:
                 "Calibration text is what the masks were learned on; the others were not seen.",
                 Picture("Perplexity before and after", "Lower is better.", pictures.perplexities(bars)),
                 Table(title, columns, rows),
-                "Perplexity is the exponential of the loss, here with the standard error over the tokens:",
+                "Damage is ln(pruned ÷ dense), in nats per token; its standard error is that of the differences within each window.",
+                "Perplexity is the exponential of the loss, here with the standard error over the windows:",
                 *nats,
             ],
         )
@@ -211,32 +255,39 @@ class Outcome:
     def _search_section(self) -> Section:
         from pydisp.pruning import pictures
 
-        curve = pictures.search_curve(self.progress.history, self.settings.keep_ratio)
-        return Section("Search", [Picture("Search", "Loss under the drawn gates and kept share of the parameters over the steps.", curve)])
+        dense = self.losses[CALIBRATION].dense
+        curve = pictures.search_curve(self.progress.history, self.settings.keep_ratio, dense.nats_per_token)
+        caption = (
+            f"Loss under the drawn gates less the dense model's mean loss on {dense.tokens:,} tokens of the calibration text, and the kept share "
+            "of the parameters, over the steps. Each step sees other windows of that text, so single steps scatter and may lie below 0."
+        )
+        return Section("Search", [Picture("Search", caption, curve)])
 
     def _recovery_section(self) -> Section:
-        columns = ("text", "perplexity, dense", "pruned", "recovered")
-        rows = [
-            (kind, on.dense.perplexity, on.pruned.perplexity, self.losses[kind].pruned.perplexity)
-            for kind, on in self.recovered.before.items()
-        ]
-        settings = ", ".join(f"{name} {value}" for name, value in self.recovered.settings.items())
-        return Section("Recovery", [self._recovery_sentence(), Table("Before and after", columns, rows), f"Settings: {settings}."])
+        from pydisp.pruning import pictures
 
-    def _recovery_sentence(self) -> str:
-        before, after = self.recovered.before[HELDOUT].pruned, self.losses[HELDOUT].pruned
-        return (
-            f"What is kept was then trained for {len(self.recovered.history)} steps to predict as the dense model does: perplexity on held-out "
-            f"text {before.perplexity:.2f} before, {after.perplexity:.2f} after."
+        done = self.recovered
+        title = f"Damage before and after, at a context of {self.settings.context_tokens} tokens"
+        rows = []
+        for kind, before in done.before.items():
+            after = self.losses[kind]
+            share = after.damage / before.damage if before.damage > 0 else None
+            rows.append((kind, before.pruned.tokens, before.pruned.perplexity, after.pruned.perplexity, before.damage, after.damage, share))
+        columns = ("text", "tokens", "perplexity before", "perplexity after", "damage before", "damage after", "after ÷ before")
+        curve = (
+            [Picture("Recovery", f"{done.loss_name} over the steps.", pictures.recovery_curve(done.history, done.loss_name))]
+            if done.history
+            else []
+        )
+        words = ", ".join(f"{name} {value}" for name, value in done.settings.items())
+        told = [f"Settings: {words}."] if words else []
+        return Section(
+            "Recovery",
+            ["The kept weights were trained further; what is kept stayed as it was.", Table(title, columns, rows), *curve, *told],
         )
 
     def card(self) -> str:
-        """The README.md of the folder: front matter, how to load the model, its losses and cost, and the exact command."""
-        held, other = self.losses[HELDOUT], self.losses[OTHER]
-        rows = "\n".join(
-            f"| {kind} ({on.text}) | {on.dense.perplexity:.3f} | {on.pruned.perplexity:.3f} |"
-            for kind, on in ((HELDOUT, held), (OTHER, other))
-        )
+        """The README.md of the folder: front matter, size and losses, how to load the model, and the exact command."""
         return f"""---
 library_name: transformers
 pipeline_tag: text-generation
@@ -247,9 +298,9 @@ tags:
 
 # {self.model_name}, {self.kept["total"]:.1%} of its parameters
 
-Pruned with [pydisp](https://arxiv.org/abs/2410.11988): every attention and MLP block reads its own features of the residual
-stream and adds its output to others. {self.parameters["pruned"]:,} of {self.parameters["dense"]:,} parameters are kept
-({self.kept["block"]:.1%} of those in the blocks).{f" {self._recovery_sentence()}" if self.recovered else ""}
+{self._card_table()}
+
+{self._card_notes()}
 
 ```python
 import pydisp  # or: trust_remote_code=True below
@@ -259,9 +310,9 @@ model = AutoModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```
 
-| perplexity per token, context of {self.settings.context_tokens} | dense | pruned |
-|---|---|---|
-{rows}
+Pruned with [pydisp](https://arxiv.org/abs/2410.11988): every attention and MLP block reads its own features of the residual
+stream and adds its output to others. {self.parameters["pruned"]:,} of {self.parameters["dense"]:,} parameters are kept
+({self.kept["block"]:.1%} of those in the blocks).
 
 Made by this command; the same seed, machine, number of threads and versions give the same files, but for the times in `speed.json` and `report.html`:
 
@@ -271,6 +322,39 @@ Made by this command; the same seed, machine, number of threads and versions giv
 
 `report.html` shows what was removed, `plan.safetensors` holds the indices, `report.json` the figures, settings and versions.
 """
+
+    def _card_table(self) -> str:
+        """What a user came for: size, perplexity, work; times are not in a file that two equal runs must write alike."""
+        count, saved, context = self.parameters, self.weights_mib, self.settings.context_tokens
+        rows = [("parameters", f"{count['dense']:,}", f"{count['pruned']:,}", f"{count['pruned'] / count['dense']:.3f}")]
+        if saved:
+            name = f"MiB of weights in {str(self.stored).removeprefix('torch.')}"
+            rows.append((name, number(saved["dense"]), number(saved["pruned"]), f"{saved['pruned'] / saved['dense']:.3f}"))
+        for kind in (HELDOUT, OTHER):
+            on = self.losses[kind]
+            name = f"perplexity of {on.pruned.tokens:,} tokens, {kind}: {on.text}"
+            rows.append((name, f"{on.dense.perplexity:.3f}", f"{on.pruned.perplexity:.3f}", f"{on.times:.3f} (damage {_with_error(on)})"))
+        for name, scale, amounts in (
+            ("MiB of weights read for a decoded token", 2**20, {n: c.bytes_per_token for n, c in self.costs.items()}),
+            (f"10⁹ products for a prompt of {context} tokens", 1e9, {n: c.products_per_prompt for n, c in self.costs.items()}),
+        ):
+            dense, pruned = amounts["dense"], amounts["pruned"]
+            rows.append((name, number(dense / scale), number(pruned / scale), f"{pruned / dense:.3f}"))
+        return "\n".join(
+            f"| {' | '.join(row)} |" for row in (("", "dense", "pruned", "pruned ÷ dense"), ("---", "---:", "---:", "---:"), *rows)
+        )
+
+    def _card_notes(self) -> str:
+        recovered = f" {' '.join(self._recovery_sentence())}" if self.recovered else ""
+        return (
+            f"Perplexity is per token, at a context of {self.settings.context_tokens} tokens; damage is ln(pruned ÷ dense), in nats per token.{recovered} "
+            "Tokens a second and peak memory are in `speed.json`, if they were measured at the end of the run."
+        )
+
+
+def _with_error(on: Losses) -> str:
+    """The damage with its standard error, if that is known."""
+    return f"{on.damage:.3f}" + ("" if on.damage_error is None else f" ± {on.damage_error:.3f}")
 
 
 def _beside(amounts: dict[str, float]) -> str:

@@ -1,10 +1,12 @@
-"""Four pictures of a pruning run as SVG text: widths per layer and mask, the search curve, kept features over depth, perplexities.
+"""Pictures of a pruning run as SVG text: widths per layer and mask, the curves of search and recovery, kept features over depth, perplexities.
 
     svg = widths([{"attention_input": 96, ..., "mlp_output": 180}, ...], {"attention_input": 192, ..., "mlp_output": 192})
 
 The functions take plain data and return text; `pydisp.report.drawing` decides how pictures look.
 """
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,10 @@ _REMOVED = (0.5, 0.54, 0.6, 0.25)  # a grey that is visible on light and on dark
 _MOST_ROWS_A_PANEL = 40
 _MOST_POINTS = 400
 _MOST_PIXELS = 20_000  # per raster, of four: random masks of 4096 features and 40 layers stay under 200 kB (test_pictures.py)
+_FEWEST_TO_SMOOTH = 30
 _LEVELS = 8
+_DASHES = (0, (4, 3))
+_NOTE = {"ha": "right", "va": "bottom", "color": SOFT, "fontsize": 8}
 
 
 def widths(plan_widths: Sequence[Mapping[str, int | None]], full_widths: Mapping[str, int]) -> str:
@@ -46,18 +51,34 @@ def widths(plan_widths: Sequence[Mapping[str, int | None]], full_widths: Mapping
         return svg(_widths_figure(shares))
 
 
-def search_curve(history: Sequence[Mapping[str, float]], target: float | None = None) -> str:
-    """Loss and kept share over the steps of a search.
+def search_curve(history: Sequence[Mapping[str, float]], target: float | None = None, dense_loss: float | None = None) -> str:
+    """Damage (or loss) and kept share over the steps of a search.
 
     Args:
-        history: mappings with `step`, `loss` (nats per token) and `kept` (share of the parameters), at least one.
+        history: mappings with `step`, `loss` (nats per token), `kept` (share of the parameters) and, if each has it, `budget` (the share that
+            the step aimed at); at least one.
         target: the requested share.
+        dense_loss: the dense model's loss on the same text, in nats per token; with it the curve is of the damage, the loss less this one.
     """
     if not history:
         raise ValueError("the history of the search is empty; a curve needs one step or more.")
-    steps, losses, kept = (np.array([row[name] for row in history], dtype=float) for name in ("step", "loss", "kept"))
+    steps, losses, kept = (_column(history, name) for name in ("step", "loss", "kept"))
+    budget = _column(history, "budget") if all("budget" in row for row in history) else None
     with drawing():
-        return svg(_search_figure(steps, losses, kept, target))
+        return svg(_search_figure(steps, losses, kept, budget, target, dense_loss))
+
+
+def recovery_curve(history: Sequence[Mapping[str, float]], name: str = "Loss on calibration text") -> str:
+    """Loss over the steps of a recovery.
+
+    Args:
+        history: mappings with `step` and `loss` (nats per token), at least one.
+        name: what the loss is.
+    """
+    if not history:
+        raise ValueError("the history of the recovery is empty; a curve needs one step or more.")
+    with drawing():
+        return svg(_recovery_figure(_column(history, "step"), _column(history, "loss"), name))
 
 
 def kept_features(plan_masks: Sequence[Mapping[str, np.ndarray | None]]) -> str:
@@ -90,6 +111,10 @@ def perplexities(rows: Sequence[tuple[str, float, float]]) -> str:
         raise ValueError("there is no perplexity to draw; give a row a text.")
     with drawing():
         return svg(_perplexities_figure(rows))
+
+
+def _column(history: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
+    return np.array([row[name] for row in history], dtype=float)
 
 
 def _widths_figure(shares: np.ndarray) -> "Figure":
@@ -160,59 +185,108 @@ def _text_on(share: float) -> str:
     return "#ffffff" if share > 0.52 else "#10253a"
 
 
-def _search_figure(steps: np.ndarray, losses: np.ndarray, kept: np.ndarray, target: float | None) -> "Figure":
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+def _search_figure(
+    steps: np.ndarray, losses: np.ndarray, kept: np.ndarray, budget: np.ndarray | None, target: float | None, dense_loss: float | None
+) -> "Figure":
+    from matplotlib.ticker import PercentFormatter
 
-    figure = new_figure(WIDTH_INCHES, 4.4)
+    figure = new_figure(WIDTH_INCHES, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 1])
+    if dense_loss is None:
+        upper.set_title("Loss on calibration text under sampled masks")
+    else:
+        losses = losses - dense_loss
+        low, high = min(losses.min(), 0.0), max(losses.max(), 0.0)
+        upper.set_ylim(low - 0.14 * max(high - low, 0.01), high + 0.05 * max(high - low, 0.01))
+        upper.axhline(0, color=SOFT, linewidth=1, linestyle=_DASHES)
+        upper.annotate("dense", (1, 0), (0, -3), xycoords=("axes fraction", "data"), textcoords="offset points", **_NOTE | {"va": "top"})
+        upper.set_title("Damage on calibration text under sampled masks")
     _draw_curve(upper, steps, losses, BLUE)
-    upper.set_title("Loss on calibration text under sampled masks")
     upper.set_ylabel("nats per token")
-    _draw_curve(lower, steps, kept, ORANGE)
+    _draw_points(lower, steps, kept, ORANGE)  # no mean: a draw of all gates keeps nearly the share that is expected
     lower.set_title("Parameters kept")
     lower.set_ylabel("share, %")
-    lower.set_xlabel("step")
     lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=""))
-    lower.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    if len(steps) == 1:
-        lower.set_xlim(steps[0] - 1, steps[0] + 1)
+    wanted = [kept.min(), kept.max()]
+    if budget is not None:
+        lower.plot(steps, budget, color=SOFT, linewidth=1, linestyle=_DASHES)
+        wanted += [budget.min(), budget.max()]
     if target is not None:
-        lower.axhline(target, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-        low, high = min(kept.min(), target), max(kept.max(), target)
-        margin = 0.18 * max(high - low, 0.02)
-        lower.set_ylim(low - margin, high + margin)
-        lower.annotate(
-            f"target {100 * target:.3g} %", (1, target), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", color=SOFT, fontsize=8,
-        )  # fmt: skip
+        wanted.append(target)
+        words = f"target {100 * target:.3g} %"
+        if budget is None:
+            lower.axhline(target, color=SOFT, linewidth=1, linestyle=_DASHES)
+        else:
+            words = f"dashed: budget, {words}"
+        lower.annotate(words, (1, target), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points", **_NOTE)
+    margin = 0.18 * max(max(wanted) - min(wanted), 0.02)
+    lower.set_ylim(min(wanted) - margin, max(wanted) + margin)
+    _step_axis(lower, steps)
     for axes in (upper, lower):
         quiet(axes)
     return figure
 
 
-def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str) -> None:
-    """Draw all points faintly and their running mean; a short history is drawn as it is."""
-    if len(steps) < 30:
-        axes.plot(steps, values, color=colour, linewidth=1.8, marker="o", markersize=4)
+def _recovery_figure(steps: np.ndarray, losses: np.ndarray, name: str) -> "Figure":
+    figure = new_figure(WIDTH_INCHES, 2.9)
+    axes = figure.subplots()
+    _draw_curve(axes, steps, losses, BLUE, legend={"loc": "upper right"})  # inside: the name may be long, and a loss falls
+    axes.set_title(textwrap.fill(name, 80))
+    axes.set_ylabel("nats per token")
+    _step_axis(axes, steps)
+    quiet(axes)
+    return figure
+
+
+def _step_axis(axes: "Axes", steps: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlim(*((steps[0] - 1, steps[0] + 1) if len(steps) == 1 else (steps[0], steps[-1])))
+
+
+def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str, legend: Mapping | None = None) -> None:
+    """Draw all points faintly and their running mean, and say over how many steps; a short history is drawn as it is.
+
+    Args:
+        legend: where it stands, as arguments of matplotlib's; by default above the axes, beside the title.
+    """
+    if len(steps) < _FEWEST_TO_SMOOTH:
+        _draw_points(axes, steps, values, colour)
         return
-    steps, values = _thinned(steps), _thinned(values)
-    axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
-    axes.plot(steps, _smoothed(values, len(values) // 25), color=colour, linewidth=2)
+    run = -(-len(steps) // _MOST_POINTS)
+    steps, values = _thinned(steps, run), _thinned(values, run)
+    radius = len(values) // 25
+    axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35, label="each step" if run == 1 else f"mean of {run} steps")
+    axes.plot(
+        steps[radius:-radius], _smoothed(values, radius), color=colour, linewidth=2, label=f"mean of {run * (2 * radius + 1):,} steps"
+    )
+    place = legend or {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+    axes.legend(**place, ncols=2, fontsize=8, handlelength=1.4, labelcolor=SOFT)
 
 
-def _thinned(values: np.ndarray) -> np.ndarray:
-    """Means over equal stretches of the values, at most _MOST_POINTS of them."""
-    run = -(-len(values) // _MOST_POINTS)
+def _draw_points(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str) -> None:
+    """Draw the values as they are, with a mark for each where they are few, or means where they are more than a picture shows."""
+    run = -(-len(steps) // _MOST_POINTS)
+    marks = {"marker": "o", "markersize": 4, "clip_on": False} if len(steps) < _FEWEST_TO_SMOOTH else {}
+    axes.plot(_thinned(steps, run), _thinned(values, run), color=colour, linewidth=1.8, **marks)
+
+
+def _thinned(values: np.ndarray, run: int) -> np.ndarray:
+    """Means over stretches of `run` values; a rest shorter than that is left out."""
     whole = len(values) // run * run
     return values[:whole].reshape(-1, run).mean(axis=1)
 
 
 def _smoothed(values: np.ndarray, radius: int) -> np.ndarray:
-    """The mean over `radius` points to either side, fewer towards the ends so that they are not bent."""
+    """The mean over `radius` points to either side of each point that has so many: (N - 2 * radius,).
+
+    A mean over the few points that there are nearer to an end would be as noisy as they are, and look like a spike of the data.
+    """
     sums = np.concatenate([[0], np.cumsum(values)])
-    at = np.arange(len(values))
-    reach = np.minimum(radius, np.minimum(at, at[::-1]))
-    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
+    count = 2 * radius + 1
+    return (sums[count:] - sums[:-count]) / count
 
 
 def _features_figure(kept: np.ndarray, removed: np.ndarray) -> "Figure":
@@ -284,13 +358,13 @@ def _perplexities_figure(rows: Sequence[tuple[str, float, float]]) -> "Figure":
     for position, (_, dense, pruned) in enumerate(rows):
         for offset, value, colour, name in ((-0.19, dense, SOFT, "dense"), (0.19, pruned, BLUE, "pruned")):
             axes.barh(position + offset, value, height=0.34, color=colour, label=name if position == 0 else None)
-            ratio = f"  ({_digits(value / dense)} × dense)" if name == "pruned" else ""
+            ratio = f"  ({_digits(value / dense)} × dense, damage {math.log(value / dense):.2f})" if name == "pruned" else ""
             axes.annotate(
                 f"{_digits(value)}{ratio}", (value, position + offset), (5, 0), textcoords="offset points", va="center", fontsize=8.5
             )
     axes.set_yticks(range(len(rows)), [label for label, *_ in rows], color=INK)
     axes.set_ylim(len(rows) - 0.45, -0.55)
-    axes.set_xlim(0, 1.28 * highest)
+    axes.set_xlim(0, 1.75 * highest)
     axes.set_xlabel("perplexity per token (lower is better)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1.2)
     quiet(axes, "x")

@@ -106,13 +106,13 @@ class Run:
             return Planned(self.plan, SearchProgress())
         return make_plan(self.model, self.spec, self.windows, self.settings, after_step=after_step, state=state, say=self.say)
 
-    def outcome(self, planned: Planned, pruned: nn.Module, command: str) -> Outcome:
-        """Evaluate both models on all three texts; `pruned` has the dtype of the dense model."""
+    def outcome(self, planned: Planned, pruned: nn.Module, command: str, stored: torch.dtype | None = None) -> Outcome:
+        """Evaluate both models on all three texts; `pruned` has the dtype of the dense model, `stored` is that of the saved weights."""
         context = self.settings.context_tokens
         losses = self.corpora.losses(self.model, pruned, context, self.say)
         facts = {**run_facts(self.model), "texts": {**self.corpora.names, "sha256": self.corpora.sha256}}
         costs = {name: cost_of(model, context) for name, model in (("dense", self.model), ("pruned", pruned))}
-        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, facts)
+        return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, facts, stored)
 
 
 def positions(config) -> int | None:

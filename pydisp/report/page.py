@@ -22,11 +22,11 @@ _WIDE, _WIDEST = 44, 110
 
 
 def page(report: "Report", measured: Sequence[Section] = ()) -> str:
-    """The whole report and the measured sections as one HTML page that needs no other file.
+    """The whole report as one HTML page that needs no other file; the measured sections come first, because readers ask for them first.
 
     Raises: ValueError if a measured section has the title of another one.
     """
-    sections = [*report.sections, *measured]
+    sections = [*measured, *report.sections]
     require_distinct([section.anchor for section in sections] + ["facts"], "sections (by address)")
     parts = [f"<header><h1>{_escaped(report.title)}</h1>", *map(_paragraph, report.summary), "</header>"]
     if report.metrics:
@@ -34,8 +34,8 @@ def page(report: "Report", measured: Sequence[Section] = ()) -> str:
     if len(sections) > 1:
         facts = ['<li><a href="#facts">Facts</a></li>'] * bool(report.facts)
         parts.append(f'<nav aria-label="Contents">{_contents(sections, "", facts)}</nav>')
-    parts += [_section(section, "", 2) for section in report.sections]
     parts += [_section(section, "", 2, ' class="measured"') for section in measured]
+    parts += [_section(section, "", 2) for section in report.sections]
     if report.facts:
         parts.append(f'<section id="facts"><h2>Facts</h2>{_facts(report.facts)}</section>')
     return _PAGE.format(title=_escaped(report.title), style=CSS, body="\n".join(parts))

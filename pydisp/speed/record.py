@@ -81,10 +81,11 @@ def _headlines(comparison: dict) -> list[Metric]:
     if UNPRUNED not in comparison["times"]:
         return []
     ratios, rounds = comparison["times"][UNPRUNED], comparison["rounds"]
-    headlines = [
-        Metric(f"{words}, pruned", 1 / ratios[phase], "× as fast as unpruned", n=rounds, higher_is_better=True)
-        for phase, words in (("prefill", "prompt"), ("decode", "decoding"))
-    ]
+    headlines = []
+    for phase, words in (("prefill", "prompt"), ("decode", "decoding")):
+        ours, theirs = (number(comparison["models"][name][f"{phase}_tokens_per_second"]) for name in (PRUNED, UNPRUNED))
+        note = f"{ours} tokens/s, unpruned {theirs}"
+        headlines.append(Metric(f"{words}, pruned", 1 / ratios[phase], "× as fast as unpruned", n=rounds, higher_is_better=True, note=note))
     if "peak" in ratios:
         peaks = {name: comparison["models"][name]["peak_mib"] for name in (PRUNED, UNPRUNED)}
         note = f"unpruned {number(peaks[UNPRUNED])}: {ratios['peak']:.1%} of it"

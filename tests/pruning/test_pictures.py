@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pydisp.pruning.pictures import MASKS, STREAM_MASKS, kept_features, perplexities, search_curve, widths
+from pydisp.pruning import pictures
+from pydisp.pruning.pictures import MASKS, STREAM_MASKS, kept_features, perplexities, recovery_curve, search_curve, widths
 from pydisp.report import Picture
 
 HIDDEN, MIDDLE = 64, 128
@@ -36,6 +37,9 @@ DRAWINGS = {
     **{f"features of {n} layers": lambda n=n: kept_features(masks(n)) for n in (1, 6, 80)},
     **{f"search of {n} steps": lambda n=n: search_curve(history(n), target=0.5) for n in (1, 29, 3000)},
     "search without a target": lambda: search_curve(history(40)),
+    "damage of a search": lambda: search_curve(history(40), target=0.5, dense_loss=3.0),
+    "search with a budget": lambda: search_curve([{**row, "budget": 0.5} for row in history(40)], target=0.5, dense_loss=3.0),
+    **{f"recovery of {n} steps": lambda n=n: recovery_curve(history(n)) for n in (1, 30, 900)},
     "perplexities": lambda: perplexities([("calibration", 20.1, 24.3), ("held-out <a>", 26.5, 3320.2)]),
 }
 
@@ -70,11 +74,48 @@ def test_every_layer_of_a_deep_model_has_its_row():
 def test_perplexities_are_written_beside_the_bars():
     written = texts(perplexities([("calibration", 20, 25), ("other", 10, 1846.2)]))
     assert {"calibration", "other", "20.00", "10.00"} <= set(written)
-    assert any("25.00" in t and "1.25 × dense" in t for t in written) and any("1,846" in t and "184.6 × dense" in t for t in written)
+    assert any("25.00" in t and "1.25 × dense, damage 0.22" in t for t in written) and any(
+        "1,846" in t and "184.6 × dense" in t for t in written
+    )
 
 
 def test_target_is_named():
     assert "target 50 %" in texts(search_curve(history(50), target=0.5))
+
+
+def curve_of(values):
+    """The points of the mean that `_draw_curve` draws, and of the faint line under it."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    pictures._draw_curve(axes, np.arange(1, len(values) + 1, dtype=float), values, "black")
+    faint, mean = (line.get_xydata() for line in axes.get_lines())
+    return faint, mean
+
+
+@pytest.mark.parametrize("steps", [30, 60, 599, 3000])
+def test_a_smoothed_curve_ends_where_its_window_does(steps):
+    """No mean over fewer points than the others: at the ends it would be the noise of single steps, and look like a spike."""
+    values = np.zeros(steps)
+    run = -(-steps // 400)
+    values[:run] = values[-run - steps % run : steps - steps % run] = 1.0  # the first and the last point that is drawn
+    faint, mean = curve_of(values)
+    radius = (len(faint) - len(mean)) // 2
+    assert radius >= 1 and faint[0, 1] == faint[-1, 1] == 1
+    assert mean[0, 0] == faint[radius, 0] and mean[-1, 0] == faint[-radius - 1, 0]
+    assert mean[:, 1].max() == pytest.approx(1 / (2 * radius + 1))
+
+
+def test_a_mean_says_over_how_many_steps():
+    written = texts(search_curve(history(60), dense_loss=3.0))
+    assert {"each step", "mean of 5 steps", "dense", "Damage on calibration text under sampled masks"} <= set(written)
+    assert {"mean of 2 steps", "mean of 50 steps"} <= set(texts(recovery_curve(history(600), "Distillation loss")))
+    assert not any("mean" in text for text in texts(search_curve(history(29))))
+
+
+def test_the_budget_of_each_step_is_named():
+    budget = [{**row, "budget": max(0.5, 1 - row["step"] / 20)} for row in history(50)]
+    assert "dashed: budget, target 50 %" in texts(search_curve(budget, target=0.5))
 
 
 def test_features_of_a_large_model_stay_under_200_kb():
@@ -84,6 +125,8 @@ def test_features_of_a_large_model_stay_under_200_kb():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="the history of the search is empty"):
         search_curve([])
+    with pytest.raises(ValueError, match="the history of the recovery is empty"):
+        recovery_curve([])
     with pytest.raises(ValueError, match="there is no perplexity to draw"):
         perplexities([])
     mixed = [*masks(1, 8), *masks(1, 9)]

@@ -31,6 +31,7 @@ def test_what_is_measured_stands_on_the_page_alone(report, tmp_path):
     before, section, after = re.split(r'(<section id="speed-here" class="measured">.*?</section>\n)', page, flags=re.DOTALL)
     assert before + after == without.pop("report.html") and files == without
     assert "<h2>Speed &lt;here&gt;</h2>" in section and "<p>On one thread &amp; more.</p>" in section and "12.50" in section
+    assert before.count("<section") == 0  # readers ask for times first
     assert "<h3>" not in section  # a table of the section's title needs no heading of its own
     for title in ("Search", "Facts"):
         with pytest.raises(ValueError, match=f"two sections .by address. are called '{title.lower()}'"):

@@ -70,8 +70,9 @@ def test_the_report_of_prune_counts(folder):
     out, result, *_ = folder
     report = json.loads((out / "report.json").read_text())
     headlines = {metric["name"]: metric["value"] for metric in report["metrics"]}
-    assert headlines["kept of all parameters"] == pytest.approx(100 * result["kept"]["total"])
-    assert headlines["perplexity, held-out text"] == result["perplexity"]["pruned"]
+    assert headlines["parameters"] == result["params"]["pruned"]
+    assert headlines["weights"] == 2 * result["params"]["pruned"] / 2**20  # saved in bfloat16
+    assert headlines["damage, held-out text"] == result["damage"]["nats"]
     assert headlines["perplexity, pruned ÷ dense"] == result["perplexity"]["pruned"] / result["perplexity"]["dense"]
     assert headlines["weights read a decoded token"] == result["cost"]["pruned"]["bytes_per_token"] / 2**20
     assert headlines["work of 32 prompt tokens"] == result["cost"]["pruned"]["products_per_prompt"] / 1e9

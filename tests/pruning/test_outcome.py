@@ -1,0 +1,115 @@
+"""Outcome: damage and its error from paired windows, the sections of a report, what stands in the card and in the JSON."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_text import tiny_llama
+
+from pydisp.cost import Cost
+from pydisp.evaluation import TextLoss
+from pydisp.plan import PruningPlan
+from pydisp.pruning import PruneSettings, make_plan
+from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, Recovered
+from pydisp.pruning.search import SearchProgress
+from pydisp.report import Report
+from pydisp.spec import ModelSpec
+
+
+def loss(*window_nats: float, known: bool = True) -> TextLoss:
+    mean = sum(window_nats) / len(window_nats)
+    return TextLoss(mean, 0.25, 31 * len(window_nats), 32, mean / math.log(2), window_nats=window_nats if known else ())
+
+
+BEFORE = {kind: Losses(f"text {kind}", loss(2.0, 4.0), loss(3.5, 5.7)) for kind in (HELDOUT, OTHER)}
+LOSSES = {kind: Losses(f"text {kind}", loss(2.0, 4.0), loss(2.5, 4.7)) for kind in (HELDOUT, OTHER, CALIBRATION)}
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    model = tiny_llama()
+    spec = ModelSpec.from_model(model)
+    settings = PruneSettings(keep_ratio=0.6, ratio_of="block", round_to=4, context_tokens=32, steps=2, batch_size=1).resolved(spec, 128)
+    plan: PruningPlan = make_plan(model, spec, torch.empty(0, 32), replace(settings, method="random")).plan
+    progress = SearchProgress(history=[{"step": 1, "loss": 4.5, "kept": 0.9}, {"step": 2, "loss": 4.0, "kept": 0.7}])
+    costs = {"dense": Cost(2 * 2**20, 4 * 10**9), "pruned": Cost(2**20, 10**9)}
+    return Outcome("tiny", settings, spec, plan, progress, LOSSES, costs, "pydisp prune tiny", {"threads": 1}, torch.bfloat16)
+
+
+def test_damage_is_the_log_of_the_ratio_and_its_error_is_of_paired_windows():
+    on = LOSSES[HELDOUT]
+    assert on.damage == pytest.approx(math.log(on.times)) == pytest.approx(0.6)
+    # differences 0.5 and 0.7: standard deviation sqrt(0.02), over sqrt(2) windows; the losses alone spread by 1.4 and more
+    assert on.damage_error == pytest.approx(0.1)
+    assert on.as_dict() == {"nats": pytest.approx(0.6), "standard_error": pytest.approx(0.1), "tokens": 62}
+
+
+@pytest.mark.parametrize(
+    "pair", [(loss(2.0), loss(3.0)), (loss(2.0, 3.0, known=False), loss(3.0, 4.0)), (loss(2.0, 3.0), loss(1.0, 2.0, 3.0))]
+)
+def test_damage_has_no_error_without_two_windows_of_both(pair):
+    on = Losses("text", *pair)
+    assert on.damage_error is None and on.as_dict()["standard_error"] is None
+
+
+def test_damage_stands_beside_the_ratio_everywhere(outcome):
+    result, report, card = outcome.as_dict(), outcome.report(), outcome.card()
+    for key, kind in (("", HELDOUT), ("_other", OTHER), ("_calibration", CALIBRATION)):
+        assert result[f"damage{key}"] == LOSSES[kind].as_dict() and set(result[f"perplexity{key}"]) == {"dense", "pruned"}
+    json.dumps(result, allow_nan=False)
+    metrics = {metric.name: metric for metric in report.metrics}
+    assert list(metrics)[:4] == ["parameters", "weights", "perplexity, pruned ÷ dense", "damage, held-out text"]
+    damage = metrics["damage, held-out text"]
+    assert (damage.value, damage.standard_error, damage.n) == (LOSSES[HELDOUT].damage, LOSSES[HELDOUT].damage_error, 62)
+    assert metrics["weights"].value == 2 * outcome.parameters["pruned"] / 2**20
+    (table,) = [part for part in report.sections[0].parts if type(part).__name__ == "Table"]
+    assert table.columns[-2:] == ("damage", "± s.e.") and table.rows[0][2] == 62
+    assert "a damage of 0.600 ± 0.100 nats per token" in report.to_markdown()
+    assert f"| {LOSSES[HELDOUT].times:.3f} (damage 0.600 ± 0.100) |" in card and "perplexity of 62 tokens, held-out: text held-out" in card
+    assert card.index("| parameters |") < card.index("```python") < card.index("pydisp prune tiny")
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_the_curve_is_of_damage(outcome):
+    (section,) = [section for section in outcome.report().sections if section.title == "Search"]
+    (picture,) = section.parts
+    assert "Damage on calibration text" in picture.svg and "62 tokens of the calibration text" in picture.caption
+
+
+def test_the_dtype_of_the_weights_may_be_unknown(outcome):
+    unknown = replace(outcome, stored=None)
+    assert "weights" not in {metric.name for metric in unknown.report().metrics} and "MiB of weights in" not in unknown.card()
+
+
+def test_without_a_recovery_nothing_is_said_of_one(outcome):
+    assert "recovery" not in outcome.as_dict()
+    assert "ecover" not in outcome.report().to_markdown() + outcome.card()
+
+
+def test_a_recovery_shows_losses_before_and_after(outcome):
+    history = [{"step": step, "loss": 1 / step} for step in range(1, 41)]
+    done = replace(outcome, recovered=Recovered(BEFORE, history, {"steps": 40, "learning_rate": 1e-3}, "Distillation loss"))
+    assert done.as_dict()["recovery"] == {
+        "steps": 40,
+        "learning_rate": 1e-3,
+        "perplexity_before": BEFORE[HELDOUT].perplexities,
+        "perplexity_other_before": BEFORE[OTHER].perplexities,
+        "damage_before": BEFORE[HELDOUT].as_dict(),
+        "damage_other_before": BEFORE[OTHER].as_dict(),
+    }
+    report = done.report()
+    assert [section.title for section in report.sections][:2] == ["Perplexity", "Recovery"]
+    said, table, picture, settings = report.sections[1].parts
+    assert table.rows[0][0] == HELDOUT and table.rows[0][4:] == (pytest.approx(1.6), pytest.approx(0.6), pytest.approx(0.375))
+    assert "Distillation loss" in picture.svg and settings == "Settings: steps 40, learning_rate 0.001."
+    sentence = "Before the kept weights were trained, the perplexity on held-out text was 99.48, a damage of 1.600 ± 0.100 nats per token."
+    assert sentence in report.summary and sentence in done.card()
+    assert len(replace(done, recovered=Recovered(BEFORE)).report().sections[1].parts) == 2  # neither a curve nor settings
+
+
+def test_a_recovery_that_had_nothing_to_recover_has_no_share(outcome):
+    better = {HELDOUT: Losses("text", loss(2.0, 4.0), loss(1.9, 3.9))}
+    _, table = replace(outcome, recovered=Recovered(better)).report().sections[1].parts
+    assert table.rows[0][-1] is None
