@@ -27,6 +27,7 @@ from pathlib import Path
 import results
 from machine import ROOT, describe
 
+from pydisp.commands.output import quiet_libraries
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.pruning.settings import METHODS, SEARCHED, PruneSettings
 from pydisp.text import Tokens, read_text, tokenize
@@ -351,6 +352,7 @@ def main() -> None:
         return
     try:
         job, methods = _job(args)
+        quiet_libraries()
         record = run_all(job, args.keep_ratio, methods, args.out, lambda record: keep_record(record, **_places(args)), pydisp)
     except (ValueError, OSError, ImportError) as problem:  # ChildProcessError and FileNotFoundError are OSErrors
         parser.exit(1, f"{' '.join(str(problem).split())}\n")

@@ -111,10 +111,10 @@ def show(result: dict) -> None:
     for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense", "damage, nats", "tokens"):
         table.add_column(column, justify="left" if "perplexity" in column else "right")
     for name, key in (("held-out text", ""), ("other text", "_other"), ("calibration text", "_calibration")):
-        (dense, pruned), damage = result[f"perplexity{key}"].values(), result[f"damage{key}"]
-        error = "" if damage["standard_error"] is None else f" ± {damage['standard_error']:.3f}"
-        cells = (f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}", f"{damage['nats']:.3f}{error}", f"{damage['tokens']:,}")
-        table.add_row(name, *cells)
+        before = result.get("recovery", {})
+        for words, figures, end in (("", result, ""), (", before the recovery", before, "_before")):
+            if f"damage{key}{end}" in figures:
+                table.add_row(f"{name}{words}", *_loss_cells(figures[f"perplexity{key}{end}"], figures[f"damage{key}{end}"]))
     console = Console()
     console.print(table)
     if "absent" not in result["speed"]:  # a line has said so already
@@ -122,3 +122,10 @@ def show(result: dict) -> None:
 
         console.print(f"speed: {record.sentence(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
     console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _loss_cells(perplexity: dict, damage: dict) -> list[str]:
+    """Both perplexities, their ratio, the damage with its standard error, and the number of tokens."""
+    dense, pruned = perplexity["dense"], perplexity["pruned"]
+    error = "" if damage["standard_error"] is None else f" ± {damage['standard_error']:.3f}"
+    return [f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}", f"{damage['nats']:.3f}{error}", f"{damage['tokens']:,}"]

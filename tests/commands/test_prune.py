@@ -307,6 +307,17 @@ def test_every_method_makes_a_folder(prune, tmp_path, method):
     assert result["steps"] == 6 * searches
 
 
+def test_people_get_a_table_with_damage(prune, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    status, printed, _ = prune(tmp_path / "out", "--method", "random", "--no-speed")
+    assert status == 0 and "damage, nats" in printed and "report: " in printed
+    facts = json.loads((tmp_path / "out/report.json").read_text())["facts"]["result"]
+    damage = facts["damage"]
+    row = next(line for line in printed.splitlines() if "held-out text" in line)
+    assert f"{damage['nats']:.3f} ± {damage['standard_error']:.3f}" in row and f"{damage['tokens']:,}" in row
+    assert not any("before the recovery" in line for line in printed.splitlines())
+
+
 def test_config_file(prune, run, model, text, pruned, tmp_path):
     status, _, _ = run("prune", model, "--config", pruned[0] / "pydisp.yaml", "--text", text, "--out", tmp_path / "out")
     assert status == 0 and digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
