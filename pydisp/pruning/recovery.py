@@ -175,6 +175,13 @@ class Recovery:
             ) from None
 
 
+def store_in_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Change the parameters of a model, in place, to a dtype; `Module.to` would also round the frequencies of rotary positions."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def check_windows(count: int, settings: RecoverySettings) -> None:
     """Refuse a text with fewer windows than a step takes.
 
