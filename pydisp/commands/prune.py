@@ -31,18 +31,20 @@ def prune(
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help=TEXT_SOURCES, show_default="the documentation of this Python")] = None,
     method: Annotated[
-        str | None, typer.Option(help="disp, magnitude, wanda, random, constrained or layerdrop.", show_default="disp")
+        str | None, typer.Option(help="disp, constrained, gradient, wanda, flap, magnitude, random or layerdrop.", show_default="disp")
     ] = None,
     plan: Annotated[str | None, typer.Option(help="Use this plan.safetensors instead of making one.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the search.", show_default="600 below 50 M parameters, else 10000")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Windows of text a forward.", show_default="4 below 50 M parameters, else 1")
+    steps: Annotated[int | None, typer.Option(help="Steps of the search.", show_default="600 below 50 M parameters, else 300")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="What scores the features before the first step: gradient, wanda, flap or none.", show_default="gradient"),
     ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows of text a forward.", show_default="4")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Forwards a step.", show_default="1")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything random.", show_default="0")] = None,
     round_to: Annotated[
-        int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 64")
+        int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 16")
     ] = None,
     recover: Annotated[
         bool, typer.Option("--recover", help="Then train what is kept to predict as the dense model does (see `pydisp recover`).")
@@ -62,7 +64,7 @@ def prune(
 ) -> None:
     """Prune MODEL to a share of its parameters, and report the loss before and after."""
     given = {
-        "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "batch_size": batch_size,
+        "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "start": start, "batch_size": batch_size,
         "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}

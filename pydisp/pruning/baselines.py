@@ -1,9 +1,10 @@
 """The baselines: plans to compare with learned masks, each at the same exact budget.
 
 `random`; `magnitude` (norms of the weights that multiply a feature); `wanda` (those norms times the norm of the feature's activations,
-after Wanda, https://arxiv.org/abs/2306.11695); `layerdrop` (whole layers, least block influence first, after ShortGPT,
+after Wanda, https://arxiv.org/abs/2306.11695); `flap` (squared norms of the weights times the variance of the activations, after FLAP,
+https://arxiv.org/abs/2312.11983, z-scores within each mask under one threshold); `layerdrop` (whole layers, least block influence first, after ShortGPT,
 https://arxiv.org/abs/2403.03853; the rest of the budget comes from the MLP middle of the next layer). The first three keep the same share
-of every mask. `constrained` is a search with tied masks and lives in `search.py`.
+of every mask. `gradient` (no search, the scores it would start from) is in `start.py`. `constrained` is a search with tied masks and lives in `search.py`.
 """
 
 from collections.abc import Iterable
@@ -65,12 +66,14 @@ def _gain(layer: nn.Module, block: str, spec: ModelSpec) -> Tensor:
 
 @dataclass(frozen=True)
 class Activations:
-    """The measurements of one pass over the calibration windows: norms over all tokens, and the influence of each layer.
+    """The measurements of one pass over the calibration windows: norms and variances over all tokens, and the influence of each layer.
 
-    `norms[layer]`: five (width,) tensors in the order of LayerGates; `influence[layer]`: mean of 1 - cos(input, output) over tokens.
+    `norms[layer]`, `variances[layer]`: five (width,) float64 tensors in the order of LayerGates; `influence[layer]`: mean of
+    1 - cos(input, output) over tokens.
     """
 
     norms: tuple[LayerGates, ...]
+    variances: tuple[LayerGates, ...]
     influence: tuple[float, ...]
 
 
@@ -78,11 +81,15 @@ class Activations:
 def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tensor]) -> Activations:
     """Run (B, T) batches of token ids through the dense model with hooks, which are removed even after an error."""
     family, handles = spec.family, []
-    sums = [[torch.zeros((), dtype=torch.float64)] * 5 for _ in spec.costs]
+    squares, sums = ([[torch.zeros((), dtype=torch.float64)] * 5 for _ in spec.costs] for _ in range(2))
+    counts = [[0] * 5 for _ in spec.costs]
     influence = [[0.0, 0] for _ in spec.costs]
 
     def add(number: int, place: int, tensor: Tensor) -> None:
-        sums[number][place] = sums[number][place] + tensor.flatten(0, -2).double().square().sum(0).cpu()
+        rows = tensor.flatten(0, -2).double()
+        squares[number][place] = squares[number][place] + rows.square().sum(0).cpu()
+        sums[number][place] = sums[number][place] + rows.sum(0).cpu()
+        counts[number][place] += len(rows)
 
     def on_input(number: int, place: int):
         def hook(_module, args, kwargs):
@@ -115,27 +122,68 @@ def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tens
     finally:
         for handle in handles:
             handle.remove()
-    norms = tuple(LayerGates(*(s.sqrt() for s in layer)) for layer in sums)
-    return Activations(norms, tuple(total / count for total, count in influence))
+    norms = tuple(LayerGates(*(s.sqrt() for s in layer)) for layer in squares)
+    variances = tuple(
+        LayerGates(*((square - total.square() / n).clamp_min(0) / max(1, n - 1) for square, total, n in zip(*layer, strict=True)))
+        for layer in zip(squares, sums, counts, strict=True)
+    )
+    return Activations(norms, variances, tuple(total / count for total, count in influence))
 
 
 @torch.no_grad()
-def wanda_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
-    """Features that a block reads by weight norm times activation norm; features that it writes by activation norm."""
-    family, layers = spec.family, []
-    for layer, norms in zip(decoder_layers(model, spec.family), seen.norms, strict=True):
-        reads = _column_norms(layer.get_submodule(n) for n in family.attention_reads).cpu()
-        mlp_reads = _column_norms(layer.get_submodule(n) for n in family.mlp_reads).cpu()
-        mlp_write = _column_norms([layer.get_submodule(family.mlp_write)]).cpu()
-        scores = (
-            norms.attention_input * reads,
+def wanda_scores(model: nn.Module, spec: ModelSpec, seen: Activations) -> list[LayerGates]:
+    """Features that a block reads by weight norm times activation norm; features that it writes by activation norm. float64, CPU."""
+    return [
+        LayerGates(
+            reads * norms.attention_input,
             norms.attention_output,
-            norms.mlp_input * mlp_reads,
-            norms.mlp_middle * mlp_write,
+            mlp_reads * norms.mlp_input,
+            mlp_write * norms.mlp_middle,
             norms.mlp_output,
         )
-        layers.append([ranked(s) for s in scores])
+        for (reads, mlp_reads, mlp_write), norms in zip(_read_norms(model, spec), seen.norms, strict=True)
+    ]
+
+
+@torch.no_grad()
+def flap_scores(model: nn.Module, spec: ModelSpec, seen: Activations) -> list[LayerGates]:
+    """As `wanda_scores`, but squared weight norms times the variance over tokens: what a constant in the feature's place would lose."""
+    return [
+        LayerGates(
+            reads.square() * variances.attention_input,
+            variances.attention_output,
+            mlp_reads.square() * variances.mlp_input,
+            mlp_write.square() * variances.mlp_middle,
+            variances.mlp_output,
+        )
+        for (reads, mlp_reads, mlp_write), variances in zip(_read_norms(model, spec), seen.variances, strict=True)
+    ]
+
+
+def _read_norms(model: nn.Module, spec: ModelSpec) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+    """For each layer the norms of the columns that read the attention's input, the MLP's input and its middle; float64, CPU."""
+    family = spec.family
+    for layer in decoder_layers(model, family):
+        projections = (family.attention_reads, family.mlp_reads, (family.mlp_write,))
+        yield tuple(_column_norms(layer.get_submodule(n) for n in names).cpu().double() for names in projections)
+
+
+def wanda_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
+    """The best features by `wanda_scores`, the same share of every mask."""
+    layers = [[ranked(s) for s in layer] for layer in wanda_scores(model, spec, seen)]
     return convert(untied(layers), spec, budget, round_to)
+
+
+def flap_plan(model: nn.Module, spec: ModelSpec, seen: Activations, budget: int, round_to: int) -> PruningPlan:
+    """The best features by the z-scores, within each mask, of `flap_scores`, under one threshold."""
+    layers = [[standardised(s) for s in layer] for layer in flap_scores(model, spec, seen)]
+    return convert(untied(layers), spec, budget, round_to)
+
+
+def standardised(scores: Tensor) -> Tensor:
+    """z-scores: mean 0, standard deviation 1 (all 0 where all scores are equal); float64."""
+    centred = scores.double() - scores.double().mean()
+    return centred / centred.square().mean().sqrt().clamp_min(torch.finfo(torch.float64).tiny)
 
 
 @torch.no_grad()

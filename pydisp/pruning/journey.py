@@ -172,12 +172,13 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
 
 def _is_usual(run: Run) -> bool:
     """Whether all settings without an option on the command line have their defaults."""
-    usual = replace(run.settings, learning_rate=None, weight_decay=_USUAL.weight_decay, regularization=_USUAL.regularization)
+    without_option = ("weight_decay", "regularization", "hypernetwork", "start_windows")
+    usual = replace(run.settings, learning_rate=None, **{name: getattr(_USUAL, name) for name in without_option})
     return usual.resolved(run.spec, positions(run.model.config)) == run.settings
 
 
 def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, state: dict | None) -> Planned:
-    """`run.planned`; a search saves its state after the first step, from time to time, at the end, and when a stop is requested."""
+    """`run.planned`; a search saves its state after its start and its first step, from time to time, at the end, and when a stop is requested."""
     if not run.is_search:
         return run.planned()
     steps = run.settings.steps
@@ -189,7 +190,7 @@ def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, state: d
         def after_step(search: Search) -> None:
             nonlocal saved_at
             step = search.progress.step
-            if step in (1, steps) or is_stop_requested() or time.monotonic() - saved_at >= checkpoint_seconds:
+            if step in (0, 1, steps) or is_stop_requested() or time.monotonic() - saved_at >= checkpoint_seconds:
                 workspace.save_state(search.state_dict())
                 saved_at = time.monotonic()
             if is_stop_requested():

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from pydisp.plan import PruningPlan
+from pydisp.progress import Bar, silence
 from pydisp.pruning import baselines
+from pydisp.pruning.conversion import convert
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import METHODS, SEARCHED, PruneSettings
+from pydisp.pruning.start import drawn_windows, feature_costs, gradient_scores, masks_of, squared_gradients
 from pydisp.spec import ModelSpec
 
-ACTIVATION_WINDOWS = 64  # for wanda and layerdrop, drawn at random
+ACTIVATION_WINDOWS = 64  # for wanda, flap and layerdrop, drawn at random
 
 
 @dataclass(frozen=True)
@@ -32,36 +35,62 @@ def make_plan(
     *,
     after_step: Callable[[Search], None] = lambda _search: None,
     state: dict | None = None,
+    say: Callable[[str], None] = silence,
 ) -> Planned:
     """Make a plan for `model` by `settings.method`; the model is not changed.
 
     Args:
         windows: (N, T) int64 calibration windows on the CPU.
         settings: resolved (no None).
-        after_step: only for a search, see `Search.run`.
+        after_step: only for a search, see `Search.run`; also called after its start, with step 0.
         state: only for a search, the saved state to continue from.
+        say: a function that receives the progress of what takes long.
     Raises: ValueError for too little text or a budget that cannot be met; SearchDiverged.
     """
     if settings.method in SEARCHED:
         search = Search(model, spec, windows, settings)
         if state is not None:
             search.load_state_dict(state)
-        return Planned(search.run(after_step), search.progress)
+        return Planned(_searched(search, after_step, say), search.progress)
     start, progress = time.perf_counter(), SearchProgress()
     budget, round_to = spec.block_budget(settings.keep_ratio, settings.ratio_of), settings.round_to
     if settings.method == "random":
         plan = baselines.random_plan(spec, budget, round_to, torch.Generator().manual_seed(settings.seed))
     elif settings.method == "magnitude":
         plan = baselines.magnitude_plan(model, spec, budget, round_to)
-    elif settings.method not in ("wanda", "layerdrop"):
+    elif settings.method == "gradient":
+        chosen = drawn_windows(windows, settings.start_windows, settings.seed)
+        with Bar(len(chosen), say, title="gradients", unit="window") as bar:
+            squares = squared_gradients(model, spec, chosen, after_window=bar)
+        progress.forwards = progress.backwards = len(chosen)
+        progress.tokens = chosen.numel()
+        plan = convert(masks_of(gradient_scores(squares, feature_costs(spec)), is_tied=False), spec, budget, round_to)
+    elif settings.method not in ("wanda", "flap", "layerdrop"):
         raise ValueError(f"the method {settings.method!r} makes no plan; choose one of {', '.join(METHODS)}.")
     else:
-        generator = torch.Generator().manual_seed(settings.seed)
-        chosen = windows[torch.randperm(len(windows), generator=generator)[:ACTIVATION_WINDOWS]]
+        chosen = drawn_windows(windows, ACTIVATION_WINDOWS, settings.seed)
         batches = chosen.split(settings.batch_size)
         seen = baselines.record_activations(model, spec, batches)
         progress.forwards, progress.tokens = len(batches), chosen.numel()
-        method = baselines.wanda_plan if settings.method == "wanda" else baselines.layerdrop_plan
-        plan = method(model, spec, seen, budget, round_to)
+        methods = {"wanda": baselines.wanda_plan, "flap": baselines.flap_plan, "layerdrop": baselines.layerdrop_plan}
+        plan = methods[settings.method](model, spec, seen, budget, round_to)
     progress.seconds = time.perf_counter() - start
     return Planned(plan, progress)
+
+
+def _searched(search: Search, after_step: Callable[[Search], None], say: Callable[[str], None]) -> PruningPlan:
+    """The plan of a search, which shows a bar for its start and one for its steps."""
+    if not search.is_started:
+        if search.settings.start == "none":
+            search.begin()
+        else:
+            with Bar(min(search.settings.start_windows, len(search.windows)), say, title="start", unit="window") as bar:
+                search.begin(bar)
+        after_step(search)  # step 0: the start is worth keeping
+    with Bar(search.settings.steps, say, search.progress.step) as bar:
+
+        def show(search: Search) -> None:
+            bar(search.progress.step, **search.progress.recent())
+            after_step(search)
+
+        return search.run(show)

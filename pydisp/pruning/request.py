@@ -50,7 +50,7 @@ class FolderRequest:
             parts += ["--plan", Path(self.plan_file).name]
         else:
             parts += ["--keep-ratio", str(settings.keep_ratio), "--ratio-of", settings.ratio_of, "--method", settings.method]
-            for name in ("steps", "batch_size", "seed", "round_to"):
+            for name in ("steps", "start", "batch_size", "seed", "round_to"):
                 parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
             parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
         parts += ["--context", str(settings.context_tokens)]

@@ -9,7 +9,7 @@ from torch import nn
 from pydisp.cost import cost_of
 from pydisp.environment import run_facts
 from pydisp.plan import PruningPlan
-from pydisp.progress import Bar, duration_words
+from pydisp.progress import duration_words
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import estimate_evaluation, estimate_search
 from pydisp.pruning.outcome import Outcome
@@ -101,19 +101,10 @@ class Run:
         return f"{search}about {duration_words(estimate_evaluation(self.model, self.windows, scored))} of evaluation{memory}"
 
     def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
-        """The given plan, or one made by the settings' method; `after_step` and `state` are for a search, which also shows a bar."""
+        """The given plan, or one made by the settings' method; `after_step` and `state` are for a search."""
         if self.plan:
             return Planned(self.plan, SearchProgress())
-        if not self.is_search:
-            return make_plan(self.model, self.spec, self.windows, self.settings)
-        done = len(state["progress"]["history"]) if state else 0
-        with Bar(self.settings.steps, self.say, done) as bar:
-
-            def show(search: Search) -> None:
-                bar(search.progress.step, **search.progress.recent())
-                after_step(search)
-
-            return make_plan(self.model, self.spec, self.windows, self.settings, after_step=show, state=state)
+        return make_plan(self.model, self.spec, self.windows, self.settings, after_step=after_step, state=state, say=self.say)
 
     def outcome(self, planned: Planned, pruned: nn.Module, command: str) -> Outcome:
         """Evaluate both models on all three texts; `pruned` has the dtype of the dense model."""

@@ -4,9 +4,12 @@ from dataclasses import asdict, dataclass, replace
 
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 
-METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
+METHODS = ("disp", "constrained", "gradient", "magnitude", "wanda", "flap", "random", "layerdrop")
+STARTS = ("gradient", "wanda", "flap", "none")
 SEARCHED = ("disp", "constrained")
-_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization"}
+RATE_TIMES_STEPS, MOST_RATE, LEAST_RATE = 2.4, 0.05, 0.002
+_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "hypernetwork", "start"}
+_OF_A_START = {"start_windows"}
 _OF_A_PLAN = {"method", "context_tokens"}
 
 
@@ -19,8 +22,11 @@ class PruneSettings:
         ratio_of: the parameters that keep_ratio refers to: `total` (tied weights once, indices not counted) or `block` (decoder layers).
         method: one of METHODS; `plan` means that a plan was given.
         steps, batch_size, context_tokens, accumulate: for a search; a step draws the gates once for accumulate x batch_size windows.
-        learning_rate: that of the hypernetwork's heads; its body has a tenth of it.
-        regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters.
+        start: what scores the features before the first step, one of STARTS; "none" starts with all of them alike.
+        start_windows: windows that the start and the method `gradient` read, drawn by the seed.
+        learning_rate: that of the hypernetwork's heads; its body has a tenth of it. None: by the number of steps.
+        regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters; the budget is met without it.
+        hypernetwork: whether a hypernetwork makes what is added to the starting logits; if not, each is a parameter of its own.
         seed: decides the hypernetwork, the order of the windows and every draw.
         round_to: kept widths are multiples of this number.
     """
@@ -34,7 +40,10 @@ class PruneSettings:
     accumulate: int = 1
     learning_rate: float | None = None
     weight_decay: float = 0.05
-    regularization: float = 6.0
+    regularization: float = 0.0
+    hypernetwork: bool = True
+    start: str = "gradient"
+    start_windows: int = 16
     seed: int = 0
     round_to: int | None = None
 
@@ -46,7 +55,17 @@ class PruneSettings:
         check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=is_plan)
         if self.method not in METHODS and not is_plan:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
-        for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("accumulate", 1), ("round_to", 1), ("seed", 0)):
+        if self.start not in STARTS:
+            raise ValueError(f"unknown start {self.start!r} of a search; known: {', '.join(STARTS)}.")
+        for name, least in (
+            ("steps", 1),
+            ("start_windows", 1),
+            ("batch_size", 1),
+            ("context_tokens", 2),
+            ("accumulate", 1),
+            ("round_to", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}.")
@@ -60,17 +79,16 @@ class PruneSettings:
     def resolved(self, spec: ModelSpec, positions: int | None) -> "PruneSettings":
         """These settings with every None replaced; `positions` is the longest context of the model, if it has one.
 
-        Small models (under 50 M parameters): 600 steps of 4 x 256 tokens at a learning rate of 0.02, widths in multiples of 8.
-        Others: 10,000 steps of 1 x 2,048 tokens at 1e-3 (the paper's numbers), widths in multiples of 64. Unlike in the paper, the
-        learning rate warms up and then falls by a cosine to a twentieth.
+        Small models (under 50 M parameters): 600 steps of 4 x 256 tokens, widths in multiples of 8. Others: 300 steps of 4 x 256 tokens,
+        widths in multiples of 16. The learning rate is RATE_TIMES_STEPS / steps, so that all numbers of steps move the logits as far, but
+        not above or below MOST_RATE and LEAST_RATE; a tenth of that for the full heads of models that are not small, whose logits move
+        ten times as far. It warms up and then falls by a cosine to a twentieth.
         Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-        defaults = (
-            dict(steps=600, batch_size=4, context_tokens=256, learning_rate=0.02, round_to=8)
-            if small
-            else dict(steps=10_000, batch_size=1, context_tokens=2048, learning_rate=1e-3, round_to=64)
-        )
+        defaults = dict(steps=600 if small else 300, batch_size=4, context_tokens=256, round_to=8 if small else 16)
+        rate = min(MOST_RATE, max(LEAST_RATE, RATE_TIMES_STEPS / (self.steps or defaults["steps"])))
+        defaults["learning_rate"] = rate if small else rate / 10
         if positions is not None:
             defaults["context_tokens"] = min(defaults["context_tokens"], positions)
             if self.context_tokens is not None and self.context_tokens > positions:
@@ -105,4 +123,5 @@ class PruneSettings:
         """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan)."""
         if self.method == "plan":
             return {name: value for name, value in self.as_dict().items() if name in _OF_A_PLAN}
-        return {name: value for name, value in self.as_dict().items() if self.method in SEARCHED or name not in _OF_A_SEARCH}
+        unused = set() if self.method in SEARCHED else _OF_A_SEARCH | (set() if self.method == "gradient" else _OF_A_START)
+        return {name: value for name, value in self.as_dict().items() if name not in unused}

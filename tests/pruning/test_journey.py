@@ -41,6 +41,16 @@ def test_prune_save_load(tmp_path, dtype):
         assert torch.equal(loaded(input_ids=ids).logits, pruned(input_ids=ids).logits)
 
 
+@pytest.mark.parametrize("start", ["gradient", "flap"])
+def test_a_folder_by_a_search_in_bfloat16(tmp_path, start):
+    model, text = write_model(tmp_path / "dense"), write_text(tmp_path / "notes.txt")
+    settings, said = PruneSettings(keep_ratio=0.6, start=start, **SETTINGS), []
+    request = FolderRequest(str(model), tmp_path / "out", settings, text=(str(text),), dtype="bfloat16", measures_speed=False)
+    result = prune_to_folder(request, say=said.append)
+    assert 0.58 < result["kept"]["block"] <= 0.6 and "on cpu in bfloat16" in said[0]
+    assert any(line.startswith("window 16 of 16") for line in said) and any(line.startswith("step 6 of 6") for line in said)
+
+
 def test_a_plan_of_one_run_serves_another(tmp_path):
     model, tokenizer, text = tiny_llama(), tiny_tokenizer(), str(write_text(tmp_path / "notes.txt"))
     spec = pydisp.ModelSpec.from_model(model)
@@ -67,12 +77,13 @@ def test_a_second_run_is_refused_before_anything_is_loaded(tmp_path):
         assert first.load_state() == {"step": 3}
 
 
-def test_a_kill_right_after_the_first_step_loses_that_step_alone(tmp_path):
-    """The state of a search is saved after its first step, then every 20 seconds."""
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_kill_loses_one_step_alone(tmp_path, step):
+    """The state of a search is saved after its start, after its first step, then every 20 seconds."""
     model, text, out = write_model(tmp_path / "dense"), write_text(tmp_path / "notes.txt"), tmp_path / "out"
     code = (
         "import os, signal, sys\nfrom pydisp import cli\nfrom pydisp.pruning import search\nstep = search.Search._step\n"
-        "def stop(self, use):\n    if self.progress.step == 2: os.kill(os.getpid(), signal.SIGKILL)\n    step(self, use)\n"
+        f"def stop(self, use):\n    if self.progress.step == {step}: os.kill(os.getpid(), signal.SIGKILL)\n    step(self, use)\n"
         "search.Search._step = stop\ncli.main()"
     )
     args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, "--no-speed"]
@@ -82,5 +93,5 @@ def test_a_kill_right_after_the_first_step_loses_that_step_alone(tmp_path):
     settings = PruneSettings(keep_ratio=0.6, **SETTINGS)
     request = FolderRequest(str(model), out, settings, text=(str(text),), resume=True, measures_speed=False)
     resumed = prune_to_folder(request, say=said.append)
-    assert "resuming after step 1 of 6" in said and resumed["steps"] == 6
+    assert f"resuming after step {min(step, 1)} of 6" in said and resumed["steps"] == 6
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("out")] == ["out"]

@@ -14,13 +14,13 @@ RESOLVED = PruneSettings(keep_ratio=0.5, steps=600, batch_size=4, context_tokens
         (
             {},
             True,
-            "pydisp prune demo --out DIR --keep-ratio 0.5 --ratio-of total --method disp --steps 600 --batch-size 4 --seed 3 --round-to 8 "
+            "pydisp prune demo --out DIR --keep-ratio 0.5 --ratio-of total --method disp --steps 600 --start gradient --batch-size 4 --seed 3 --round-to 8 "
             "--context 256",
         ),
         (
             {"device": "cpu", "dtype": "float64", "revision": "v 1", "trust_remote_code": True},
             False,
-            "pydisp prune demo --out DIR --config pydisp.yaml --keep-ratio 0.5 --ratio-of total --method disp --steps 600 --batch-size 4 "
+            "pydisp prune demo --out DIR --config pydisp.yaml --keep-ratio 0.5 --ratio-of total --method disp --steps 600 --start gradient --batch-size 4 "
             "--seed 3 --round-to 8 --context 256 --device cpu --dtype float64 --revision 'v 1' --trust-remote-code",
         ),
         ({"plan_file": "/home/me/plan.safetensors"}, True, "pydisp prune demo --out DIR --plan plan.safetensors --context 256"),

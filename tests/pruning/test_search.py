@@ -7,9 +7,11 @@ import torch
 from tiny_text import TEXT, tiny_llama, tiny_tokenizer
 
 from pydisp.gates import Gates
+from pydisp.pruning.calibration import at_budget, expected_kept
+from pydisp.pruning.conversion import convert, untied
 from pydisp.pruning.hypernetwork import HyperNetwork, draw_gates
 from pydisp.pruning.search import Search, SearchDiverged
-from pydisp.pruning.settings import PruneSettings
+from pydisp.pruning.settings import STARTS, PruneSettings
 from pydisp.spec import ModelSpec
 from pydisp.surgery import gated, prune_model
 from pydisp.text import Text, tokenize
@@ -66,15 +68,15 @@ def test_a_stopped_search_goes_on_to_the_same_result(windows, tmp_path, method, 
     assert resumed.run() == plan
     assert states_equal(resumed.network.state_dict(), whole.network.state_dict())
     assert resumed.progress.history == whole.progress.history
-    assert resumed.progress.tokens == whole.progress.tokens == 14 * accumulate * 2 * 32
-    assert resumed.progress.forwards == whole.progress.backwards == 14 * accumulate
+    assert resumed.progress.tokens == whole.progress.tokens == (14 * accumulate * 2 + 16) * 32  # 16 windows of the start
+    assert resumed.progress.forwards == whole.progress.backwards == 14 * accumulate + 16
 
 
 def test_accumulated_gradients_are_those_of_one_batch(windows):
     model = tiny_llama()
     networks = []
     for batch_size, accumulate in ((4, 1), (1, 4), (2, 2)):
-        one = search(windows, model, batch_size=batch_size, accumulate=accumulate, steps=1)
+        one = search(windows, model, batch_size=batch_size, accumulate=accumulate, steps=1, start="none")
         one.run()
         networks.append(torch.cat([p.grad.flatten() for p in one.network.parameters()]))
     assert networks[0].abs().sum() > 0
@@ -82,15 +84,16 @@ def test_accumulated_gradients_are_those_of_one_batch(windows):
 
 
 def test_loss_and_budget_see_one_draw(windows, monkeypatch):
+    one = search(windows, steps=1)
+    one.begin()
     made, counted = [], []
     post_init, kept_block = Gates.__post_init__, Gates.kept_block
     monkeypatch.setattr(Gates, "__post_init__", lambda gates: (post_init(gates), made.append(gates))[0])
     monkeypatch.setattr(Gates, "kept_block", lambda gates: (counted.append(gates), kept_block(gates))[1])
-    one = search(windows, steps=1)
     before = one.draws.get_state()
     one.run()
-    drawn, in_loss = made  # the draw, and the same values cut off the hypernetwork for the loss
-    assert counted == [drawn]
+    in_budget, drawn, in_loss = made  # probabilities for the offset, the draw, and the same values cut off the hypernetwork for the loss
+    assert counted == [in_budget, drawn]
     for a, b in zip(drawn.layers, in_loss.layers, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     replayed = torch.Generator()
@@ -99,12 +102,69 @@ def test_loss_and_budget_see_one_draw(windows, monkeypatch):
     assert torch.equal(replayed.get_state(), one.draws.get_state())
 
 
-def test_the_kept_share_moves_towards_the_budget(windows):
-    run = search(windows, steps=80, learning_rate=0.1)
+@pytest.mark.parametrize("steps", [5, 17, 60, 600])
+@pytest.mark.parametrize("start", STARTS)
+def test_the_kept_share_follows_the_schedule_to_the_budget(windows, steps, start):
+    run = search(windows, steps=steps, start=start, batch_size=1)
+    spec, done = run.spec, min(steps, 25)
+    run.begin()
+    with gated(run.model, spec) as use:
+        for step in list(range(done)) if steps < 100 else [0, 1, 2]:
+            expected = expected_kept(at_budget(run.logits(), spec, run.wanted_at(step)), spec).item() / spec.parameters_block
+            wanted = run.wanted_at(step) / spec.parameters_block
+            assert abs(expected - wanted) < 1e-3
+            assert abs(wanted - max(0.5, 1 - 0.5 * 3 * (step + 1) / steps)) < 1e-4
+            run._step(use)
+    if steps > done:
+        return
+    assert abs(run.progress.history[-1]["kept"] - 0.5) < 0.15
+    assert 0.48 < spec.kept_shares(run.plan())["block"] <= 0.5
+
+
+@pytest.mark.parametrize("stop", range(1, 9))
+def test_a_stop_after_any_step_changes_no_byte(windows, tmp_path, stop):
+    kwargs = dict(steps=9, batch_size=1)
+    whole, stopped, resumed = (search(windows, **kwargs) for _ in range(3))
+    plan = whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(lambda s: _save_and_stop(s, stop, tmp_path / "state"))
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert resumed.run() == plan
+    kept = ("network", "optimizer", "draws", "start", "sums")
+    assert all(states_equal(resumed.state_dict()[name], whole.state_dict()[name]) for name in kept)
+    assert resumed.progress.history == whole.progress.history
+
+
+def _save_and_stop(one, step, path):
+    if one.progress.step == step:
+        torch.save(one.state_dict(), path)
+        raise KeyboardInterrupt
+
+
+def test_the_plan_is_that_of_the_mean_of_the_last_logits(windows):
+    run = search(windows, steps=10, start="none")
+    run.begin()
+    seen = []
+    run.run(lambda s: seen.append([x.detach().clone() for x in s._masks(s.logits())]))
+    means = [torch.stack(values).mean(0) for values in zip(*seen[6:], strict=True)]  # the logits after steps 7 to 10
+    want = convert(untied([means[i : i + 5] for i in range(0, 15, 5)]), run.spec, run.wanted, 4)
+    assert run.plan() == want
+
+
+@pytest.mark.parametrize("method", ["disp", "constrained"])
+def test_plain_logits_in_the_hypernetworks_place(windows, method):
+    run = search(windows, steps=8, hypernetwork=False, method=method)
+    assert run.run() == search(windows, steps=8, hypernetwork=False, method=method).run()
+    logits = sum(p.numel() for p in run.network.parameters())
+    assert logits == (32 + 3 * 48 if method == "constrained" else 3 * (4 * 32 + 48))
+
+
+def test_weights_in_bfloat16(windows):
+    run = search(windows, tiny_llama(dtype=torch.bfloat16), steps=6)
     plan = run.run()
-    first, last = run.progress.history[0]["kept"], run.progress.history[-1]["kept"]
-    assert first > 0.8 and abs(last - 0.5) < 0.1
-    assert 0.48 < ModelSpec.from_model(run.model).kept_shares(plan)["block"] <= 0.5
+    assert 0.48 < run.spec.kept_shares(plan)["block"] <= 0.5
+    assert all(x.dtype == torch.float32 for x in run._masks(run.logits()))
+    assert run.progress.history[-1]["loss"] > 0 and run.model.dtype == torch.bfloat16
 
 
 def test_every_gate_gets_a_gradient(windows):
