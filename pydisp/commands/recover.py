@@ -35,7 +35,9 @@ def recover(
     learning_rate: RecoverRate = None,
     warmup_share: Annotated[float | None, typer.Option(help="Share of the steps in which the rate rises.", show_default="0.03")] = None,
     lora_rank: RecoverRank = None,
-    head: Annotated[bool | None, typer.Option("--head", help="Train embeddings and output matrix too.")] = None,
+    head: Annotated[
+        bool | None, typer.Option(help="Train embeddings and output matrix too.", show_default="below 50 M parameters, without LoRA")
+    ] = None,
     cross_entropy: Annotated[float | None, typer.Option(help="Share of the text's own words in the loss.", show_default="0")] = None,
     bfloat16: Annotated[
         bool | None, typer.Option(help="Compute products in bfloat16.", show_default="where the processor multiplies it faster")

@@ -4,7 +4,8 @@
 
 The offset depends on the logits, and so does its gradient: what raises one logit lowers all others by what the feature costs. A step then
 compares what a feature is worth with what the same parameters are worth elsewhere, which is a Lagrange multiplier solved at every step.
-(Ablation in bench/results/demo-search.json: a penalty alone in its place costs a third of what the search gains.)
+(Demo model, half of all parameters, 50 steps at a learning rate of 0.1, one seed, 48 windows: damage 0.332; 0.471 with the offset as a
+fixed number and the paper's penalty.)
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from pydisp.progress import Interrupted, stop_requests
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
 from pydisp.pruning.planning import Planned
-from pydisp.pruning.recovery import cast_parameters
+from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import STAGE, RecoveryStage, planned_in
 from pydisp.pruning.request import FolderRequest, without_folder
@@ -74,7 +74,7 @@ def prune(
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
     done = stage.run(pruned) if stage else None
-    pruned = cast_parameters(pruned, model.dtype)
+    store_in_(pruned, model.dtype)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
     outcome = run.outcome(planned, comparable, _call(run.settings, sources, plan, stage and stage.settings), pruned.dtype)
     return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()

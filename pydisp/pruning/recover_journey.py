@@ -31,7 +31,7 @@ from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_w
 from pydisp.pruning.journey import CHECKPOINT_SECONDS, measured_speed
 from pydisp.pruning.outcome import HELDOUT, Losses
 from pydisp.pruning.planning import Planned
-from pydisp.pruning.recovery import cast_parameters
+from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import RecoveryDone, RecoveryStage, planned_in
 from pydisp.pruning.request import RecoverRequest, without_folder
@@ -79,7 +79,7 @@ def recover(
     stage = RecoveryStage.checked(working, corpora, asked, spec, 4 if small else 1, context, logger.info)
     recovered = copy.deepcopy(model)
     done = stage.run(recovered)
-    recovered = cast_parameters(recovered, model.dtype)
+    store_in_(recovered, model.dtype)
     comparable = copy.deepcopy(recovered).float() if _is_half_on_cpu(recovered) else recovered
     losses = corpora.losses(working, comparable, context, logger.info)
     return recovered, _report(name, losses, done, corpora, working, _call(stage.settings, sources))

@@ -175,6 +175,13 @@ class Recovery:
             ) from None
 
 
+def store_in_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Change the parameters of a model, in place, to a dtype; `Module.to` would also round the frequencies of rotary positions."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def check_windows(count: int, settings: RecoverySettings) -> None:
     """Refuse a text with fewer windows than a step takes.
 
@@ -185,10 +192,3 @@ def check_windows(count: int, settings: RecoverySettings) -> None:
             f"the calibration text has {count} windows of {settings.context_tokens} tokens, a step of the recovery needs "
             f"{settings.batch_size}; give more text, a shorter context or a smaller batch."
         )
-
-
-def cast_parameters(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model with its parameters in `dtype`; unlike `Module.to` it leaves buffers alone: rotary frequencies stay in float32."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    return model

@@ -16,7 +16,7 @@ class RecoverySettings:
         learning_rate: the highest; it warms up over the first warmup_share of the steps, then falls by a cosine to a twentieth.
         lora_rank: train adapters of this rank beside each projection and merge them at the end (LoRA, https://arxiv.org/abs/2106.09685);
             0 trains all weights.
-        trains_head: whether embeddings and output matrix train too; only without LoRA.
+        trains_head: whether embeddings and output matrix train too (by default in small models); only without LoRA.
         cross_entropy: share of the text's own words in the loss; the rest is the divergence from the dense model.
         bfloat16: whether the products of both models are computed in bfloat16; weights and optimizer stay in float32.
         seed: decides the order of the windows, and the first values of adapters.
@@ -28,7 +28,7 @@ class RecoverySettings:
     learning_rate: float | None = None
     warmup_share: float = 0.03
     lora_rank: int = 0
-    trains_head: bool = False
+    trains_head: bool | None = None
     cross_entropy: float = 0.0
     bfloat16: bool | None = None
     seed: int = 0
@@ -52,14 +52,15 @@ class RecoverySettings:
         """These settings with every None replaced.
 
         Args:
-            parameters: of the dense model; small ones (under 50 M) have 300 steps at 2e-3, others 1,000 at 2e-4, adapters five times that.
+            parameters: of the dense model; small ones (under 50 M) have 300 steps at 2e-3 and train the head, others 1,000 at 2e-4;
+                adapters learn at five times the rate.
             batch_size, context_tokens: those of the search.
             device: where the recovery runs; bfloat16 is the default where it has instructions for it.
         """
         small = parameters < SMALL_MODEL_PARAMETERS
         defaults = {
             "steps": 300 if small else 1000, "batch_size": batch_size, "context_tokens": context_tokens,
-            "learning_rate": (2e-3 if small else 2e-4) * (5 if self.lora_rank else 1), "bfloat16": has_bfloat16(device),
+            "learning_rate": (2e-3 if small else 2e-4) * (5 if self.lora_rank else 1), "bfloat16": has_bfloat16(device), "trains_head": small and not self.lora_rank,
         }  # fmt: skip
         return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 

@@ -153,8 +153,8 @@ def test_other_ways(pruned, model, text, tmp_path):
     more = ["--lora-rank", "2", "--cross-entropy", "0.5", "--no-bfloat16", "--quiet"]
     args = ["recover", pruned[0], "--teacher", model, "--text", text, *QUICK, "--no-speed"]
     assert call(*args, "--out", tmp_path / "lora", *more[:-1])[0] == 0
-    assert call(*args, "--out", tmp_path / "head", "--head")[0] == 0
-    assert "--lora-rank 2 --cross-entropy 0.5 --no-bfloat16" in (tmp_path / "lora/README.md").read_text()
+    assert call(*args, "--out", tmp_path / "head", "--no-head")[0] == 0
+    assert "--lora-rank 2 --no-head --cross-entropy 0.5 --no-bfloat16" in (tmp_path / "lora/README.md").read_text()
     assert "lora" not in " ".join(load_file(tmp_path / "lora/model.safetensors"))
 
 

@@ -34,6 +34,8 @@ def test_recover_in_memory(text, dtype):
     )
     assert all(torch.equal(before[name], tensor) for name, tensor in pruned.state_dict().items())
     assert recovered.dtype == dtype and recovered.config.pydisp == pruned.config.pydisp
+    rotary = recovered.model.rotary_emb.inv_freq
+    assert torch.equal(rotary, dense.model.rotary_emb.inv_freq) and rotary.dtype == torch.float32
     facts = json.loads(report.to_json())["facts"]
     held = facts["result"]["perplexity"]["held-out"]
     assert facts["result"]["steps"] == 30 and facts["settings"]["steps"] == 30 and "teacher=dense" in facts["command"]

@@ -11,7 +11,7 @@ from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 
-SETTINGS = RecoverySettings(steps=6, batch_size=2, context_tokens=16, learning_rate=1e-2, bfloat16=False)
+SETTINGS = RecoverySettings(steps=6, batch_size=2, context_tokens=16, learning_rate=1e-2, bfloat16=False, trains_head=False)
 
 
 @pytest.fixture
@@ -138,6 +138,7 @@ def test_what_cannot_be_used_is_refused(windows):
 def test_defaults_follow_the_model_and_the_machine():
     small = RecoverySettings().resolved(3_000_000, 4, 256, torch.device("cpu"))
     large = RecoverySettings(lora_rank=8, bfloat16=False).resolved(135_000_000, 1, 2048, torch.device("cpu"))
-    assert (small.steps, small.batch_size, small.context_tokens) == (300, 4, 256) and small.bfloat16 in (True, False)
+    assert (small.steps, small.batch_size, small.context_tokens, small.trains_head) == (300, 4, 256, True)
+    assert small.bfloat16 in (True, False) and not large.trains_head
     assert (large.steps, large.batch_size, large.context_tokens, large.bfloat16) == (1000, 1, 2048, False)
     assert RecoverySettings(steps=5).resolved(1, 1, 8, torch.device("cpu")).steps == 5
