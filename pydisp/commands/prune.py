@@ -33,6 +33,10 @@ def prune(
     round_to: Annotated[
         int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 64")
     ] = None,
+    evaluation_tokens: Annotated[
+        int | None,
+        typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="all below 50 M parameters, else 32768"),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -46,10 +50,10 @@ def prune(
     """Prune MODEL to a share of its parameters, and report the loss before and after."""
     given = {
         "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "batch_size": batch_size,
-        "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
+        "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to, "evaluation_tokens": evaluation_tokens,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    if plan and (clash := given.keys() - {"context_tokens"}):
+    if plan and (clash := given.keys() - {"context_tokens", "evaluation_tokens"}):
         raise WrongUsage(
             f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: with a plan nothing is searched; leave one out."
         )
@@ -68,7 +72,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, measures_speed=speed,
+        context_tokens=context, evaluation_tokens=evaluation_tokens, measures_speed=speed,
     )  # fmt: skip
     result = prune_to_folder(request, say=progress(ctx))
     if as_json:

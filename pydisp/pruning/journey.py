@@ -134,7 +134,7 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
     model = load_model(request.model, device=device, dtype=dtype, **request.source)
     spec = ModelSpec.from_model(model)
-    settings = settings_for_plan(plan, spec, request.context_tokens) if plan else request.settings
+    settings = settings_for_plan(plan, spec, **request.of_a_plan) if plan else request.settings
     return Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say), tokenizer, stored
 
 

@@ -79,6 +79,10 @@ class Outcome:
             "perplexity_calibration": self.losses[CALIBRATION].perplexities,
             "bits_per_byte": {"dense": self.losses[HELDOUT].dense.bits_per_byte, "pruned": self.losses[HELDOUT].pruned.bits_per_byte},
             "context_tokens": self.settings.context_tokens,
+            "scored_tokens": {
+                name: self.losses[kind].dense.tokens
+                for name, kind in (("heldout", HELDOUT), ("other", OTHER), ("calibration", CALIBRATION))
+            },
             "cost": {name: asdict(cost) for name, cost in self.costs.items()},
             "plan_digest": self.plan.digest(),
             "model_digest": self.plan.model_digest,

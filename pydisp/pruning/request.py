@@ -12,7 +12,7 @@ from pydisp.pruning.settings import PruneSettings
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """The arguments of `prune_to_folder`; with a plan file, `settings` is None and `context_tokens` may be set."""
+    """The arguments of `prune_to_folder`; with a plan file, `settings` is None, and `context_tokens` and `evaluation_tokens` may be set."""
 
     model: str
     out: str | os.PathLike
@@ -26,12 +26,18 @@ class FolderRequest:
     resume: bool = False
     overwrite: bool = False
     context_tokens: int | None = None
+    evaluation_tokens: int | None = None
     measures_speed: bool = True
 
     @property
     def source(self) -> dict:
         """The keyword arguments with which `pydisp.loading` finds the model."""
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+
+    @property
+    def of_a_plan(self) -> dict:
+        """The settings of a run with a given plan."""
+        return {"context_tokens": self.context_tokens, "evaluation_tokens": self.evaluation_tokens}
 
     def command(self, settings: PruneSettings, *, is_usual: bool) -> str:
         """The command line that makes the same folder, without paths of the machine.
@@ -51,6 +57,7 @@ class FolderRequest:
                 parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
             parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
         parts += ["--context", str(settings.context_tokens)]
+        parts += ["--evaluation-tokens", str(settings.evaluation_tokens)] if settings.evaluation_tokens else []
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
         for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):

@@ -20,13 +20,13 @@ from pydisp.report.words import counted
 from pydisp.spec import ModelSpec
 
 
-def settings_for_plan(plan: PruningPlan, spec: ModelSpec, context_tokens: int | None = None, **others) -> PruneSettings:
+def settings_for_plan(plan: PruningPlan, spec: ModelSpec, **others) -> PruneSettings:
     """The settings of a run with a given plan.
 
     Raises: ValueError if the plan was made for another model.
     """
     spec.refuse_other(plan)
-    return PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", context_tokens=context_tokens, **others)
+    return PruneSettings(keep_ratio=spec.kept_shares(plan)["total"], method="plan", **others)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class Run:
         return self.corpora.calibration.windows(self.settings.context_tokens)
 
     @property
+    def most_evaluated(self) -> int | None:
+        """How many tokens of each text are scored at most; None: all."""
+        return self.settings.evaluation_tokens or None
+
+    @property
     def is_search(self) -> bool:
         return self.settings.method in SEARCHED
 
@@ -97,7 +102,7 @@ class Run:
             expected = estimate_search(self.model, self.spec, self.windows, self.settings)
             search = f"about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), then "
             memory = f"; about {expected.peak_mib:,.0f} MiB of memory"
-        scored = 2 * self.corpora.evaluated_windows(self.settings.context_tokens)
+        scored = 2 * self.corpora.evaluated_windows(self.settings.context_tokens, self.most_evaluated)
         return f"{search}about {duration_words(estimate_evaluation(self.model, self.windows, scored))} of evaluation{memory}"
 
     def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
@@ -118,7 +123,7 @@ class Run:
     def outcome(self, planned: Planned, pruned: nn.Module, command: str) -> Outcome:
         """Evaluate both models on all three texts; `pruned` has the dtype of the dense model."""
         context = self.settings.context_tokens
-        losses = self.corpora.losses(self.model, pruned, context, self.say)
+        losses = self.corpora.losses(self.model, pruned, context, self.say, self.most_evaluated)
         facts = {**run_facts(self.model), "texts": {**self.corpora.names, "sha256": self.corpora.sha256}}
         costs = {name: cost_of(model, context) for name, model in (("dense", self.model), ("pruned", pruned))}
         return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, facts)

@@ -7,7 +7,10 @@ from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
 SEARCHED = ("disp", "constrained")
 _OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization"}
-_OF_A_PLAN = {"method", "context_tokens"}
+_OF_A_PLAN = {"method", "context_tokens", "evaluation_tokens"}
+LARGE_MODEL_EVALUATION_TOKENS = (
+    32_768  # of each text; the whole of WikiText-2's test text would take a small CPU longer than a short search
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class PruneSettings:
         regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters.
         seed: decides the hypernetwork, the order of the windows and every draw.
         round_to: kept widths are multiples of this number.
+        evaluation_tokens: score at most so many tokens of each text, evenly over it, with both models; 0: all.
     """
 
     keep_ratio: float
@@ -37,6 +41,7 @@ class PruneSettings:
     regularization: float = 6.0
     seed: int = 0
     round_to: int | None = None
+    evaluation_tokens: int | None = None
 
     # pydantic reads this when settings come from a file: it refuses an unknown key, and text in place of a number.
     __pydantic_config__ = {"extra": "forbid", "strict": True}
@@ -46,7 +51,15 @@ class PruneSettings:
         check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=is_plan)
         if self.method not in METHODS and not is_plan:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
-        for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("accumulate", 1), ("round_to", 1), ("seed", 0)):
+        for name, least in (
+            ("steps", 1),
+            ("batch_size", 1),
+            ("context_tokens", 2),
+            ("accumulate", 1),
+            ("round_to", 1),
+            ("seed", 0),
+            ("evaluation_tokens", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}.")
@@ -76,6 +89,13 @@ class PruneSettings:
             if self.context_tokens is not None and self.context_tokens > positions:
                 raise ValueError(f"the context is {self.context_tokens} tokens, the model has {positions} positions; choose a shorter one.")
         settings = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+        if settings.evaluation_tokens is None:
+            settings = replace(settings, evaluation_tokens=0 if small else max(LARGE_MODEL_EVALUATION_TOKENS, settings.context_tokens))
+        if 0 < settings.evaluation_tokens < settings.context_tokens:
+            raise ValueError(
+                f"evaluation_tokens is {settings.evaluation_tokens}, one window has {settings.context_tokens}; "
+                "choose at least as many, or 0 for all of each text."
+            )
         if self.method != "plan":
             settings._check_reach(spec)
         return settings
@@ -102,7 +122,11 @@ class PruneSettings:
         return asdict(self)
 
     def in_use(self) -> dict:
-        """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan)."""
+        """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan) and
+        without a limit of the evaluation where there is none."""
+        values = self.as_dict()
+        if not self.evaluation_tokens:
+            values.pop("evaluation_tokens")
         if self.method == "plan":
-            return {name: value for name, value in self.as_dict().items() if name in _OF_A_PLAN}
-        return {name: value for name, value in self.as_dict().items() if self.method in SEARCHED or name not in _OF_A_SEARCH}
+            return {name: value for name, value in values.items() if name in _OF_A_PLAN}
+        return {name: value for name, value in values.items() if self.method in SEARCHED or name not in _OF_A_SEARCH}

@@ -330,3 +330,18 @@ def test_quiet_says_nothing_and_holds_for_one_command(run, model, text, tmp_path
     status, printed, err = run("--quiet", "prune", model, *given, "--out", tmp_path / "a", "--json")
     assert status == 0 and json.loads(printed) and err == ""
     assert "settings: " in run("prune", model, *given, "--out", tmp_path / "b")[2]
+
+
+def test_a_limit_of_the_evaluation_is_told_recorded_and_repeated(pruned, prune, run, model, text, tmp_path):
+    status, printed, err = prune(tmp_path / "out", "--evaluation-tokens", "70", "--json")
+    assert status == 0 and json.loads(printed)["scored_tokens"] == dict.fromkeys(("heldout", "other", "calibration"), 2 * 31)
+    assert "evaluation_tokens 70" in err and "64 of " in err
+    assert "--context 32 --evaluation-tokens 70" in (tmp_path / "out/README.md").read_text()
+    assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
+    again = ["--config", tmp_path / "out/pydisp.yaml", "--text", text, "--out", tmp_path / "again"]
+    assert run("prune", model, *again)[0] == 0 and digests(tmp_path / "again") == digests(tmp_path / "out")
+    plan = ["--plan", tmp_path / "out/plan.safetensors", "--context", "32", "--evaluation-tokens", "70"]
+    status, printed, _ = run("prune", model, *plan, "--text", text, "--out", tmp_path / "planned", "--json")
+    assert status == 0 and json.loads(printed)["scored_tokens"]["heldout"] == 2 * 31
+    status, _, err = prune(tmp_path / "no", "--evaluation-tokens", "31")
+    assert status == 1 and "evaluation_tokens is 31, one window has 32" in one_sentence(err) and not (tmp_path / "no").exists()
