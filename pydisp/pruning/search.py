@@ -84,7 +84,7 @@ class Search:
         Raises: SearchDiverged, naming the step. Network and optimizer are then still those of the step before, but the step's draw and its
             tokens are spent, so resume from a checkpoint.
         """
-        with gated(self.model, self.spec) as use_gates:
+        with gated(self.model, self.spec, gradient_checkpointing=self.settings.gradient_checkpointing) as use_gates:
             while self.progress.step < self.settings.steps:
                 start = time.perf_counter()
                 self._step(use_gates)

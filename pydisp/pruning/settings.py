@@ -6,7 +6,7 @@ from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 
 METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
 SEARCHED = ("disp", "constrained")
-_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization"}
+_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "gradient_checkpointing"}
 _OF_A_PLAN = {"method", "context_tokens", "evaluation_tokens"}
 LARGE_MODEL_EVALUATION_TOKENS = (
     32_768  # of each text; the whole of WikiText-2's test text would take a small CPU longer than a short search
@@ -26,6 +26,8 @@ class PruneSettings:
         regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters.
         seed: decides the hypernetwork, the order of the windows and every draw.
         round_to: kept widths are multiples of this number.
+        gradient_checkpointing: for a search; compute activations twice instead of keeping them, with the same result. None: where memory
+            is short (`pydisp.pruning.estimate`).
         evaluation_tokens: score at most so many tokens of each text, evenly over it, with both models; 0: all.
     """
 
@@ -41,6 +43,7 @@ class PruneSettings:
     regularization: float = 6.0
     seed: int = 0
     round_to: int | None = None
+    gradient_checkpointing: bool | None = None
     evaluation_tokens: int | None = None
 
     # pydantic reads this when settings come from a file: it refuses an unknown key, and text in place of a number.
@@ -79,7 +82,7 @@ class PruneSettings:
         Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-        defaults = (
+        defaults = {"gradient_checkpointing": False} | (
             dict(steps=600, batch_size=4, context_tokens=256, learning_rate=0.02, round_to=8)
             if small
             else dict(steps=10_000, batch_size=1, context_tokens=2048, learning_rate=1e-3, round_to=64)
@@ -123,10 +126,11 @@ class PruneSettings:
 
     def in_use(self) -> dict:
         """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan) and
-        without a limit of the evaluation where there is none."""
+        without a limit of the evaluation and checkpointing where there are none."""
         values = self.as_dict()
-        if not self.evaluation_tokens:
-            values.pop("evaluation_tokens")
+        for name in ("evaluation_tokens", "gradient_checkpointing"):
+            if not values[name]:
+                values.pop(name)
         if self.method == "plan":
             return {name: value for name, value in values.items() if name in _OF_A_PLAN}
         return {name: value for name, value in values.items() if self.method in SEARCHED or name not in _OF_A_SEARCH}
