@@ -33,6 +33,19 @@ def prune(
     round_to: Annotated[
         int | None, typer.Option(help="Widths are multiples of it.", show_default="8 below 50 M parameters, else 64")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose steps, batch and evaluation so that the run ends in this time.",
+            show_default="45 from 50 M parameters on, on a CPU; else no limit",
+        ),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory for time.", show_default="where memory is short"
+        ),
+    ] = None,
     evaluation_tokens: Annotated[
         int | None,
         typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="all below 50 M parameters, else 32768"),
@@ -51,12 +64,15 @@ def prune(
     given = {
         "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "batch_size": batch_size,
         "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to, "evaluation_tokens": evaluation_tokens,
+        "gradient_checkpointing": gradient_checkpointing,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if plan and (clash := given.keys() - {"context_tokens", "evaluation_tokens"}):
         raise WrongUsage(
             f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: with a plan nothing is searched; leave one out."
         )
+    if minutes is not None and steps is not None:
+        raise WrongUsage("--minutes and --steps exclude each other: the minutes choose the steps; leave one out.")
     if plan and config:
         raise WrongUsage("--plan and --config exclude each other: a plan says what is kept; leave one out.")
     settings = {} if plan else {**(read_settings(config) if config else {}), **given}
@@ -72,7 +88,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, evaluation_tokens=evaluation_tokens, measures_speed=speed,
+        context_tokens=context, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed,
     )  # fmt: skip
     result = prune_to_folder(request, say=progress(ctx))
     if as_json:

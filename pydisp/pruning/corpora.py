@@ -44,6 +44,10 @@ class Corpora:
         """How many windows `losses` scores with each of the two models."""
         return sum(len(t.windows(context_tokens, most_tokens)) for t in self._evaluated(context_tokens).values())
 
+    def scored_tokens(self, context_tokens: int) -> list[int]:
+        """The tokens of each text that `losses` scores without a limit."""
+        return [len(t) for t in self._evaluated(context_tokens).values()]
+
     def losses(
         self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None], most_tokens: int | None = None
     ) -> dict[str, Losses]:

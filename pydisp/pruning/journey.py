@@ -11,12 +11,12 @@ from torch import nn
 
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.plan import PruningPlan
-from pydisp.progress import Interrupted, stop_requests
+from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
 from pydisp.pruning.planning import Planned
 from pydisp.pruning.request import FolderRequest, without_folder
-from pydisp.pruning.run import Run, positions, settings_for_plan
+from pydisp.pruning.run import Run, TimeLimit, positions, settings_for_plan
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import SEARCHED, PruneSettings
 from pydisp.report import Report
@@ -28,6 +28,7 @@ from pydisp.workspace import Workspace
 logger = logging.getLogger("pydisp")
 
 CHECKPOINT_SECONDS = 20.0
+SPEED_SECONDS = 75.0  # of the quick measurement of speed: a minute, and a round that is running then
 _USUAL = PruneSettings(keep_ratio=0.5)
 
 
@@ -40,6 +41,8 @@ def prune(
     ratio_of: str = "total",
     method: str = "disp",
     plan: PruningPlan | None = None,
+    minutes: float | None = None,
+    say: Callable[[str], None] = on_stderr,
     **settings,
 ) -> tuple[nn.Module, Report]:
     """Prune a transformers causal language model in memory; the given model is not changed.
@@ -51,20 +54,27 @@ def prune(
         text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
         keep_ratio, ratio_of, method, **settings: see `PruneSettings`; a keep ratio is required unless a plan is given.
         plan: a plan for this model; without one, a plan is made.
+        minutes: choose steps, batch and evaluation so that the run ends in this time; by default 45 for a model of 50 M parameters or more
+            on a CPU. The report names the numbers.
+        say: a function that receives the lines of the run; `pydisp.progress.silence` drops them, and the bars with them.
     Returns: the pruned model, in the given model's dtype, and a Report with the losses before and after.
-    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used; SearchDiverged.
+    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used, too little memory or too few
+        minutes; SearchDiverged.
     """
+    limit = TimeLimit(minutes)
     if keep_ratio is None and plan is None:
         raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
     family_of(model.config)
     sources = [text] if isinstance(text, str) else text
     asked = None if plan else PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method=method, **settings)
+    limit.check(asked)
     working = _working_copy(model)
     spec = ModelSpec.from_model(working)
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
-    run = Run.checked(name, working, spec, asked, corpora, plan, logger.info)
+    run = Run.checked(name, working, spec, asked, corpora, plan, say, limit)
+    run.announce()
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
@@ -107,7 +117,7 @@ def prune_to_folder(
 
 
 def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
-    run, tokenizer, stored = _loaded(request, say)
+    run, tokenizer, stored = _loaded(request, workspace, say)
     run.announce()
     workspace.begin(run.identity, resume=request.resume)
     planned = _planned(run, workspace, checkpoint_seconds, resume=request.resume)
@@ -120,8 +130,13 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     return {"out": str(request.out), **outcome.as_dict(), "speed": speed}
 
 
-def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, object, torch.dtype]:
-    """The requested run, the tokenizer, and the dtype of the checkpoint. Cheap checks come first."""
+def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], None]) -> tuple[Run, object, torch.dtype]:
+    """The requested run, the tokenizer, and the dtype of the checkpoint. Cheap checks come first.
+
+    A resumed run has the numbers that were chosen at its start.
+    """
+    limit = TimeLimit(request.minutes, SPEED_SECONDS if request.measures_speed else 0.0)
+    limit.check(request.settings)
     plan = PruningPlan.load(request.plan_file) if request.plan_file else None
     if request.resume and (plan or request.settings.method not in SEARCHED):
         raise ValueError("only a search can be resumed; run this command without --resume.")
@@ -135,7 +150,8 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
     model = load_model(request.model, device=device, dtype=dtype, **request.source)
     spec = ModelSpec.from_model(model)
     settings = settings_for_plan(plan, spec, **request.of_a_plan) if plan else request.settings
-    return Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say), tokenizer, stored
+    settings = settings.with_chosen(workspace.identity() if request.resume else {})
+    return Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say, limit), tokenizer, stored
 
 
 def _is_usual(run: Run) -> bool:

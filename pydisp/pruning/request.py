@@ -12,7 +12,10 @@ from pydisp.pruning.settings import PruneSettings
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """The arguments of `prune_to_folder`; with a plan file, `settings` is None, and `context_tokens` and `evaluation_tokens` may be set."""
+    """The arguments of `prune_to_folder`; with a plan file, `settings` is None, and `context_tokens` and `evaluation_tokens` may be set.
+
+    minutes: the time in which the run should end; its steps, batch and evaluation are chosen for it.
+    """
 
     model: str
     out: str | os.PathLike
@@ -27,6 +30,7 @@ class FolderRequest:
     overwrite: bool = False
     context_tokens: int | None = None
     evaluation_tokens: int | None = None
+    minutes: float | None = None
     measures_speed: bool = True
 
     @property
@@ -58,6 +62,7 @@ class FolderRequest:
             parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
         parts += ["--context", str(settings.context_tokens)]
         parts += ["--evaluation-tokens", str(settings.evaluation_tokens)] if settings.evaluation_tokens else []
+        parts += ["--gradient-checkpointing"] if settings.in_use().get("gradient_checkpointing") else []
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
         for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):

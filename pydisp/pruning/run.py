@@ -1,7 +1,8 @@
 """Run: one pruning run, once its model and texts are loaded; the part that `prune` in memory and `prune_to_folder` share."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -11,13 +12,14 @@ from pydisp.environment import run_facts
 from pydisp.plan import PruningPlan
 from pydisp.progress import Bar, duration_words
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.estimate import estimate_evaluation, estimate_search
+from pydisp.pruning.estimate import Trial, estimate_evaluation, fitted_to_memory, try_search
+from pydisp.pruning.minutes import CONTEXT_TOKENS, DEFAULT_MINUTES, WINDOWS_PER_STEP, Speeds, choose
 from pydisp.pruning.outcome import Outcome
 from pydisp.pruning.planning import Planned, make_plan
 from pydisp.pruning.search import Search, SearchProgress
-from pydisp.pruning.settings import SEARCHED, PruneSettings
+from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, SEARCHED, PruneSettings
 from pydisp.report.words import counted
-from pydisp.spec import ModelSpec
+from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec
 
 
 def settings_for_plan(plan: PruningPlan, spec: ModelSpec, **others) -> PruneSettings:
@@ -30,6 +32,36 @@ def settings_for_plan(plan: PruningPlan, spec: ModelSpec, **others) -> PruneSett
 
 
 @dataclass(frozen=True)
+class TimeLimit:
+    """The time that a run may take, from the making of this value on.
+
+    Args:
+        minutes: None: no limit was given.
+        after_seconds: what comes beside the stages of a run, such as the measurement of speed.
+    Raises: ValueError for minutes that are no number above 0.
+    """
+
+    minutes: float | None
+    after_seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self):
+        if self.minutes is not None and not 0 < self.minutes < float("inf"):
+            raise ValueError(f"minutes is {self.minutes:g}; it must be a number above 0.")
+
+    def other_seconds(self) -> float:
+        """What has passed, and what comes beside the stages."""
+        return time.monotonic() - self.started + self.after_seconds
+
+    def check(self, settings: PruneSettings | None) -> None:
+        """Raise ValueError if these settings have the number of steps already, which the minutes are to choose."""
+        if self.minutes is not None and settings is not None and settings.steps is not None:
+            raise ValueError(
+                f"steps {settings.steps} and minutes {self.minutes:g} exclude each other, because the minutes choose the steps; leave one out."
+            )
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that decides the result, checked.
 
@@ -39,6 +71,7 @@ class Run:
         settings: resolved (no None).
         plan: a given plan; None to make one.
         say: a function that receives the lines of the run.
+        trial, forward_token: what was measured to choose numbers by time; None if nothing was.
     """
 
     name: str
@@ -49,15 +82,61 @@ class Run:
     plan: PruningPlan | None
     say: Callable[[str], None]
 
-    @classmethod
-    def checked(cls, name, model, spec, settings: PruneSettings, corpora, plan, say) -> "Run":
-        """A run with its settings resolved.
+    trial: Trial | None = None
+    forward_token: float | None = None
 
-        Raises: ValueError for settings that do not fit the model or the texts.
+    @classmethod
+    def checked(cls, name, model, spec, settings: PruneSettings, corpora, plan, say, time_limit: TimeLimit | None = None) -> "Run":
+        """A run with its settings resolved: those that are given, those that are chosen by time, and defaults.
+
+        Numbers are chosen for `time_limit`, and without one for 45 minutes if the model has 50 M parameters or more and runs on a CPU.
+        Raises: ValueError for settings that do not fit the model, the texts, the memory or the time.
         """
-        settings = settings.resolved(spec, positions(model.config))
-        corpora.check(settings.context_tokens)
-        return cls(name, model, spec, settings, corpora, plan, say)
+        limit = time_limit or TimeLimit(None)
+        resolved = settings.resolved(spec, positions(model.config))
+        corpora.check(resolved.context_tokens)
+        is_slow = model.device.type == "cpu" and spec.parameters_total >= SMALL_MODEL_PARAMETERS
+        is_search = settings.method in SEARCHED
+        is_open = settings.evaluation_tokens is None or is_search and settings.steps is None
+        if not is_open or limit.minutes is None and not is_slow:
+            run = cls(name, model, spec, resolved, corpora, plan, say)
+            return run._fitted(settings) if is_search else run
+        # the largest step that may be chosen, so that memory is checked before anything is tried
+        usual = {"context_tokens": min(CONTEXT_TOKENS, resolved.context_tokens), "batch_size": WINDOWS_PER_STEP}
+        if is_search and settings.steps is None:
+            filled = replace(settings, **{key: value for key, value in usual.items() if getattr(settings, key) is None})
+            resolved = filled.resolved(spec, positions(model.config))
+        run = cls(name, model, spec, resolved, corpora, plan, say)
+        return (run._fitted(settings) if is_search else run)._chosen(settings, limit)
+
+    def _fitted(self, asked: PruneSettings) -> "Run":
+        """With gradient checkpointing if memory needs it and `asked` leaves it open."""
+        may = asked.gradient_checkpointing is None
+        return replace(self, settings=fitted_to_memory(self.model, self.spec, self.windows, self.settings, may_checkpoint=may))
+
+    def _chosen(self, asked: PruneSettings, limit: TimeLimit) -> "Run":
+        """With the numbers that `asked` leaves open chosen by time."""
+        s, has_steps = self.settings, asked.steps is not None or not self.is_search
+        trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
+        forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
+        speeds = Speeds(forward_token)
+        if not has_steps:
+            speeds = replace(speeds, search_token=trial.token_seconds * s.accumulate, search_step=trial.step_seconds)
+        is_small = self.spec.parameters_total < SMALL_MODEL_PARAMETERS
+        choice = choose(
+            60 * (limit.minutes or DEFAULT_MINUTES),
+            speeds,
+            texts=self.corpora.scored_tokens(s.context_tokens),
+            context_tokens=s.context_tokens,
+            batch_size=s.batch_size if has_steps else asked.batch_size,
+            evaluation_tokens=asked.evaluation_tokens,
+            most_evaluation_tokens=None if is_small else LARGE_MODEL_EVALUATION_TOKENS,
+            other_seconds=limit.other_seconds(),
+        )
+        chosen = replace(s, steps=choice.steps or s.steps, batch_size=choice.batch_size, evaluation_tokens=choice.evaluation_tokens)
+        why = f"{limit.minutes or DEFAULT_MINUTES:g} minutes" + ("" if limit.minutes else " (no --minutes was given)")
+        self.say(f"chosen for {why}: {choice.in_words()}")
+        return replace(self, settings=chosen, trial=trial, forward_token=forward_token)
 
     @property
     def windows(self) -> torch.Tensor:
@@ -97,13 +176,15 @@ class Run:
 
     def _estimate(self) -> str:
         """What is to come in time and memory, in words; the pruned model is taken to be as slow as the dense one."""
-        search, memory = "", ""
+        s, search, memory = self.settings, "", ""
         if self.is_search:  # first: its memory counts what the process holds before any trial
-            expected = estimate_search(self.model, self.spec, self.windows, self.settings)
+            trial = self.trial or try_search(self.model, self.spec, self.windows, s)
+            expected = trial.estimate(self.model, self.spec, s)
             search = f"about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), then "
             memory = f"; about {expected.peak_mib:,.0f} MiB of memory"
-        scored = 2 * self.corpora.evaluated_windows(self.settings.context_tokens, self.most_evaluated)
-        return f"{search}about {duration_words(estimate_evaluation(self.model, self.windows, scored))} of evaluation{memory}"
+        scored = 2 * self.corpora.evaluated_windows(s.context_tokens, self.most_evaluated)
+        window = s.context_tokens * self.forward_token if self.forward_token else estimate_evaluation(self.model, self.windows, 1)
+        return f"{search}about {duration_words(scored * window)} of evaluation{memory}"
 
     def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
         """The given plan, or one made by the settings' method; `after_step` and `state` are for a search, which also shows a bar."""

@@ -7,6 +7,7 @@ from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 METHODS = ("disp", "constrained", "magnitude", "wanda", "random", "layerdrop")
 SEARCHED = ("disp", "constrained")
 _OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "gradient_checkpointing"}
+_CHOSEN = ("steps", "batch_size", "context_tokens", "evaluation_tokens", "gradient_checkpointing")  # by time and memory
 _OF_A_PLAN = {"method", "context_tokens", "evaluation_tokens"}
 LARGE_MODEL_EVALUATION_TOKENS = (
     32_768  # of each text; the whole of WikiText-2's test text would take a small CPU longer than a short search
@@ -119,6 +120,11 @@ class PruneSettings:
                 f"the keep ratio {self.keep_ratio} leaves {budget:,} parameters for the blocks, but one narrow attention block takes "
                 f"{least:,}; choose a larger ratio."
             )
+
+    def with_chosen(self, identity: dict) -> "PruneSettings":
+        """These settings, with the numbers of an earlier run in place of every None that is chosen when a run starts."""
+        given = {name: identity.get(name) for name in _CHOSEN if getattr(self, name) is None}
+        return replace(self, **{name: value for name, value in given.items() if isinstance(value, int)})
 
     def as_dict(self) -> dict:
         """Plain values for JSON and YAML."""
