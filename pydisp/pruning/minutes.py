@@ -22,7 +22,6 @@ SEARCH_SHARE = 0.4  # of search and recovery together: 100 steps and 400 of reco
 CONTEXT_TOKENS, WINDOWS_PER_STEP = 256, 4
 FEWEST_STEPS = 50  # a batch is halved rather than have fewer: a budget needs steps to arrive at
 MOST_STEPS = 10_000  # the paper's number
-MOST_START_WINDOWS = 64
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def choose(
     batch_size: int | None = None,
     evaluation_tokens: int | None = None,
     most_evaluation_tokens: int | None = None,
-    has_start: bool = False,
+    start_windows: int | None = None,
     other_seconds: float = 0.0,
 ) -> Choice:
     """The numbers with which a run ends within `seconds`.
@@ -94,7 +93,7 @@ def choose(
         texts: tokens of each text that both models are scored on.
         batch_size, evaluation_tokens: those that are given and not to be chosen.
         most_evaluation_tokens: never choose more; None: all of the texts if they fit.
-        has_start: whether a search starts from scores, one forward and backward a window.
+        start_windows: at most so many windows, each a forward and backward, score the features before the search; None: no start.
         other_seconds: what is spent already, and what is to come beside the stages.
     Raises: ValueError if not one step fits; it says what would.
     """
@@ -112,7 +111,7 @@ def choose(
     fewest = batch_size or 1
     given = None if evaluation_tokens is None else evaluation_tokens // context_tokens or math.inf
     least_evaluation = evaluation_seconds(1 if given is None else given)
-    least_start = search_window if has_start else 0.0
+    least_start = search_window if start_windows else 0.0
     least_search, least_recovery = (step_seconds(fewest) if is_search else 0.0), fewest * recovery_window
     time = seconds * (1 - RESERVE_SHARE) - other_seconds
     least = least_evaluation + least_start + least_search + least_recovery
@@ -126,10 +125,9 @@ def choose(
     else:
         share = least_evaluation
     left = time - share
-    start_windows = None
-    if has_start:
-        share = min(max(min(START_SHARE * time, MOST_START_WINDOWS * search_window), least_start), left - least_search - least_recovery)
-        start_windows = max(1, int(share / search_window))
+    if start_windows:
+        share = min(max(min(START_SHARE * time, start_windows * search_window), least_start), left - least_search - least_recovery)
+        start_windows = max(1, min(start_windows, int(share / search_window)))
         left -= share
     share = min(max(left * (SEARCH_SHARE if is_recovery else 1.0), least_search), left - least_recovery) if is_search else 0.0
     batch = batch_size or WINDOWS_PER_STEP

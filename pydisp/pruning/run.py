@@ -133,7 +133,14 @@ class Run:
             most_evaluation_tokens=None if is_small else LARGE_MODEL_EVALUATION_TOKENS,
             other_seconds=limit.other_seconds(),
         )
-        chosen = replace(s, steps=choice.steps or s.steps, batch_size=choice.batch_size, evaluation_tokens=choice.evaluation_tokens)
+        chosen = replace(
+            asked,
+            steps=choice.steps or asked.steps,
+            batch_size=choice.batch_size,
+            context_tokens=choice.context_tokens,
+            gradient_checkpointing=s.gradient_checkpointing,
+            evaluation_tokens=choice.evaluation_tokens,
+        ).resolved(self.spec, positions(self.model.config))  # again: a default may follow from the number of steps
         why = f"{limit.minutes or DEFAULT_MINUTES:g} minutes" + ("" if limit.minutes else " (no --minutes was given)")
         self.say(f"chosen for {why}: {choice.in_words()}")
         return replace(self, settings=chosen, trial=trial, forward_token=forward_token)

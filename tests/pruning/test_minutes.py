@@ -33,7 +33,9 @@ KINDS = {
 def test_the_run_ends_in_time_and_more_time_is_never_worse(kind, speeds, other):
     speeds, before, tried = KINDS[kind](speeds), None, 0
     for time in (round(10 * 1.1**n) for n in range(95)):
-        options = dict(texts=TEXTS, other_seconds=other, most_evaluation_tokens=32_768, has_start=speeds.search_token is not None)
+        options = dict(
+            texts=TEXTS, other_seconds=other, most_evaluation_tokens=32_768, start_windows=None if speeds.search_token is None else 16
+        )
         try:
             chosen = choose(time, speeds, **options)
         except ValueError:
@@ -52,8 +54,8 @@ def test_the_run_ends_in_time_and_more_time_is_never_worse(kind, speeds, other):
 
 
 def test_45_minutes_of_a_slow_model():
-    chosen = choose(45 * 60, recovering(SLOW), texts=TEXTS, has_start=True, most_evaluation_tokens=32_768, other_seconds=100.0)
-    assert (chosen.context_tokens, chosen.batch_size) == (256, 4) and chosen.start_windows == 64
+    chosen = choose(45 * 60, recovering(SLOW), texts=TEXTS, start_windows=16, most_evaluation_tokens=32_768, other_seconds=100.0)
+    assert (chosen.context_tokens, chosen.batch_size) == (256, 4) and chosen.start_windows == 16
     assert chosen.steps >= 100 and chosen.recovery_steps > chosen.steps and chosen.evaluation_tokens >= 12 * 256
     assert 0.8 * 45 * 60 < chosen.seconds <= 0.9 * 45 * 60
     evaluation = 2 * 0.002 * sum(min(chosen.evaluation_tokens, tokens) for tokens in TEXTS)
@@ -95,10 +97,10 @@ def test_no_search_is_longer_than_the_most_steps_and_recovery_gets_the_rest():
 
 
 def test_the_choice_in_words():
-    chosen = choose(45 * 60, recovering(SLOW), texts=TEXTS, has_start=True, most_evaluation_tokens=32_768)
+    chosen = choose(45 * 60, recovering(SLOW), texts=TEXTS, start_windows=16, most_evaluation_tokens=32_768)
     words = chosen.in_words()
     assert words.startswith(
-        f"64 windows for the start, {chosen.steps:,} steps of search of 4 x 256 tokens, {chosen.recovery_steps:,} steps of recovery"
+        f"16 windows for the start, {chosen.steps:,} steps of search of 4 x 256 tokens, {chosen.recovery_steps:,} steps of recovery"
     )
     assert f"evaluation on {chosen.evaluation_tokens:,} tokens of each text; about " in words
     assert "all of each text" in choose(600, FAST, texts=TEXTS).in_words()
