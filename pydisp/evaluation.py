@@ -104,6 +104,7 @@ def evaluate(
     *,
     text: Sequence[str] | str,
     context_tokens: int | None = None,
+    most_tokens: int | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -118,6 +119,7 @@ def evaluate(
         tokenizer: the model's tokenizer; required for a model in memory.
         text: files, folders, JSONL, `pythondoc` or `hub:NAME`, see `pydisp.text`.
         context_tokens: tokens per window; by default `usual_context_tokens`.
+        most_tokens: score at most so many tokens, see `evaluate_text`.
         batch_size: windows per forward, see `evaluate_text`.
         device, dtype, revision, trust_remote_code: only for a model by name; without a dtype, a CPU computes half precision in float32.
         say: a function that receives progress lines, see `evaluate_text`.
@@ -125,7 +127,7 @@ def evaluate(
     Raises: ValueError (LoadingError is one), TypeError or FileNotFoundError with one sentence, if possible before the model is loaded; and
         the errors of `evaluate_text`.
     """
-    _check_sizes(context_tokens, batch_size)
+    _check_sizes(context_tokens, batch_size, most_tokens)
     corpus = read_text([text] if isinstance(text, str) else text)
     if isinstance(model, str | os.PathLike):
         name = displayed_name(str(model))
@@ -137,7 +139,7 @@ def evaluate(
         tokens = tokenize(corpus, tokenizer)
         check_token_ids(tokens, _vocabulary(model), tokenizer)
     context_tokens = usual_context_tokens(model) if context_tokens is None else context_tokens
-    loss = evaluate_text(model, tokens, context_tokens, batch_size=batch_size, say=say)
+    loss = evaluate_text(model, tokens, context_tokens, most_tokens=most_tokens, batch_size=batch_size, say=say)
     facts = {
         "text": {"name": corpus.name, "sha256": corpus.sha256, "bytes": corpus.bytes, "tokens": len(tokens)},
         **run_facts(model),
@@ -156,24 +158,27 @@ def evaluate_text(
     tokens: Tokens,
     context_tokens: int,
     *,
+    most_tokens: int | None = None,
     batch_size: int | None = None,
     say: Callable[[str], None] = silence,
 ) -> TextLoss:
-    """Score all windows of a text. The model is in eval mode meanwhile; afterwards its modes are as before.
+    """Score the windows of a text. The model is in eval mode meanwhile; afterwards its modes are as before.
 
     Args:
         model: any transformers causal language model; it runs on its own device, in its own dtype. The loss is computed in float32
             (float64 for a float64 model) and summed in float64.
         tokens: the text, tokenized with the model's own tokenizer.
         context_tokens: tokens per window, at most the positions of the model.
+        most_tokens: score only as many windows as have at most so many tokens together, evenly over the text (`Tokens.windows`); by
+            default all of them. `TextLoss.tokens` says how many were scored.
         batch_size: windows per forward; by default as many as make 4,096 tokens, or fewer where logits are used and would take more than
             256 MiB in float32. It changes the result by rounding only.
         say: a function that receives a progress line about every ten seconds; on a terminal a bar shows the progress instead.
     Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
         vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
     """
-    _check_sizes(context_tokens, batch_size)
-    windows = tokens.windows(context_tokens)
+    _check_sizes(context_tokens, batch_size, most_tokens)
+    windows = tokens.windows(context_tokens, most_tokens)
     _check_context(context_tokens, model.config)
     check_token_ids(tokens, _vocabulary(model))
     device = model.get_input_embeddings().weight.device
@@ -244,11 +249,15 @@ def _vocabulary(model: nn.Module) -> int:
     return model.get_input_embeddings().weight.shape[0]
 
 
-def _check_sizes(context_tokens: int | None, batch_size: int | None) -> None:
+def _check_sizes(context_tokens: int | None, batch_size: int | None, most_tokens: int | None) -> None:
     if context_tokens is not None and context_tokens < 2:
         raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, because the first token is not scored.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+    if most_tokens is not None and most_tokens < (context_tokens or 2):
+        raise ValueError(
+            f"at most {most_tokens} tokens were to be scored, one window has {context_tokens or 2} or more; allow more tokens."
+        )
 
 
 def _check_context(context_tokens: int, config) -> None:

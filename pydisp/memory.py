@@ -6,6 +6,12 @@ from pathlib import Path
 
 import torch
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP_FILES = (  # limit, use, and what of the use is files that can be dropped
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
+
 
 def free_bytes(device: torch.device) -> float | None:
     """Bytes that new tensors can take on a device, within the limit of a container; None if the platform does not tell."""
@@ -25,11 +31,25 @@ def resident_bytes() -> int | None:
 
 
 def _free_in_container() -> float:
-    """Bytes left below the memory limit of a container (cgroup v2); infinite without a limit."""
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
-        return float("inf")
-    return int(limit.read_text()) - int(used.read_text())
+    """Bytes left below the memory limit of a container (cgroup v2, else v1); infinite without a limit.
+
+    Files that were read stay in memory until something else needs it; they count as free.
+    """
+    for limit, used, cached in _CGROUP_FILES:
+        limit, used = (_CGROUPS / name for name in (limit, used))
+        if limit.is_file() and used.is_file():
+            if limit.read_text().strip() == "max":
+                return float("inf")
+            return int(limit.read_text()) - int(used.read_text()) + _statistic(limit.with_name("memory.stat"), cached)
+    return float("inf")
+
+
+def _statistic(path: Path, name: str) -> int:
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    return 0
 
 
 def stored_values(path: Path) -> int:

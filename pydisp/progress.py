@@ -30,6 +30,11 @@ def silence(_line: str) -> None:
     """Receives the lines of a silent run and drops them; a Bar with this function shows nothing on a terminal either."""
 
 
+def on_stderr(line: str) -> None:
+    """Receives the lines of a run that a person waits for, and writes them to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class Bar:
     """Shows the progress of a run, with its figures and the time left: a bar on a terminal, else a line after each tenth of the steps.
 

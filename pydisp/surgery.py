@@ -4,10 +4,12 @@ One equality tests all three: the pruned logits equal those of the dense model w
 """
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pydisp.evaluation import evaluating
 from pydisp.gates import Gates
@@ -27,11 +29,33 @@ class _GateSlot:
 
 
 @contextmanager
-def gated(model: nn.Module, spec: ModelSpec):
+def checkpointed(model: nn.Module, family: Family):
+    """Inside the `with`, a backward computes the activations of each layer again, so that only the inputs of the layers are kept.
+
+    The values and the gradients are the same. Unlike `gradient_checkpointing_enable` of transformers this works in evaluation mode, in
+    which a search runs. Changes `model` only inside the context.
+    """
+    layers = list(decoder_layers(model, family))
+    own = [vars(layer).get("forward") for layer in layers]  # one that a hook of accelerate has put there
+    try:
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        yield
+    finally:
+        for layer, forward in zip(layers, own, strict=True):
+            vars(layer).pop("forward", None)
+            if forward is not None:
+                layer.forward = forward
+
+
+@contextmanager
+def gated(model: nn.Module, spec: ModelSpec, *, gradient_checkpointing: bool = False):
     """Multiply the inputs and outputs of the stock projections by gates, with frozen weights in evaluation mode, inside the `with`.
 
     Yields a function: before each forward, call it with Gates, or with None for the dense model. Changes `model` only inside the context:
     afterwards hooks, `requires_grad` and training mode are as before, even after an error.
+
+    gradient_checkpointing: see `checkpointed`; a backward must then come before the next gates, because it draws on those of its forward.
     """
     slot = _GateSlot()
     handles = []
@@ -71,7 +95,7 @@ def gated(model: nn.Module, spec: ModelSpec):
         def use(gates: Gates | None) -> None:
             slot.gates = gates
 
-        with evaluating(model):
+        with evaluating(model), checkpointed(model, family) if gradient_checkpointing else nullcontext():
             yield use
     finally:
         for handle in handles:

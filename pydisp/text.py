@@ -97,10 +97,14 @@ class Tokens:
     def tokens_per_byte(self) -> float:
         return (len(self.ids) - self.has_bos) / self.text_bytes
 
-    def windows(self, context_tokens: int) -> "Tensor":
+    def windows(self, context_tokens: int, most_tokens: int | None = None) -> "Tensor":
         """(N, context_tokens) int64 windows that do not overlap; a rest shorter than a window is dropped.
 
-        Raises: ValueError if the text is shorter than one window, or if a window would have no target (fewer than 2 tokens).
+        Args:
+            most_tokens: take only as many whole windows as have at most this many tokens together, and these evenly over the text: of 10
+                windows, 4 are the numbers 0, 2, 5 and 7. The start alone would often be a single document.
+        Raises: ValueError if the text is shorter than one window, if a window would have no target (fewer than 2 tokens), or if
+            `most_tokens` is less than a window.
         """
         if context_tokens < 2:
             raise ValueError(f"context_tokens is {context_tokens}; a window needs 2 tokens or more, because the first is not scored.")
@@ -109,7 +113,13 @@ class Tokens:
             raise ValueError(
                 f"{self.name}: found {len(self.ids)} tokens, one window needs {context_tokens}; give more text or a shorter context."
             )
-        return self.ids[: count * context_tokens].view(count, context_tokens)
+        windows = self.ids[: count * context_tokens].view(count, context_tokens)
+        if most_tokens is None:
+            return windows
+        wanted = most_tokens // context_tokens
+        if wanted == 0:
+            raise ValueError(f"at most {most_tokens} tokens were to be scored, one window has {context_tokens}; allow more tokens.")
+        return windows if wanted >= count else windows[[number * count // wanted for number in range(wanted)]]
 
 
 def tokenize(text: Text, tokenizer) -> Tokens:

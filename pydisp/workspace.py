@@ -107,6 +107,13 @@ class Workspace:
         self._clear()
         write_whole(self.folder / _SETTINGS, json.dumps(identity, indent=1, sort_keys=True))
 
+    def identity(self) -> dict:
+        """The identity that the last run here began with; empty if there is none to read."""
+        try:
+            return dict(json.loads((self.folder / _SETTINGS).read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
     def save_state(self, state: dict) -> None:
         """Write the state of a search (tensors and plain values); if a stop interrupts the writing, the last state stays whole."""
         import torch

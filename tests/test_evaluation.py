@@ -50,6 +50,15 @@ def test_loss_is_the_mean_over_targets_of_every_window(model, tokens):
     assert figures.bits_per_byte == pytest.approx(losses.mean().item() * (16 * 7 + 5 - 1) / 300 / math.log(2), rel=1e-6)
 
 
+def test_a_limit_scores_fewer_windows_and_says_how_many(model, tokens):
+    loss = evaluate_text(model, tokens, 16, most_tokens=70)
+    assert loss.tokens == 4 * 15
+    picked = Tokens(tokens.name, tokens.windows(16, 70).flatten(), tokens.text_bytes, tokens.has_bos)
+    assert loss.nats_per_token == evaluate_text(model, picked, 16).nats_per_token
+    with pytest.raises(ValueError, match="at most 15 tokens were to be scored, one window has 16"):
+        evaluate_text(model, tokens, 16, most_tokens=15)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 50])
 def test_batch_size_changes_rounding_only(model, tokens, batch_size):
     assert evaluate_text(model, tokens, 16, batch_size=batch_size).nats_per_token == pytest.approx(

@@ -7,10 +7,11 @@ import pytest
 import torch
 from families import MODELS, random_plan, tiny_model
 
-from pydisp.gates import Gates
+from pydisp.gates import Gates, LayerGates
 from pydisp.modeling.config import stock_config
 from pydisp.spec import ModelSpec
 from pydisp.surgery import gated, mask_dense_, prune_model, to_dense
+from pydisp.token_nll import token_nll
 
 # Measured: 1e-14 and below. gemma2's softcapped attention takes its softmax in float32 on both sides; the two inputs differ by
 # 1e-16, so a few probabilities round the other way.
@@ -144,3 +145,33 @@ def test_the_stock_config_is_the_dense_one():
     dense = tiny_model("gemma2")
     pruned = prune_model(dense, random_plan(ModelSpec.from_model(dense), no_attention=(0,)))
     assert stock_config(pruned.config).layer_types == dense.config.layer_types != pruned.config.layer_types
+
+
+class Kept:
+    """Counts the values that autograd keeps for the backward."""
+
+    values = 0
+
+    def add(self, tensor):
+        self.values += tensor.numel()
+        return tensor
+
+
+def test_checkpointing_changes_no_loss_and_no_gradient_of_a_gate(dense):
+    spec, generator, seen = ModelSpec.from_model(dense), torch.Generator().manual_seed(1), []
+    sizes = [spec.middle_size if name == "mlp_middle" else spec.hidden_size for name in LayerGates._fields]
+    values = [[torch.rand(size, generator=generator).round() for size in sizes] for _ in spec.costs]
+    forwards = [vars(module).get("forward") for module in dense.modules()]
+    for checkpointing in (False, True):
+        gates = tuple(LayerGates(*(v.clone().requires_grad_() for v in layer)) for layer in values)
+        kept = Kept()
+        with gated(dense, spec, gradient_checkpointing=checkpointing) as use:
+            use(Gates(gates, spec))
+            with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
+                loss = token_nll(dense, IDS).mean()
+            loss.backward()
+        seen.append((loss, [g.grad for layer in gates for g in layer], kept.values))
+        assert [vars(module).get("forward") for module in dense.modules()] == forwards
+    (loss, gradients, kept), (again, others, fewer) = seen
+    assert torch.equal(loss, again) and fewer < kept
+    assert all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True))

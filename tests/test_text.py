@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pydisp.pythondoc import documents, python_version
-from pydisp.text import Text, calibration_and_heldout, other_text, read_text, split_heldout, tokenize
+from pydisp.text import Text, Tokens, calibration_and_heldout, other_text, read_text, split_heldout, tokenize
 
 
 class Characters:
@@ -203,6 +203,14 @@ def test_tokens_are_the_joined_text_with_at_most_one_bos(bos):
     assert tokens.ids.tolist() == front + [ord(c) for c in "ab\n\ncé"]
     assert tokens.ids.dtype == torch.int64 and tokenizer.calls == 1
     assert tokens.text_bytes == 7 and tokens.tokens_per_byte == 6 / 7
+
+
+def test_a_limit_takes_windows_evenly_over_the_text():
+    tokens = Tokens("ten", torch.arange(41), 41, has_bos=False)
+    assert tokens.windows(4, 19)[:, 0].tolist() == [0, 8, 20, 28]
+    assert torch.equal(tokens.windows(4, 40), tokens.windows(4)) and torch.equal(tokens.windows(4, 10**9), tokens.windows(4))
+    with pytest.raises(ValueError, match="at most 3 tokens were to be scored, one window has 4; allow more tokens"):
+        tokens.windows(4, 3)
 
 
 def test_windows_do_not_overlap_and_drop_the_tail():

@@ -25,6 +25,9 @@ def evaluate(
         float | None, typer.Option(help="With --text: exit status 3 if the perplexity is above it, for scripts and CI.")
     ] = None,
     context: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="256 below 50 M parameters, else 2048")] = None,
+    evaluation_tokens: Annotated[
+        int | None, typer.Option(help="With --text: score at most so many tokens, evenly over the text.", show_default="all")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Windows, or requests of lm-eval, a forward.", show_default="4096 tokens of text, 1 request")
     ] = None,
@@ -49,7 +52,11 @@ def evaluate(
         "--include-path": include_path, "--limit": limit is not None, "--model-args": model_args, "--metadata": metadata,
         "--apply-chat-template": apply_chat_template, "--chat-template": chat_template,
     }  # fmt: skip
-    with_text = {"--max-perplexity": max_perplexity is not None, "--context": context is not None}
+    with_text = {
+        "--max-perplexity": max_perplexity is not None,
+        "--context": context is not None,
+        "--evaluation-tokens": evaluation_tokens is not None,
+    }
     _check_usage(text, tasks, [option for option, given in (with_text if tasks else with_tasks).items() if given])
     if overwrite and out is None:
         raise WrongUsage("--overwrite goes with --out; leave it out.")
@@ -70,7 +77,9 @@ def evaluate(
             from pydisp import evaluation
 
             quiet_libraries()
-            evaluated = evaluation.evaluate(model, text=text, context_tokens=context, say=progress(ctx), **shared)
+            evaluated = evaluation.evaluate(
+                model, text=text, context_tokens=context, most_tokens=evaluation_tokens, say=progress(ctx), **shared
+            )
             result, words = evaluated.as_dict(), evaluated.in_words()
         if workspace:
             _write(workspace, result, _task_report(result) if tasks else evaluated.report)

@@ -52,6 +52,23 @@ def prune(
     recover_steps: RecoverSteps = None,
     recover_learning_rate: RecoverRate = None,
     recover_lora_rank: RecoverRank = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose steps, batch and evaluation so that the run ends in this time.",
+            show_default="45 from 50 M parameters on, on a CPU; else no limit",
+        ),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory for time.", show_default="where memory is short"
+        ),
+    ] = None,
+    evaluation_tokens: Annotated[
+        int | None,
+        typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="all below 50 M parameters, else 32768"),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -65,13 +82,16 @@ def prune(
     """Prune MODEL to a share of its parameters, and report the loss before and after."""
     given = {
         "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "start": start, "batch_size": batch_size,
-        "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to,
+        "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to, "evaluation_tokens": evaluation_tokens,
+        "gradient_checkpointing": gradient_checkpointing,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    if plan and (clash := given.keys() - {"context_tokens"}):
+    if plan and (clash := given.keys() - {"context_tokens", "evaluation_tokens"}):
         raise WrongUsage(
             f"--plan and --{sorted(clash)[0].replace('_', '-')} exclude each other: with a plan nothing is searched; leave one out."
         )
+    if minutes is not None and steps is not None:
+        raise WrongUsage("--minutes and --steps exclude each other: the minutes choose the steps; leave one out.")
     if plan and config:
         raise WrongUsage("--plan and --config exclude each other: a plan says what is kept; leave one out.")
     settings = {} if plan else {**(read_settings(config) if config else {}), **given}
@@ -93,7 +113,7 @@ def prune(
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
-        context_tokens=context, measures_speed=speed, recovery=recovery,
+        context_tokens=context, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed, recovery=recovery,
     )  # fmt: skip
     result = prune_to_folder(request, say=progress(ctx))
     if as_json:

@@ -40,19 +40,40 @@ class Corpora:
         for tokens in (self.calibration, self.heldout, self.other):
             tokens.windows(context_tokens)
 
-    def evaluated_windows(self, context_tokens: int) -> int:
+    def evaluated_windows(self, context_tokens: int, most_tokens: int | None = None) -> int:
         """How many windows `losses` scores with each of the two models."""
-        calibration, heldout, other = (len(t.windows(context_tokens)) for t in (self.calibration, self.heldout, self.other))
-        return min(calibration, heldout) + heldout + other
+        return sum(len(t.windows(context_tokens, most_tokens)) for t in self._evaluated(context_tokens).values())
 
-    def losses(self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None]) -> dict[str, Losses]:
-        """The losses of both models on all three texts; of the calibration text, only as many windows as the held-out text has."""
+    def scored_tokens(self, context_tokens: int) -> list[int]:
+        """The tokens of each text that `losses` scores without a limit."""
+        return [len(t) for t in self._evaluated(context_tokens).values()]
+
+    def losses(
+        self, dense: nn.Module, pruned: nn.Module, context_tokens: int, say: Callable[[str], None], most_tokens: int | None = None
+    ) -> dict[str, Losses]:
+        """The losses of both models on the same windows of all three texts.
+
+        Of the calibration text, only as many windows as the held-out text has. Of each text, at most `most_tokens` tokens, evenly over
+        it (`Tokens.windows`); None: all.
+        """
+        losses = {}
+        for kind, tokens in self._evaluated(context_tokens).items():
+            say(f"evaluating on {kind} text: {tokens.name}, {_scored_words(tokens, context_tokens, most_tokens)}")
+            losses[kind] = Losses(
+                tokens.name, *(evaluate_text(m, tokens, context_tokens, most_tokens=most_tokens, say=say) for m in (dense, pruned))
+            )
+        return losses
+
+    def _evaluated(self, context_tokens: int) -> dict[str, Tokens]:
+        """The texts to score, by kind."""
         count = len(self.heldout.windows(context_tokens)) * context_tokens
         ids = self.calibration.ids[:count]
         # Bytes in proportion to tokens: where in the text these windows end is not known.
         part = replace(self.calibration, ids=ids, text_bytes=round(self.calibration.text_bytes * len(ids) / len(self.calibration)))
-        losses = {}
-        for kind, tokens in ((HELDOUT, self.heldout), (OTHER, self.other), (CALIBRATION, part)):
-            say(f"evaluating on {kind} text: {tokens.name}, {len(tokens):,} tokens")
-            losses[kind] = Losses(tokens.name, *(evaluate_text(m, tokens, context_tokens, say=say) for m in (dense, pruned)))
-        return losses
+        return {HELDOUT: self.heldout, OTHER: self.other, CALIBRATION: part}
+
+
+def _scored_words(tokens: Tokens, context_tokens: int, most_tokens: int | None) -> str:
+    """`4,096 of 120,000 tokens`, or `120,000 tokens` where no limit leaves any out."""
+    scored, whole = (len(tokens.windows(context_tokens, most)) * context_tokens for most in (most_tokens, None))
+    return f"{len(tokens):,} tokens" if scored == whole else f"{scored:,} of {len(tokens):,} tokens"

@@ -1,9 +1,10 @@
-"""Estimate: what a search will take, told before it starts; tried on a part of a window, because a whole one may take a minute."""
+"""Estimate: what a run will take, told before it starts. Time is tried on a part of a window, because a whole one may take a minute; memory
+is counted from shapes and compared with what is free, so that no run ends in the middle for want of it."""
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from pydisp.cost import cost_of
 from pydisp.evaluation import evaluating
 from pydisp.gates import Gates, LayerGates
-from pydisp.memory import resident_bytes
+from pydisp.memory import free_bytes, resident_bytes
 from pydisp.pruning.hypernetwork import draw_gates
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import PruneSettings
@@ -20,6 +21,10 @@ from pydisp.surgery import gated
 from pydisp.token_nll import token_nll
 
 SHORTEST_TRIAL_TOKENS, LONG_ENOUGH_SECONDS = 32, 0.8
+_LIBRARY_BYTES = 40 * 2**20  # code and workspaces of torch on a CPU, loaded at the first forward and backward
+# The logits are never all in memory: CPUs keep products for the backward (76 MiB), GPUs use a workspace of at most 256 MiB.
+_MOST_LOGIT_BYTES = {"cpu": 76 * 2**20}
+_MOST_LOGIT_BYTES_ELSEWHERE = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,45 @@ class Estimate:
     trial_tokens: int
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What was measured of a search before its start.
+
+    Attributes:
+        token_seconds: of a token of a whole window, forward and backward.
+        step_seconds: of a step's work beside the model.
+        trial_tokens: how many tokens of a window were timed.
+        held_bytes: what the process held before the trial; elsewhere than on a CPU, the weights.
+        network_parameters: the values that the search trains.
+    """
+
+    token_seconds: float
+    step_seconds: float
+    trial_tokens: int
+    held_bytes: int
+    network_parameters: int
+
+    def estimate(self, model: nn.Module, spec: ModelSpec, s: PruneSettings) -> Estimate:
+        """Scaled to the steps of these settings, whose context must be that of the trial."""
+        seconds = s.steps * (s.batch_size * s.accumulate * s.context_tokens * self.token_seconds + self.step_seconds)
+        peak = self.held_bytes + search_bytes(model, spec, s, self.network_parameters)
+        return Estimate(seconds, math.ceil(peak / 2**20), self.trial_tokens)
+
+
 def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Estimate:
-    """Time a part of a window through the gated model and the search's own work; scale to all steps.
+    """Time a part of a window through the gated model and the search's own work; scale to all steps. See `try_search`."""
+    return try_search(model, spec, windows, settings).estimate(model, spec, settings)
+
+
+def try_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Trial:
+    """Time a part of a window, forward and backward through the gated model, and the search's own work.
 
     The part is doubled until its time is long enough to be reliable. The time of a whole window is scaled by the number of products.
-    Memory is calculated, not measured: what the process holds already, the hypernetwork with its optimizer, and the activations that a
-    backward keeps.
     """
     s = settings
     held_bytes = _held_bytes(model, spec)
     search = Search(model, spec, windows, s)
-    with gated(model, spec) as use_gates:
+    with gated(model, spec, gradient_checkpointing=s.gradient_checkpointing) as use_gates:
 
         def forward_and_backward(tokens: int) -> float:
             ones = (LayerGates(*(torch.ones_like(x).requires_grad_() for x in layer)) for layer in search.network())
@@ -52,8 +85,7 @@ def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings
 
         tokens, seconds = _trial(forward_and_backward, s.context_tokens)
     window_seconds = seconds * _products(model, s.context_tokens) / _products(model, tokens)
-    seconds = s.steps * (s.batch_size * s.accumulate * window_seconds + _own_seconds(search))
-    return Estimate(seconds, _peak_mib(model, spec, search, s, held_bytes), tokens)
+    return Trial(window_seconds / s.context_tokens, _own_seconds(search), tokens, held_bytes, _parameters(search))
 
 
 def estimate_evaluation(model: nn.Module, windows: Tensor, count: int) -> float:
@@ -111,12 +143,94 @@ def _held_bytes(model: nn.Module, spec: ModelSpec) -> int:
     return max(weights, resident_bytes() or 0) if model.device.type == "cpu" else weights
 
 
-def _peak_mib(model: nn.Module, spec: ModelSpec, search: Search, s: PruneSettings, held_bytes: int) -> int:
-    network_bytes = sum(p.numel() for p in search.network.parameters()) * 4 * 4  # value, gradient, two moments
-    element = next(model.parameters()).element_size()
-    heads = getattr(model.config, "num_attention_heads", 1)
-    per_token = len(spec.costs) * (12 * spec.hidden_size + 6 * spec.middle_size + 2 * heads)
-    activations = s.batch_size * s.context_tokens * per_token * element
-    # the logits are never all in memory: CPUs keep products for the backward (76 MiB), GPUs use a workspace of at most 256 MiB
-    logits = min(s.batch_size * s.context_tokens * model.config.vocab_size * 4, 256 * 2**20)
-    return math.ceil((held_bytes + network_bytes + activations + logits) / 2**20)
+def _parameters(search: Search) -> int:
+    return sum(p.numel() for p in search.network.parameters())
+
+
+def search_bytes(model: nn.Module, spec: ModelSpec, settings: PruneSettings, network_parameters: int) -> int:
+    """Memory that a search takes beside the model: what it trains with gradients and two moments, and what a backward keeps.
+
+    Measured on SmolLM2-135M (CPU, two threads, 2 or 3 steps): see tests/pruning/test_estimate.py.
+    """
+    s = settings
+    activations = _activation_bytes(model, spec, s.batch_size * s.context_tokens, s.gradient_checkpointing)
+    return network_parameters * 4 * 4 + activations + _logit_bytes(model, s.batch_size * s.context_tokens)
+
+
+def recovery_bytes(
+    model: nn.Module,
+    spec: ModelSpec,
+    *,
+    kept_parameters: int,
+    trained_parameters: int,
+    batch_size: int,
+    context_tokens: int,
+    gradient_checkpointing: bool = False,
+) -> int:
+    """Memory that training a pruned copy of `model` takes beside the dense model, which is its teacher: the student and its gradients with
+    two moments of AdamW, all float32, and what a backward keeps (counted at the widths of the dense model).
+
+    Args:
+        kept_parameters: of the student.
+        trained_parameters: those that are trained; with LoRA, the values of the adapters.
+    """
+    tokens = batch_size * context_tokens
+    activations = _activation_bytes(model, spec, tokens, gradient_checkpointing, element=4)
+    return 4 * kept_parameters + 3 * 4 * trained_parameters + activations + 2 * _logit_bytes(model, tokens)
+
+
+def _activation_bytes(model: nn.Module, spec: ModelSpec, tokens: int, checkpointing: bool | None, element: int | None = None) -> int:
+    """What a forward keeps for the backward: of every layer, or only the inputs of all layers and everything of one.
+
+    Of each block: its input, the norm of it, and what its output is multiplied by; queries, keys, values and their mixture; four values of
+    the MLP middle. On a CPU also what malloc does not give back: about two float32 values of the MLP middle, in every layer.
+    """
+    element = element or next(model.parameters()).element_size()
+    layers, heads = len(spec.costs), getattr(model.config, "num_attention_heads", 1)
+    per_layer = 10 * spec.hidden_size + 4 * spec.middle_size + 2 * heads
+    per_token = element * (per_layer + layers * spec.hidden_size if checkpointing else layers * per_layer)
+    if model.device.type != "cpu":
+        return tokens * per_token
+    return tokens * (per_token + layers * 2 * 4 * spec.middle_size) + _LIBRARY_BYTES
+
+
+def _logit_bytes(model: nn.Module, tokens: int) -> int:
+    return min(tokens * model.config.vocab_size * 4, _MOST_LOGIT_BYTES.get(model.device.type, _MOST_LOGIT_BYTES_ELSEWHERE))
+
+
+def fitted_to_memory(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings, *, may_checkpoint: bool) -> PruneSettings:
+    """The settings of a search that fits into the free memory of the model's device: these, or with gradient checkpointing.
+
+    Args:
+        may_checkpoint: whether gradient checkpointing may be chosen.
+    Raises: ValueError if the search would not fit: what is missing, and what helps.
+    """
+    count = _parameters(Search(model, spec, windows, settings))
+    free = free_bytes(model.device)
+    needed = search_bytes(model, spec, settings, count)
+    if free is None or needed <= free:
+        return settings
+    checkpointing = replace(settings, gradient_checkpointing=True)
+    if may_checkpoint and search_bytes(model, spec, checkpointing, count) <= free:
+        return checkpointing
+    remedies = ["a shorter --context"]
+    remedies += ["a smaller --batch-size"] if settings.batch_size > 1 else []
+    remedies += ["--dtype bfloat16"] if next(model.parameters()).element_size() > 2 else []
+    remedies += [] if settings.gradient_checkpointing or may_checkpoint else ["--gradient-checkpointing"]
+    refuse_without_memory(needed, free, "the search", model.device, remedies)
+    return settings
+
+
+def refuse_without_memory(needed: int, free: float | None, task: str, device: torch.device, remedies: Sequence[str]) -> None:
+    """Raise ValueError if `task` needs more bytes than are free; `remedies` are the options that would help, such as `a shorter --context`.
+
+    free: None where the platform does not tell.
+    """
+    if free is None or needed <= free:
+        return
+    *others, last = remedies
+    helps = f"{', '.join(others)} or {last}" if others else last
+    raise ValueError(
+        f"{task} needs about {needed / 2**30:.1f} GiB of memory beside the model on {device}, and {free / 2**30:.1f} GiB are free, "
+        f"{(needed - free) / 2**30:.1f} too few; choose {helps}."
+    )

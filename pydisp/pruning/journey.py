@@ -11,7 +11,7 @@ from torch import nn
 
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.plan import PruningPlan
-from pydisp.progress import Interrupted, stop_requests
+from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
 from pydisp.pruning.planning import Planned
@@ -19,7 +19,7 @@ from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import STAGE, RecoveryStage, planned_in
 from pydisp.pruning.request import FolderRequest, without_folder
-from pydisp.pruning.run import Run, positions, settings_for_plan
+from pydisp.pruning.run import Run, TimeLimit, positions, settings_for_plan
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import SEARCHED, PruneSettings
 from pydisp.report import Report
@@ -31,6 +31,7 @@ from pydisp.workspace import Workspace
 logger = logging.getLogger("pydisp")
 
 CHECKPOINT_SECONDS = 20.0
+SPEED_SECONDS = 75.0  # of the quick measurement of speed: a minute, and a round that is running then
 _USUAL = PruneSettings(keep_ratio=0.5)
 
 
@@ -44,6 +45,8 @@ def prune(
     method: str = "disp",
     plan: PruningPlan | None = None,
     recover: bool | RecoverySettings = False,
+    minutes: float | None = None,
+    say: Callable[[str], None] = on_stderr,
     **settings,
 ) -> tuple[nn.Module, Report]:
     """Prune a transformers causal language model in memory; the given model is not changed.
@@ -56,21 +59,29 @@ def prune(
         keep_ratio, ratio_of, method, **settings: see `PruneSettings`; a keep ratio is required unless a plan is given.
         plan: a plan for this model; without one, a plan is made.
         recover: whether what is kept is then trained to predict as the given model does, and with which settings.
+        minutes: choose steps, batch and evaluation so that the run ends in this time; by default 45 for a model of 50 M parameters or more
+            on a CPU. The report names the numbers.
+        say: a function that receives the lines of the run; `pydisp.progress.silence` drops them, and the bars with them.
     Returns: the pruned model, in the given model's dtype, and a Report with the losses before and after.
-    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used; SearchDiverged, RecoveryDiverged.
+    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used, too little memory or too few
+        minutes; SearchDiverged, RecoveryDiverged.
     """
+    limit = TimeLimit(minutes)
     if keep_ratio is None and plan is None:
         raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
     family_of(model.config)
     sources = [text] if isinstance(text, str) else text
     asked = None if plan else PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method=method, **settings)
+    limit.check(asked)
     working = _working_copy(model)
     spec = ModelSpec.from_model(working)
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
-    run = Run.checked(name, working, spec, asked, corpora, plan, logger.info)
-    stage = _recovery_stage(run, RecoverySettings(seed=run.settings.seed) if recover is True else recover or None)
+    asked_recovery = RecoverySettings(seed=asked.seed) if recover is True else recover or None
+    run = Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery)
+    stage = _recovery_stage(run)
+    run.announce()
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
     done = stage.run(pruned) if stage else None
@@ -80,12 +91,12 @@ def prune(
     return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()
 
 
-def _recovery_stage(run: Run, asked: RecoverySettings | None) -> RecoveryStage | None:
+def _recovery_stage(run: Run) -> RecoveryStage | None:
     """The recovery of a run, checked before anything long starts."""
-    if asked is None:
+    if run.recovery is None:
         return None
     batch_size, context_tokens = run.settings.batch_size, run.settings.context_tokens
-    return RecoveryStage.checked(run.model, run.corpora, asked, run.spec, batch_size, context_tokens, run.say)
+    return RecoveryStage.checked(run.model, run.corpora, run.recovery, run.spec, batch_size, context_tokens, run.say)
 
 
 def _working_copy(model: nn.Module) -> nn.Module:
@@ -127,8 +138,8 @@ def prune_to_folder(
 
 
 def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
-    run, tokenizer, stored = _loaded(request, say)
-    stage = _recovery_stage(run, request.recovery)
+    run, tokenizer, stored = _loaded(request, workspace, say)
+    stage = _recovery_stage(run)
     run.announce()
     identity = run.identity
     if stage:
@@ -152,8 +163,13 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     return result | ({"recovery": {**result["recovery"], "seconds": done.progress.seconds}} if done else {})
 
 
-def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, object, torch.dtype]:
-    """The requested run, the tokenizer, and the dtype of the checkpoint. Cheap checks come first."""
+def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], None]) -> tuple[Run, object, torch.dtype]:
+    """The requested run, the tokenizer, and the dtype of the checkpoint. Cheap checks come first.
+
+    A resumed run has the numbers that were chosen at its start.
+    """
+    limit = TimeLimit(request.minutes, SPEED_SECONDS if request.measures_speed else 0.0)
+    limit.check(request.settings)
     plan = PruningPlan.load(request.plan_file) if request.plan_file else None
     if request.resume and not request.recovery and (plan or request.settings.method not in SEARCHED):
         raise ValueError("only a search or a recovery can be resumed; run this command without --resume.")
@@ -166,14 +182,18 @@ def _loaded(request: FolderRequest, say: Callable[[str], None]) -> tuple[Run, ob
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
     model = load_model(request.model, device=device, dtype=dtype, **request.source)
     spec = ModelSpec.from_model(model)
-    settings = settings_for_plan(plan, spec, request.context_tokens) if plan else request.settings
-    return Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say), tokenizer, stored
+    settings = settings_for_plan(plan, spec, **request.of_a_plan) if plan else request.settings
+    earlier, recovery = workspace.identity() if request.resume else {}, request.recovery
+    settings = settings.with_chosen(earlier)
+    if recovery and recovery.steps is None:
+        recovery = replace(recovery, steps=earlier.get("recovery.steps"))
+    return Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say, limit, recovery), tokenizer, stored
 
 
 def _is_usual(run: Run) -> bool:
     """Whether all settings without an option on the command line have their defaults."""
-    without_option = ("weight_decay", "regularization", "hypernetwork", "start_windows")
-    usual = replace(run.settings, learning_rate=None, **{name: getattr(_USUAL, name) for name in without_option})
+    without_option = ("weight_decay", "regularization", "hypernetwork")
+    usual = replace(run.settings, learning_rate=None, start_windows=None, **{name: getattr(_USUAL, name) for name in without_option})
     return usual.resolved(run.spec, positions(run.model.config)) == run.settings
 
 

@@ -120,6 +120,10 @@ class Outcome:
             **{f"damage{key}": self.losses[kind].as_dict() for kind, key in _KEYS.items()},
             "bits_per_byte": {"dense": self.losses[HELDOUT].dense.bits_per_byte, "pruned": self.losses[HELDOUT].pruned.bits_per_byte},
             "context_tokens": self.settings.context_tokens,
+            "scored_tokens": {
+                name: self.losses[kind].dense.tokens
+                for name, kind in (("heldout", HELDOUT), ("other", OTHER), ("calibration", CALIBRATION))
+            },
             "cost": {name: asdict(cost) for name, cost in self.costs.items()},
             "plan_digest": self.plan.digest(),
             "model_digest": self.plan.model_digest,

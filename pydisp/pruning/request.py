@@ -13,7 +13,10 @@ from pydisp.pruning.settings import PruneSettings
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """The arguments of `prune_to_folder`; with a plan file, `settings` is None and `context_tokens` may be set."""
+    """The arguments of `prune_to_folder`; with a plan file, `settings` is None, and `context_tokens` and `evaluation_tokens` may be set.
+
+    minutes: the time in which the run should end; its steps, batch and evaluation are chosen for it.
+    """
 
     model: str
     out: str | os.PathLike
@@ -27,6 +30,8 @@ class FolderRequest:
     resume: bool = False
     overwrite: bool = False
     context_tokens: int | None = None
+    evaluation_tokens: int | None = None
+    minutes: float | None = None
     measures_speed: bool = True
     recovery: RecoverySettings | None = None
 
@@ -34,6 +39,11 @@ class FolderRequest:
     def source(self) -> dict:
         """The keyword arguments with which `pydisp.loading` finds the model."""
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+
+    @property
+    def of_a_plan(self) -> dict:
+        """The settings of a run with a given plan."""
+        return {"context_tokens": self.context_tokens, "evaluation_tokens": self.evaluation_tokens}
 
     def command(self, settings: PruneSettings, *, is_usual: bool, recovery: RecoverySettings | None = None) -> str:
         """The command line that makes the same folder, without paths of the machine.
@@ -54,6 +64,8 @@ class FolderRequest:
                 parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
             parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
         parts += ["--context", str(settings.context_tokens)]
+        parts += ["--evaluation-tokens", str(settings.evaluation_tokens)] if settings.evaluation_tokens else []
+        parts += ["--gradient-checkpointing"] if settings.in_use().get("gradient_checkpointing") else []
         if recovery:  # the rest follows from the run and the machine
             parts += ["--recover", "--recover-steps", str(recovery.steps), "--recover-learning-rate", str(recovery.learning_rate)]
             parts += ["--recover-lora-rank", str(recovery.lora_rank)] if recovery.lora_rank else []

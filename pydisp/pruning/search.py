@@ -131,7 +131,7 @@ class Search:
         """
         if not self.is_started:
             self.begin()
-        with gated(self.model, self.spec) as use_gates:
+        with gated(self.model, self.spec, gradient_checkpointing=self.settings.gradient_checkpointing) as use_gates:
             while self.progress.step < self.settings.steps:
                 start = time.perf_counter()
                 self._step(use_gates)

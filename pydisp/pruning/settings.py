@@ -8,9 +8,14 @@ METHODS = ("disp", "constrained", "gradient", "magnitude", "wanda", "flap", "ran
 STARTS = ("gradient", "wanda", "flap", "none")
 SEARCHED = ("disp", "constrained")
 RATE_TIMES_STEPS, MOST_RATE, LEAST_RATE = 2.4, 0.05, 0.002
-_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "hypernetwork", "start"}
+START_WINDOWS = 16
+_OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "hypernetwork", "start", "gradient_checkpointing"}
 _OF_A_START = {"start_windows"}
-_OF_A_PLAN = {"method", "context_tokens"}
+_CHOSEN = ("steps", "start_windows", "batch_size", "context_tokens", "evaluation_tokens", "gradient_checkpointing")  # by time and memory
+_OF_A_PLAN = {"method", "context_tokens", "evaluation_tokens"}
+LARGE_MODEL_EVALUATION_TOKENS = (
+    32_768  # of each text; the whole of WikiText-2's test text would take a small CPU longer than a short search
+)
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,15 @@ class PruneSettings:
         method: one of METHODS; `plan` means that a plan was given.
         steps, batch_size, context_tokens, accumulate: for a search; a step draws the gates once for accumulate x batch_size windows.
         start: what scores the features before the first step, one of STARTS; "none" starts with all of them alike.
-        start_windows: windows that the start and the method `gradient` read, drawn by the seed.
+        start_windows: windows that the start and the method `gradient` read, drawn by the seed; None: 16, or fewer where time is short.
         learning_rate: that of the hypernetwork's heads; its body has a tenth of it. None: by the number of steps.
         regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters; the budget is met without it.
         hypernetwork: whether a hypernetwork makes what is added to the starting logits; if not, each is a parameter of its own.
         seed: decides the hypernetwork, the order of the windows and every draw.
         round_to: kept widths are multiples of this number.
+        gradient_checkpointing: for a search; compute activations twice instead of keeping them, with the same result. None: where memory
+            is short (`pydisp.pruning.estimate`).
+        evaluation_tokens: score at most so many tokens of each text, evenly over it, with both models; 0: all.
     """
 
     keep_ratio: float
@@ -43,9 +51,11 @@ class PruneSettings:
     regularization: float = 0.0
     hypernetwork: bool = True
     start: str = "gradient"
-    start_windows: int = 16
+    start_windows: int | None = None
     seed: int = 0
     round_to: int | None = None
+    gradient_checkpointing: bool | None = None
+    evaluation_tokens: int | None = None
 
     # pydantic reads this when settings come from a file: it refuses an unknown key, and text in place of a number.
     __pydantic_config__ = {"extra": "forbid", "strict": True}
@@ -65,6 +75,7 @@ class PruneSettings:
             ("accumulate", 1),
             ("round_to", 1),
             ("seed", 0),
+            ("evaluation_tokens", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -86,7 +97,8 @@ class PruneSettings:
         Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-        defaults = dict(steps=600 if small else 300, batch_size=4, context_tokens=256, round_to=8 if small else 16)
+        defaults = {"gradient_checkpointing": False, "batch_size": 4, "context_tokens": 256, "start_windows": START_WINDOWS}
+        defaults |= {"steps": 600 if small else 300, "round_to": 8 if small else 16}
         rate = min(MOST_RATE, max(LEAST_RATE, RATE_TIMES_STEPS / (self.steps or defaults["steps"])))
         defaults["learning_rate"] = rate if small else rate / 10
         if positions is not None:
@@ -94,6 +106,13 @@ class PruneSettings:
             if self.context_tokens is not None and self.context_tokens > positions:
                 raise ValueError(f"the context is {self.context_tokens} tokens, the model has {positions} positions; choose a shorter one.")
         settings = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+        if settings.evaluation_tokens is None:
+            settings = replace(settings, evaluation_tokens=0 if small else max(LARGE_MODEL_EVALUATION_TOKENS, settings.context_tokens))
+        if 0 < settings.evaluation_tokens < settings.context_tokens:
+            raise ValueError(
+                f"evaluation_tokens is {settings.evaluation_tokens}, one window has {settings.context_tokens}; "
+                "choose at least as many, or 0 for all of each text."
+            )
         if self.method != "plan":
             settings._check_reach(spec)
         return settings
@@ -115,13 +134,23 @@ class PruneSettings:
                 f"{least:,}; choose a larger ratio."
             )
 
+    def with_chosen(self, identity: dict) -> "PruneSettings":
+        """These settings, with the numbers of an earlier run in place of every None that is chosen when a run starts."""
+        given = {name: identity.get(name) for name in _CHOSEN if getattr(self, name) is None}
+        return replace(self, **{name: value for name, value in given.items() if isinstance(value, int)})
+
     def as_dict(self) -> dict:
         """Plain values for JSON and YAML."""
         return asdict(self)
 
     def in_use(self) -> dict:
-        """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan)."""
+        """`as_dict` without the settings that this method does not use (a search's, for other methods; nearly all, for a given plan) and
+        without a limit of the evaluation and checkpointing where there are none."""
+        values = self.as_dict()
+        for name in ("evaluation_tokens", "gradient_checkpointing"):
+            if not values[name]:
+                values.pop(name)
         if self.method == "plan":
-            return {name: value for name, value in self.as_dict().items() if name in _OF_A_PLAN}
+            return {name: value for name, value in values.items() if name in _OF_A_PLAN}
         unused = set() if self.method in SEARCHED else _OF_A_SEARCH | (set() if self.method == "gradient" else _OF_A_START)
-        return {name: value for name, value in self.as_dict().items() if name not in unused}
+        return {name: value for name, value in values.items() if name not in unused}

@@ -16,7 +16,7 @@ from tiny_text import tiny_llama, tiny_tokenizer, write_model
 
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted
-from pydisp.pruning import journey
+from pydisp.pruning import journey, minutes
 from pydisp.pruning import run as run_module
 
 
@@ -180,6 +180,8 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
         (["prune", model, "--keep-ratio", "0.5", *common, "--steps", "0"], "steps is 0"),
         (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no plan at"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--round-to", "64"], "choose a smaller --round-to"),
+        (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", out, "--minutes", "0.001"], "minutes are too short for one step"),
+        (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", out, "--minutes", "-1"], "it must be a number above 0"),
         (["prune", model, "--keep-ratio", "0.01", "--ratio-of", "block", *common], "one narrow attention block takes"),
         (["prune", openelm, "--keep-ratio", "0.5", *common], "OpenELM is not part of transformers"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--device", "meta"], "holds no values"),
@@ -192,6 +194,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
         (["prune", model, "--plan", "x", "--batch-size", "2", "--out", out], "--plan and --batch-size exclude each other"),
         (["prune", model, "--plan", "x", "--config", "y", "--out", out], "--plan and --config exclude each other"),
         (["prune", model, "--keep-ratio", "0.5", "--method", "plan", *common], "give it with --plan FILE"),
+        (["prune", model, "--keep-ratio", "0.5", *common, "--minutes", "3"], "--minutes and --steps exclude each other"),
     ]
     refused(misused, tmp_path, status=2)
 
@@ -342,3 +345,54 @@ def test_quiet_says_nothing_and_holds_for_one_command(run, model, text, tmp_path
     status, printed, err = run("--quiet", "prune", model, *given, "--out", tmp_path / "a", "--json")
     assert status == 0 and json.loads(printed) and err == ""
     assert "settings: " in run("prune", model, *given, "--out", tmp_path / "b")[2]
+
+
+def test_a_limit_of_the_evaluation_is_told_recorded_and_repeated(pruned, prune, run, model, text, tmp_path):
+    status, printed, err = prune(tmp_path / "out", "--evaluation-tokens", "70", "--json")
+    assert status == 0 and json.loads(printed)["scored_tokens"] == dict.fromkeys(("heldout", "other", "calibration"), 2 * 31)
+    assert "evaluation_tokens 70" in err and "64 of " in err
+    assert "--context 32 --evaluation-tokens 70" in (tmp_path / "out/README.md").read_text()
+    assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
+    again = ["--config", tmp_path / "out/pydisp.yaml", "--text", text, "--out", tmp_path / "again"]
+    assert run("prune", model, *again)[0] == 0 and digests(tmp_path / "again") == digests(tmp_path / "out")
+    plan = ["--plan", tmp_path / "out/plan.safetensors", "--context", "32", "--evaluation-tokens", "70"]
+    status, printed, _ = run("prune", model, *plan, "--text", text, "--out", tmp_path / "planned", "--json")
+    assert status == 0 and json.loads(printed)["scored_tokens"]["heldout"] == 2 * 31
+    status, _, err = prune(tmp_path / "no", "--evaluation-tokens", "31")
+    assert status == 1 and "evaluation_tokens is 31, one window has 32" in one_sentence(err) and not (tmp_path / "no").exists()
+
+
+def test_numbers_chosen_by_time_are_recorded_resumed_and_repeated(run, model, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(minutes, "MOST_STEPS", 6)  # the tiny model has time for thousands
+    given = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--round-to", "4", "--no-speed"]
+    out, stopped, again = (tmp_path / name for name in ("out", "stopped", "again"))
+    status, printed, err = run(*given, "--out", out, "--minutes", "5", "--json")
+    assert status == 0 and json.loads(printed)["steps"] == 6
+    assert "chosen for 5 minutes: 6 steps of search of 4 x 128 tokens, evaluation on all of each text; about " in err
+    assert err.index("chosen for") < err.index("settings: ") < err.index("estimate: ")
+    command = (out / "README.md").read_text()
+    assert "--steps 6 --batch-size 4 --seed 0 --round-to 4 --context 128" in command and "minutes" not in command
+    numbers = ["--steps", "6", "--batch-size", "4", "--context", "128"]
+    assert run(*given, *numbers, "--out", again)[0] == 0 and digests(again) == digests(out)
+
+    def stop(*_args):
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(journey, "write_model", stop)
+    assert run(*given, "--out", stopped, "--minutes", "5")[0] == 130
+    monkeypatch.undo()
+    status, _, err = run(*given, "--out", stopped, "--minutes", "5", "--resume")
+    assert status == 0 and "chosen for" not in err and digests(stopped) == digests(out)
+
+
+def test_too_little_memory_for_the_search_is_refused_before_anything_is_written(prune, tmp_path, monkeypatch):
+    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes", lambda _device: 2**20)
+    status, _, err = prune(tmp_path / "out")
+    assert status == 1 and re.search(r"the search needs about .* choose a shorter --context, .*--batch-size", one_sentence(err))
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpointing_changes_no_byte_of_the_model(pruned, prune, tmp_path):
+    assert prune(tmp_path / "out", "--gradient-checkpointing")[0] == 0
+    assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
+    assert "--gradient-checkpointing" in (tmp_path / "out/README.md").read_text()

@@ -1,5 +1,7 @@
 """The estimate: a trial that is short, times that scale as the work does, and a model and a search that it leaves alone."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_text import TEXT, tiny_llama, tiny_tokenizer
@@ -96,7 +98,9 @@ def test_memory_counts_what_the_process_holds_on_a_cpu(windows, monkeypatch):
     for held in (0, 2**30, None):
         monkeypatch.setattr(estimate, "resident_bytes", lambda held=held: held)
         peaks[held] = estimate.estimate_search(model, spec, windows, settings()).peak_mib
-    assert peaks[None] == peaks[0] < 20 and peaks[2**30] - peaks[0] == pytest.approx(1024, abs=1)  # the weights are under 1 MiB
+    assert peaks[None] == peaks[0] < 20 + estimate._LIBRARY_BYTES / 2**20 and peaks[2**30] - peaks[0] == pytest.approx(
+        1024, abs=1
+    )  # the weights are under 1 MiB
 
 
 def test_products_of_a_window_written_out():
@@ -114,3 +118,63 @@ def test_model_and_search_are_left_alone(windows):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert Search(model, spec, windows, settings()).run() == plan
+
+
+# What `VmHWM` of /proc/self/status said of a process after 2 to 4 steps with two threads on a Zen 5, in MiB, and what it held before them.
+SMOLLM2 = dict(layers=30, hidden=576, middle=1536, heads=9, words=49_152, network=14_898_688)
+DEMO = dict(layers=6, hidden=192, middle=512, heads=6, words=2048, network=170_000)
+MEASURED = [
+    (SMOLLM2, 4, 256, torch.float32, False, 974, 3024),
+    (SMOLLM2, 1, 1024, torch.float32, False, 974, 3121),
+    (SMOLLM2, 4, 256, torch.bfloat16, False, 668, 2083),
+    (SMOLLM2, 4, 256, torch.float32, True, 974, 1877),
+    (SMOLLM2, 1, 1024, torch.float32, True, 975, 1886),
+    (DEMO, 4, 256, torch.float32, False, 469, 629),
+]
+
+
+@pytest.mark.parametrize(("shape", "batch", "context", "dtype", "checkpointing", "held", "peak"), MEASURED)
+def test_memory_is_that_measured(shape, batch, context, dtype, checkpointing, held, peak):
+    config = SimpleNamespace(num_attention_heads=shape["heads"], vocab_size=shape["words"])
+    weights = [torch.empty(1, dtype=dtype)]
+    model = SimpleNamespace(config=config, device=torch.device("cpu"), parameters=lambda: iter(weights))
+    spec = SimpleNamespace(costs=[None] * shape["layers"], hidden_size=shape["hidden"], middle_size=shape["middle"])
+    changes = dict(batch_size=batch, context_tokens=context, gradient_checkpointing=checkpointing)
+    expected = held + estimate.search_bytes(model, spec, settings(**changes), shape["network"]) / 2**20
+    assert expected == pytest.approx(peak, rel=0.1)
+
+
+def search_that_needs(share, monkeypatch, windows, **changes):
+    """Settings fitted to a memory of which the search without checkpointing needs 1 / share."""
+    model = tiny_llama()
+    spec, s = ModelSpec.from_model(model), settings(**changes)
+    needed = estimate.search_bytes(model, spec, s, estimate._parameters(Search(model, spec, windows, s)))
+    monkeypatch.setattr(estimate, "free_bytes", lambda _device: share and share * needed)
+    return lambda **may: estimate.fitted_to_memory(model, spec, windows, s, **may)
+
+
+def test_checkpointing_is_chosen_where_memory_asks_for_it(windows, monkeypatch):
+    monkeypatch.setattr(estimate, "_LIBRARY_BYTES", 0)
+    assert search_that_needs(1.01, monkeypatch, windows)(may_checkpoint=True) == settings()
+    assert search_that_needs(None, monkeypatch, windows)(may_checkpoint=True) == settings()  # the platform does not tell
+    assert search_that_needs(0.95, monkeypatch, windows)(may_checkpoint=True) == settings(gradient_checkpointing=True)
+
+
+def test_too_little_memory_is_refused_with_what_helps(windows, monkeypatch):
+    fit = search_that_needs(0.01, monkeypatch, windows)
+    with pytest.raises(
+        ValueError, match=r"needs about .* GiB of memory beside the model on cpu, and .* GiB are free, .* too few; choose"
+    ) as refused:
+        fit(may_checkpoint=True)
+    assert str(refused.value).endswith("choose a shorter --context, a smaller --batch-size or --dtype bfloat16.")
+    with pytest.raises(ValueError, match="or --gradient-checkpointing"):
+        fit(may_checkpoint=False)
+
+
+def test_recovery_counts_the_student_its_gradients_and_two_moments():
+    model = tiny_llama()
+    spec = ModelSpec.from_model(model)
+    sizes = dict(batch_size=2, context_tokens=32)
+    none = estimate.recovery_bytes(model, spec, kept_parameters=0, trained_parameters=0, **sizes)
+    assert estimate.recovery_bytes(model, spec, kept_parameters=1000, trained_parameters=300, **sizes) - none == 4 * 1000 + 12 * 300
+    assert estimate.recovery_bytes(model, spec, kept_parameters=0, trained_parameters=0, gradient_checkpointing=True, **sizes) < none

@@ -11,7 +11,8 @@ from tiny_text import TEXT, tiny_llama, tiny_tokenizer, write_model, write_text
 from transformers import AutoModelForCausalLM
 
 import pydisp
-from pydisp.pruning import FolderRequest, PruneSettings, corpora, prune_to_folder
+from pydisp.progress import silence
+from pydisp.pruning import FolderRequest, PruneSettings, corpora, minutes, prune_to_folder
 from pydisp.text import Text
 from pydisp.workspace import Workspace
 
@@ -49,6 +50,25 @@ def test_a_folder_by_a_search_in_bfloat16(tmp_path, start):
     result = prune_to_folder(request, say=said.append)
     assert 0.58 < result["kept"]["block"] <= 0.6 and "on cpu in bfloat16" in said[0]
     assert any(line.startswith("window 16 of 16") for line in said) and any(line.startswith("step 6 of 6") for line in said)
+
+
+def test_prune_in_memory_tells_its_progress_unless_silent(tmp_path, capsys):
+    text = str(write_text(tmp_path / "notes.txt"))
+    pydisp.prune(tiny_llama(), tiny_tokenizer(), text=text, keep_ratio=0.6, **SETTINGS)
+    told = capsys.readouterr()
+    assert told.out == "" and "settings: keep_ratio 0.6" in told.err and "step 6 of 6" in told.err and "estimate: " in told.err
+    pydisp.prune(tiny_llama(), tiny_tokenizer(), text=text, keep_ratio=0.6, say=silence, **SETTINGS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_prune_in_memory_takes_minutes(tmp_path, monkeypatch):
+    monkeypatch.setattr(minutes, "MOST_STEPS", 3)
+    text, said = str(write_text(tmp_path / "notes.txt")), []
+    options = dict(text=text, keep_ratio=0.6, ratio_of="block", round_to=4, say=said.append)
+    _, report = pydisp.prune(tiny_llama(), tiny_tokenizer(), minutes=2, **options)
+    assert json.loads(report.to_json())["facts"]["settings"]["steps"] == 3 and "chosen for 2 minutes" in said[0]
+    with pytest.raises(ValueError, match="steps 3 and minutes 2 exclude each other"):
+        pydisp.prune(tiny_llama(), tiny_tokenizer(), minutes=2, steps=3, **options)
 
 
 def test_a_plan_of_one_run_serves_another(tmp_path):

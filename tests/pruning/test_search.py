@@ -228,3 +228,8 @@ def test_small_models_share_a_low_rank_head_and_tied_masks_are_drawn_once():
     gates = draw_gates(tied(), spec, torch.Generator().manual_seed(1))
     first = gates.layers[0].attention_input
     assert all(x is first for g in gates.layers for name, x in g._asdict().items() if name != "mlp_middle")
+
+
+def test_checkpointing_gives_the_same_plan(windows):
+    whole, again = search(windows), search(windows, gradient_checkpointing=True)
+    assert whole.run() == again.run() and whole.progress.history == again.progress.history
