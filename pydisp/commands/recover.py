@@ -43,6 +43,15 @@ def recover(
         bool | None, typer.Option(help="Compute products in bfloat16.", show_default="where the processor multiplies it faster")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything random.", show_default="0")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose the steps so that the run ends in this time.", show_default="45 from 50 M parameters on, on a CPU; else no limit"
+        ),
+    ] = None,
+    evaluation_tokens: Annotated[
+        int | None, typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="that of the pruning")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -64,7 +73,7 @@ def recover(
     request = RecoverRequest(
         folder=folder, out=out or folder.with_name(f"{folder.resolve().name}-recovered"), settings=settings, teacher=teacher,
         text=tuple(text) if text else None, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
-        resume=resume, overwrite=overwrite, measures_speed=speed,
+        resume=resume, overwrite=overwrite, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed,
     )  # fmt: skip
     result = recover_to_folder(request, say=progress(ctx))
     print_json(result) if as_json else show(result)

@@ -14,6 +14,13 @@ def check_adapters() -> None:
         raise ImportError(f"LoRA needs the library peft; install it with: {install_command('peft')}, or train all weights.") from error
 
 
+def adapter_parameters(model: nn.Module, rank: int) -> int:
+    """How many values the adapters of a model would have."""
+    head = model.get_output_embeddings()
+    linears = (module for module in model.modules() if isinstance(module, nn.Linear) and module is not head)
+    return sum(rank * (module.in_features + module.out_features) for module in linears)
+
+
 def add_adapters_(model: nn.Module, rank: int, seed: int) -> list[tuple[str, nn.Parameter]]:
     """Put an adapter beside each linear but the head, in place; before training it changes no output.
 

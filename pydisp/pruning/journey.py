@@ -80,8 +80,10 @@ def prune(
     corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
     asked_recovery = RecoverySettings(seed=asked.seed) if recover is True else recover or None
     run = Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery)
-    stage = _recovery_stage(run)
+    stage = recovery_stage(run)
     run.announce()
+    if stage:
+        stage.announce()
     planned = run.planned()
     pruned = prune_model(model, planned.plan, spec)
     done = stage.run(pruned) if stage else None
@@ -91,12 +93,14 @@ def prune(
     return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()
 
 
-def _recovery_stage(run: Run) -> RecoveryStage | None:
+def recovery_stage(run: Run) -> RecoveryStage | None:
     """The recovery of a run, checked before anything long starts."""
     if run.recovery is None:
         return None
-    batch_size, context_tokens = run.settings.batch_size, run.settings.context_tokens
-    return RecoveryStage.checked(run.model, run.corpora, run.recovery, run.spec, batch_size, context_tokens, run.say)
+    s = run.settings
+    return RecoveryStage.checked(
+        run.model, run.corpora, run.recovery, run.spec, s.batch_size, s.context_tokens, run.say, most_evaluated=run.most_evaluated
+    )
 
 
 def _working_copy(model: nn.Module) -> nn.Module:
@@ -139,7 +143,7 @@ def prune_to_folder(
 
 def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
     run, tokenizer, stored = _loaded(request, workspace, say)
-    stage = _recovery_stage(run)
+    stage = recovery_stage(run)
     run.announce()
     identity = run.identity
     if stage:
@@ -192,8 +196,8 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
 
 def _is_usual(run: Run) -> bool:
     """Whether all settings without an option on the command line have their defaults."""
-    without_option = ("weight_decay", "regularization", "hypernetwork")
-    usual = replace(run.settings, learning_rate=None, start_windows=None, **{name: getattr(_USUAL, name) for name in without_option})
+    without_option = ("weight_decay", "regularization", "hypernetwork", "start_windows")
+    usual = replace(run.settings, learning_rate=None, **{name: getattr(_USUAL, name) for name in without_option})
     return usual.resolved(run.spec, positions(run.model.config)) == run.settings
 
 

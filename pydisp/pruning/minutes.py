@@ -1,7 +1,7 @@
 """Minutes: the numbers of a run that ends in time, chosen from the speeds of its machine.
 
     speeds = Speeds(forward_token=0.002, search_token=0.005, search_step=0.05)
-    choose(45 * 60, speeds, texts=(120_000, 90_000, 120_000)).steps
+    choose(45 * 60, speeds, texts=[120_000, 90_000, 120_000] * 2).steps
 
 Only numbers come in, so that the choice can be tested without a model; `estimate.py` measures them. More seconds never give a stage fewer
 windows, but for the rounding to whole steps: each has a share of the time, which the jumps of another stage do not change.
@@ -20,7 +20,6 @@ EVALUATION_SHARE = 0.1  # at most; twice the text makes the standard error of a 
 START_SHARE = 0.08  # at most; the 16 windows of SmolLM2's gradient scores took 2 minutes of two cores, which is 5 % of 45
 SEARCH_SHARE = 0.4  # of search and recovery together: 100 steps and 400 of recovery beat 900 steps (damage 0.13 against 0.22, demo model)
 CONTEXT_TOKENS, WINDOWS_PER_STEP = 256, 4
-BFLOAT16_SHARE = 0.62  # of the time in float32: loss and gradients of SmolLM2 by autocast on two cores of a Zen 5, 3.6 against 5.8 s
 FEWEST_STEPS = 50  # a batch is halved rather than have fewer: a budget needs steps to arrive at
 MOST_STEPS = 10_000  # the paper's number
 
@@ -55,7 +54,7 @@ class Choice:
     Attributes:
         context_tokens, batch_size: of search and recovery: a step has batch_size windows of context_tokens tokens.
         evaluation_tokens: of each text at most; 0: all.
-        seconds: what all stages will take, other work included.
+        seconds: what all stages will take, other work included; None if a number was given in place of the chosen one.
     """
 
     context_tokens: int
@@ -64,7 +63,7 @@ class Choice:
     steps: int | None
     recovery_steps: int | None
     evaluation_tokens: int
-    seconds: float
+    seconds: float | None
 
     def in_words(self) -> str:
         """The numbers in one line."""
@@ -73,7 +72,8 @@ class Choice:
         stages = [f"{counted(n, 'step')} of {name}" for name, n in (("search", self.steps), ("recovery", self.recovery_steps)) if n]
         stages[:1] = [f"{stage} of {size}" for stage in stages[:1]]
         scored = f"{self.evaluation_tokens:,} tokens of each text" if self.evaluation_tokens else "all of each text"
-        return ", ".join([*start, *stages, f"evaluation on {scored}"]) + f"; about {duration_words(self.seconds)} in all"
+        total = "" if self.seconds is None else f"; about {duration_words(self.seconds)} in all"
+        return ", ".join([*start, *stages, f"evaluation on {scored}"]) + total
 
 
 def choose(
@@ -91,14 +91,14 @@ def choose(
     """The numbers with which a run ends within `seconds`.
 
     Args:
-        texts: tokens of each text that both models are scored on.
+        texts: tokens of each text to score; one is there as often as models are scored on it.
         batch_size, evaluation_tokens: those that are given and not to be chosen.
         most_evaluation_tokens: never choose more; None: all of the texts if they fit.
         start_windows: at most so many windows, each a forward and backward, score the features before the search; None: no start.
         other_seconds: what is spent already, and what is to come beside the stages.
     Raises: ValueError if not one step fits; it says what would.
     """
-    window = context_tokens * speeds.forward_token * 2  # both models
+    window = context_tokens * speeds.forward_token
     counts = [tokens // context_tokens for tokens in texts]
     search_window, recovery_window = (context_tokens * (t or 0.0) for t in (speeds.search_token, speeds.recovery_token))
     is_search, is_recovery = speeds.search_token is not None, speeds.recovery_token is not None

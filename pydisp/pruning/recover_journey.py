@@ -28,18 +28,19 @@ from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
-from pydisp.pruning.journey import CHECKPOINT_SECONDS, measured_speed
+from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, measured_speed, recovery_stage
+from pydisp.pruning.minutes import CONTEXT_TOKENS, WINDOWS_PER_STEP
 from pydisp.pruning.outcome import HELDOUT, Losses
 from pydisp.pruning.planning import Planned
 from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import RecoveryDone, RecoveryStage, planned_in
 from pydisp.pruning.request import RecoverRequest, without_folder
-from pydisp.pruning.run import Run, positions, settings_for_plan
+from pydisp.pruning.run import Run, TimeLimit, positions, settings_for_plan
 from pydisp.pruning.search import SearchProgress
 from pydisp.pruning.settings import PruneSettings
 from pydisp.report import Metric, Report, Section, Table
-from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, model_digest
+from pydisp.spec import ModelSpec, model_digest
 from pydisp.workspace import Workspace
 
 logger = logging.getLogger("pydisp")
@@ -58,7 +59,7 @@ def recover(
         tokenizer: its tokenizer.
         teacher: the dense model that it was made from, on the same device.
         text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
-        **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens below 50 M parameters, else 1 of 2,048.
+        **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens.
     Returns: the recovered model, in the given model's dtype, and a Report with the losses of the dense model, before and after.
     Raises: ValueError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another model's teacher;
         ImportError for LoRA without peft; RecoveryDiverged.
@@ -73,10 +74,9 @@ def recover(
     refuse_other_teacher(name, spec, described["model_digest"])
     working = copy.deepcopy(teacher).float() if _is_half_on_cpu(teacher) else teacher
     corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings)
-    small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-    context = asked.context_tokens or min(256 if small else 2048, positions(teacher.config) or 2048)
+    context = asked.context_tokens or min(CONTEXT_TOKENS, positions(teacher.config) or CONTEXT_TOKENS)
     corpora.check(context)
-    stage = RecoveryStage.checked(working, corpora, asked, spec, 4 if small else 1, context, logger.info)
+    stage = RecoveryStage.checked(working, corpora, asked, spec, WINDOWS_PER_STEP, context, logger.info)
     recovered = copy.deepcopy(model)
     done = stage.run(recovered)
     store_in_(recovered, model.dtype)
@@ -157,10 +157,9 @@ def recover_to_folder(
 def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
     folder = Path(request.folder)
     config, plan, made = _read_folder(folder)
-    run, teacher_name, tokenizer = _loaded(request, config, plan, made, say)
+    run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
     stored = stored_dtype(config)
-    s = run.settings
-    stage = RecoveryStage.checked(run.model, run.corpora, request.settings, run.spec, s.batch_size, s.context_tokens, say)
+    stage = recovery_stage(run)
     pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype)
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
     say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
@@ -172,7 +171,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     write_model(pruned, tokenizer, plan, stored, workspace.output)
     pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
     commands = [*_first_command(made), request.command(stage.settings, teacher_name)]
-    outcome = run.outcome(planned, pruned, "\n".join(commands))
+    outcome = run.outcome(planned, pruned, "\n".join(commands), stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses))
     speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
     write_words(outcome, speed, workspace.output)
@@ -199,8 +198,15 @@ def _read_folder(folder: Path) -> tuple[object, PruningPlan, dict]:
     return config, plan, facts
 
 
-def _loaded(request: RecoverRequest, config, plan: PruningPlan, made: dict, say: Callable[[str], None]) -> tuple[Run, str, object]:
-    """The run of which the teacher is the model, its name to load it by, and the folder's tokenizer. Cheap checks come first."""
+def _loaded(
+    request: RecoverRequest, config, plan: PruningPlan, made: dict, workspace: Workspace, say: Callable[[str], None]
+) -> tuple[Run, str, object]:
+    """The run of which the teacher is the model, its name to load it by, and the folder's tokenizer. Cheap checks come first.
+
+    A resumed run has the numbers that were chosen at its start.
+    """
+    limit, recovery = TimeLimit(request.minutes, SPEED_SECONDS if request.measures_speed else 0.0), request.settings
+    limit.check(recovery)
     folder = Path(request.folder)
     name = request.teacher or made["result"]["model"]
     device = choose_device(request.device)
@@ -216,7 +222,13 @@ def _loaded(request: RecoverRequest, config, plan: PruningPlan, made: dict, say:
     teacher = load_model(name, device=device, dtype=dtype, **request.source)
     spec = ModelSpec.from_model(teacher)
     refuse_other_teacher(displayed_name(name), spec, plan.model_digest)
-    return Run.checked(made["result"]["model"], teacher, spec, _settings(folder, plan, spec, made), corpora, plan, say), name, tokenizer
+    settings = _settings(folder, plan, spec, made)
+    if request.evaluation_tokens is not None:
+        settings = replace(settings, evaluation_tokens=request.evaluation_tokens)
+    if request.resume and recovery.steps is None:
+        earlier = workspace.identity()
+        recovery, settings = replace(recovery, steps=earlier.get("recovery.steps")), settings.with_chosen(earlier)
+    return Run.checked(made["result"]["model"], teacher, spec, settings, corpora, plan, say, limit, recovery), name, tokenizer
 
 
 def _settings(folder: Path, plan: PruningPlan, spec: ModelSpec, made: dict) -> PruneSettings:

@@ -52,6 +52,7 @@ class RecoveryStage:
         settings: resolved (no None).
         evaluated_tokens: the context at which the losses before are taken, that of the run's evaluation.
         say: a function that receives the lines of the run.
+        most_evaluated: how many tokens of each text are scored at most; None: all.
     """
 
     teacher: nn.Module
@@ -59,14 +60,16 @@ class RecoveryStage:
     settings: RecoverySettings
     evaluated_tokens: int
     say: Callable[[str], None]
+    most_evaluated: int | None = None
 
     @classmethod
     def checked(
-        cls, teacher: nn.Module, corpora: Corpora, asked: RecoverySettings, spec: ModelSpec, batch_size: int, context_tokens: int, say
-    ) -> "RecoveryStage":
+        cls, teacher: nn.Module, corpora: Corpora, asked: RecoverySettings, spec: ModelSpec, batch_size: int, context_tokens: int, say,
+        *, most_evaluated: int | None = None,
+    ) -> "RecoveryStage":  # fmt: skip
         """A stage with its settings resolved; batch size and context are those of the run.
 
-        Raises: ValueError for settings that do not fit the model or the text; ImportError for LoRA without peft.
+        Raises: ValueError for settings that do not fit the model, the text; ImportError for LoRA without peft.
         """
         settings = asked.resolved(spec.parameters_total, batch_size, context_tokens, teacher.device)
         positions = getattr(teacher.config, "max_position_embeddings", None)
@@ -76,7 +79,7 @@ class RecoveryStage:
             )
         if settings.lora_rank:
             check_adapters()
-        stage = cls(teacher, corpora, settings, context_tokens, say)
+        stage = cls(teacher, corpora, settings, context_tokens, say, most_evaluated)
         check_windows(len(stage.windows), settings)
         return stage
 
@@ -144,7 +147,7 @@ class RecoveryStage:
         losses = {}
         for kind, tokens in {HELDOUT: self.corpora.heldout, OTHER: self.corpora.other}.items():
             self.say(f"evaluating before the recovery on {kind} text: {tokens.name}, {len(tokens):,} tokens")
-            losses[kind] = evaluate_text(pruned, tokens, self.evaluated_tokens, say=self.say)
+            losses[kind] = evaluate_text(pruned, tokens, self.evaluated_tokens, most_tokens=self.most_evaluated, say=self.say)
         return losses
 
 

@@ -91,6 +91,8 @@ class RecoverRequest:
     trust_remote_code: bool = False
     resume: bool = False
     overwrite: bool = False
+    evaluation_tokens: int | None = None
+    minutes: float | None = None
     measures_speed: bool = True
 
     @property

@@ -9,14 +9,16 @@ from torch import nn
 
 from pydisp.cost import cost_of
 from pydisp.environment import run_facts
+from pydisp.memory import free_bytes
 from pydisp.plan import PruningPlan
 from pydisp.progress import duration_words
+from pydisp.pruning.adapters import adapter_parameters
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.estimate import Trial, estimate_evaluation, fitted_to_memory, try_search
-from pydisp.pruning.minutes import BFLOAT16_SHARE, CONTEXT_TOKENS, DEFAULT_MINUTES, WINDOWS_PER_STEP, Speeds, choose, recovery_token
+from pydisp.pruning.estimate import Trial, estimate_evaluation, fitted_to_memory, recovery_bytes, refuse_without_memory, try_search
+from pydisp.pruning.minutes import CONTEXT_TOKENS, DEFAULT_MINUTES, WINDOWS_PER_STEP, Speeds, choose, recovery_token
 from pydisp.pruning.outcome import Outcome
 from pydisp.pruning.planning import Planned, make_plan
-from pydisp.pruning.recovery_settings import RecoverySettings, has_bfloat16
+from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, SEARCHED, PruneSettings
 from pydisp.report.words import counted
@@ -54,7 +56,7 @@ class TimeLimit:
         """What has passed, and what comes beside the stages."""
         return time.monotonic() - self.started + self.after_seconds
 
-    def check(self, settings: PruneSettings | None) -> None:
+    def check(self, settings: PruneSettings | RecoverySettings | None) -> None:
         """Raise ValueError if these settings have the number of steps already, which the minutes are to choose."""
         if self.minutes is not None and settings is not None and settings.steps is not None:
             raise ValueError(
@@ -72,8 +74,8 @@ class Run:
         settings: resolved (no None).
         plan: a given plan; None to make one.
         say: a function that receives the lines of the run.
-        recovery: what was asked of a recovery, with its steps if they were chosen by time; None: no recovery.
-        trial, forward_token: what was measured to choose numbers by time; None if nothing was.
+        recovery: settings of the training after the pruning, as far as they are given or chosen; None if there is none.
+        trial, forward_token, recovery_token: what was measured to choose numbers by time (seconds); None if nothing was.
     """
 
     name: str
@@ -86,89 +88,130 @@ class Run:
     recovery: RecoverySettings | None = None
     trial: Trial | None = None
     forward_token: float | None = None
+    recovery_token: float | None = None
 
     @classmethod
     def checked(
-        cls, name, model, spec, settings: PruneSettings, corpora, plan, say, time_limit: TimeLimit | None = None,
+        cls,
+        name,
+        model,
+        spec,
+        settings: PruneSettings,
+        corpora,
+        plan,
+        say,
+        time_limit: TimeLimit | None = None,
         recovery: RecoverySettings | None = None,
-    ) -> "Run":  # fmt: skip
+    ) -> "Run":
         """A run with its settings resolved: those that are given, those that are chosen by time, and defaults.
 
         Numbers are chosen for `time_limit`, and without one for 45 minutes if the model has 50 M parameters or more and runs on a CPU.
+        With a plan nothing is searched, whatever the method that made it.
         Raises: ValueError for settings that do not fit the model, the texts, the memory or the time.
         """
         limit = time_limit or TimeLimit(None)
         resolved = settings.resolved(spec, positions(model.config))
         corpora.check(resolved.context_tokens)
         is_slow = model.device.type == "cpu" and spec.parameters_total >= SMALL_MODEL_PARAMETERS
-        is_search = settings.method in SEARCHED
+        is_search = plan is None and settings.method in SEARCHED
         is_open = settings.evaluation_tokens is None or is_search and settings.steps is None or recovery and recovery.steps is None
         if not is_open or limit.minutes is None and not is_slow:
             run = cls(name, model, spec, resolved, corpora, plan, say, recovery)
-            return run._fitted(settings) if is_search else run
+            return run._fitted(settings) if is_search else run._with_memory_for_recovery()
         # the largest step that may be chosen, so that memory is checked before anything is tried
         usual = {"context_tokens": min(CONTEXT_TOKENS, resolved.context_tokens), "batch_size": WINDOWS_PER_STEP}
         if is_search and settings.steps is None:
             filled = replace(settings, **{key: value for key, value in usual.items() if getattr(settings, key) is None})
             resolved = filled.resolved(spec, positions(model.config))
         run = cls(name, model, spec, resolved, corpora, plan, say, recovery)
-        return (run._fitted(settings) if is_search else run)._chosen(settings, limit)
+        return (run._fitted(settings) if is_search else run._with_memory_for_recovery())._chosen(settings, limit)
 
     def _fitted(self, asked: PruneSettings) -> "Run":
         """With gradient checkpointing if memory needs it and `asked` leaves it open."""
         may = asked.gradient_checkpointing is None
-        return replace(self, settings=fitted_to_memory(self.model, self.spec, self.windows, self.settings, may_checkpoint=may))
+        fitted = fitted_to_memory(self.model, self.spec, self.windows, self.settings, may_checkpoint=may)
+        return replace(self, settings=fitted)._with_memory_for_recovery()
+
+    def _with_memory_for_recovery(self) -> "Run":
+        """Itself.
+
+        Raises: ValueError if there is too little memory for the recovery.
+        """
+        if self.recovery:
+            r = self._resolved_recovery()
+            kept = round(self._kept * self.spec.parameters_total)
+            trained = kept if r.trains_head else kept - self.spec.parameters_outside
+            trained = adapter_parameters(self.model, r.lora_rank) if r.lora_rank else trained
+            sizes = dict(batch_size=r.batch_size, context_tokens=r.context_tokens)
+            needed = recovery_bytes(self.model, self.spec, kept_parameters=kept, trained_parameters=trained, **sizes)
+            remedies = ["a shorter --context"] + (["a smaller --batch-size"] if r.batch_size > 1 else [])
+            remedies += [] if r.lora_rank else ["LoRA (--recover-lora-rank 8; pydisp recover has --lora-rank)"]
+            refuse_without_memory(needed, free_bytes(self.model.device), "the recovery", self.model.device, remedies)
+        return self
+
+    def _resolved_recovery(self) -> RecoverySettings:
+        s = self.settings
+        return self.recovery.resolved(self.spec.parameters_total, s.batch_size, s.context_tokens, self.model.device)
+
+    @property
+    def _kept(self) -> float:
+        """The share of all parameters that the run keeps."""
+        s, spec = self.settings, self.spec
+        return (spec.block_budget(s.keep_ratio, s.ratio_of) + spec.parameters_outside) / spec.parameters_total
+
+    def _timed_recovery(self, trial: Trial, forward_token: float) -> float:
+        """Seconds of a token in the recovery, with the products in bfloat16 if it computes them so."""
+        seconds = recovery_token(forward_token, trial.token_seconds, self._kept)
+        if not self._resolved_recovery().bfloat16:
+            return seconds
+        with torch.autocast(self.model.device.type, torch.bfloat16):
+            half = estimate_evaluation(self.model, self.windows, 1) / self.settings.context_tokens
+        return seconds * half / forward_token
 
     def _chosen(self, asked: PruneSettings, limit: TimeLimit) -> "Run":
-        """With the numbers that `asked` leaves open chosen by time."""
-        s, has_steps = self.settings, asked.steps is not None or not self.is_search
-        recovers = self.recovery is not None and self.recovery.steps is None
-        trial = try_search(self.model, self.spec, self.windows, s) if self.is_search or recovers else None
+        """With the numbers that `asked` and the recovery leave open chosen by time.
+
+        A number of steps that is given stays; the other stage and the evaluation then have the share of the time that they would have had.
+        """
+        s, recovery = self.settings, self.recovery
+        trial = try_search(self.model, self.spec, self.windows, s) if self.is_search or recovery else None
         forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
-        speeds, other_seconds = Speeds(forward_token), limit.other_seconds()
-        if not has_steps:
+        speeds = Speeds(forward_token, recovery_token=self._timed_recovery(trial, forward_token) if recovery else None)
+        if self.is_search:
             speeds = replace(speeds, search_token=trial.token_seconds * s.accumulate, search_step=trial.step_seconds)
-        elif self.is_search:  # a given number of steps takes what it takes
-            other_seconds += s.steps * (s.batch_size * s.context_tokens * s.accumulate * trial.token_seconds + trial.step_seconds)
-        if recovers:
-            kept = self.spec.block_budget(s.keep_ratio, s.ratio_of) / self.spec.parameters_block
-            seconds = recovery_token(forward_token, trial.token_seconds, kept)
-            speeds = replace(speeds, recovery_token=seconds * (BFLOAT16_SHARE if self._recovers_in_bfloat16 else 1.0))
+        texts = self.corpora.scored_tokens(s.context_tokens)
         is_small = self.spec.parameters_total < SMALL_MODEL_PARAMETERS
+        has_steps = not self.is_search or asked.steps is not None
         choice = choose(
             60 * (limit.minutes or DEFAULT_MINUTES),
             speeds,
-            texts=self.corpora.scored_tokens(s.context_tokens),
+            texts=texts * 2 + (texts[:2] if recovery else []),  # the pruned model is scored on the first two before its recovery too
             context_tokens=s.context_tokens,
             batch_size=s.batch_size if has_steps else asked.batch_size,
+            start_windows=s.start_windows if self.is_search and s.start != "none" else None,
             evaluation_tokens=asked.evaluation_tokens,
             most_evaluation_tokens=None if is_small else LARGE_MODEL_EVALUATION_TOKENS,
-            start_windows=s.start_windows if self._has_start and asked.start_windows is None else None,
-            other_seconds=other_seconds,
+            other_seconds=limit.other_seconds(),
         )
+        given = {"steps": asked.steps, "recovery_steps": recovery and recovery.steps}
+        if self.is_search and asked.steps is not None:
+            given["start_windows"] = s.start_windows
+        if given := {name: value for name, value in given.items() if value is not None and getattr(choice, name) is not None}:
+            choice = replace(choice, seconds=None, **given)
         chosen = replace(
             asked,
             steps=choice.steps or asked.steps,
-            start_windows=choice.start_windows or s.start_windows,
             batch_size=choice.batch_size,
             context_tokens=choice.context_tokens,
             gradient_checkpointing=s.gradient_checkpointing,
             evaluation_tokens=choice.evaluation_tokens,
+            start_windows=choice.start_windows or s.start_windows,
         ).resolved(self.spec, positions(self.model.config))  # again: a default may follow from the number of steps
         why = f"{limit.minutes or DEFAULT_MINUTES:g} minutes" + ("" if limit.minutes else " (no --minutes was given)")
         self.say(f"chosen for {why}: {choice.in_words()}")
-        recovery = replace(self.recovery, steps=choice.recovery_steps) if recovers else self.recovery
-        return replace(self, settings=chosen, recovery=recovery, trial=trial, forward_token=forward_token)
-
-    @property
-    def _has_start(self) -> bool:
-        return (self.is_search and self.settings.start == "gradient") or self.settings.method == "gradient"
-
-    @property
-    def _recovers_in_bfloat16(self) -> bool:
-        """Whether the recovery computes in bfloat16 while the search, which was timed, does not."""
-        asked, dtype = self.recovery.bfloat16, next(self.model.parameters()).dtype
-        return (has_bfloat16(self.model.device) if asked is None else asked) and dtype == torch.float32
+        recovery = replace(recovery, steps=choice.recovery_steps) if recovery else None
+        measured = dict(trial=trial, forward_token=forward_token, recovery_token=speeds.recovery_token)
+        return replace(self, settings=chosen, recovery=recovery, **measured)
 
     @property
     def windows(self) -> torch.Tensor:
@@ -182,7 +225,7 @@ class Run:
 
     @property
     def is_search(self) -> bool:
-        return self.settings.method in SEARCHED
+        return self.plan is None and self.settings.method in SEARCHED
 
     @property
     def identity(self) -> dict:
@@ -216,7 +259,12 @@ class Run:
             memory = f"; about {expected.peak_mib:,.0f} MiB of memory"
         scored = 2 * self.corpora.evaluated_windows(s.context_tokens, self.most_evaluated)
         window = s.context_tokens * self.forward_token if self.forward_token else estimate_evaluation(self.model, self.windows, 1)
-        return f"{search}about {duration_words(scored * window)} of evaluation{memory}"
+        recovery = ""
+        if self.recovery_token:
+            r = self._resolved_recovery()
+            seconds = r.steps * r.batch_size * r.context_tokens * self.recovery_token
+            recovery = f"about {duration_words(seconds)} of recovery, then "
+        return f"{search}{recovery}about {duration_words(scored * window)} of evaluation{memory}"
 
     def planned(self, after_step: Callable[[Search], None] = lambda _search: None, state: dict | None = None) -> Planned:
         """The given plan, or one made by the settings' method; `after_step` and `state` are for a search."""

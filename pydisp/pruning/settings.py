@@ -8,10 +8,9 @@ METHODS = ("disp", "constrained", "gradient", "magnitude", "wanda", "flap", "ran
 STARTS = ("gradient", "wanda", "flap", "none")
 SEARCHED = ("disp", "constrained")
 RATE_TIMES_STEPS, MOST_RATE, LEAST_RATE = 2.4, 0.05, 0.002
-START_WINDOWS = 16
 _OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "hypernetwork", "start", "gradient_checkpointing"}
 _OF_A_START = {"start_windows"}
-_CHOSEN = ("steps", "start_windows", "batch_size", "context_tokens", "evaluation_tokens", "gradient_checkpointing")  # by time and memory
+_CHOSEN = ("steps", "batch_size", "context_tokens", "evaluation_tokens", "gradient_checkpointing")  # by time and memory
 _OF_A_PLAN = {"method", "context_tokens", "evaluation_tokens"}
 LARGE_MODEL_EVALUATION_TOKENS = (
     32_768  # of each text; the whole of WikiText-2's test text would take a small CPU longer than a short search
@@ -28,7 +27,7 @@ class PruneSettings:
         method: one of METHODS; `plan` means that a plan was given.
         steps, batch_size, context_tokens, accumulate: for a search; a step draws the gates once for accumulate x batch_size windows.
         start: what scores the features before the first step, one of STARTS; "none" starts with all of them alike.
-        start_windows: windows that the start and the method `gradient` read, drawn by the seed; None: 16, or fewer where time is short.
+        start_windows: windows that the start and the method `gradient` read, drawn by the seed; fewer where time is short.
         learning_rate: that of the hypernetwork's heads; its body has a tenth of it. None: by the number of steps.
         regularization: lambda in the paper, the weight of the log-ratio of kept and wanted parameters; the budget is met without it.
         hypernetwork: whether a hypernetwork makes what is added to the starting logits; if not, each is a parameter of its own.
@@ -51,7 +50,7 @@ class PruneSettings:
     regularization: float = 0.0
     hypernetwork: bool = True
     start: str = "gradient"
-    start_windows: int | None = None
+    start_windows: int = 16
     seed: int = 0
     round_to: int | None = None
     gradient_checkpointing: bool | None = None
@@ -97,7 +96,7 @@ class PruneSettings:
         Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-        defaults = {"gradient_checkpointing": False, "batch_size": 4, "context_tokens": 256, "start_windows": START_WINDOWS}
+        defaults = {"gradient_checkpointing": False, "batch_size": 4, "context_tokens": 256}
         defaults |= {"steps": 600 if small else 300, "round_to": 8 if small else 16}
         rate = min(MOST_RATE, max(LEAST_RATE, RATE_TIMES_STEPS / (self.steps or defaults["steps"])))
         defaults["learning_rate"] = rate if small else rate / 10
@@ -137,6 +136,8 @@ class PruneSettings:
     def with_chosen(self, identity: dict) -> "PruneSettings":
         """These settings, with the numbers of an earlier run in place of every None that is chosen when a run starts."""
         given = {name: identity.get(name) for name in _CHOSEN if getattr(self, name) is None}
+        if self.steps is None:  # the windows of the start are chosen with the steps
+            given["start_windows"] = identity.get("start_windows")
         return replace(self, **{name: value for name, value in given.items() if isinstance(value, int)})
 
     def as_dict(self) -> dict:

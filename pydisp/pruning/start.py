@@ -50,19 +50,21 @@ def squared_gradients(
     windows: Tensor,
     *,
     is_tied: bool = False,
+    gradient_checkpointing: bool = False,
     after_window: Callable[[int], None] = lambda _done: None,
 ) -> tuple[LayerGates, ...]:
     """Sum over windows of the square of the gradient of the window's mean loss (nats a token) to each gate, at gates of one; float64, CPU.
 
     Args:
         windows: (N, T) int64; each has a forward and a backward of its own, with frozen weights.
+        gradient_checkpointing: see `gated`.
         after_window: receives the number of windows that are done.
     Raises: ValueError for a gradient that is not finite.
     """
     gates = free_gates(spec, model.device, is_tied=is_tied)
     leaves = {id(g): g for layer in gates for g in layer}
     sums = {key: torch.zeros(g.shape, dtype=torch.float64) for key, g in leaves.items()}
-    with gated(model, spec) as use:
+    with gated(model, spec, gradient_checkpointing=gradient_checkpointing) as use:
         use(Gates(gates, spec))
         for done, window in enumerate(windows, start=1):
             token_nll(model, window[None].to(model.device)).mean().backward()
@@ -122,7 +124,8 @@ def start_logits(
     chosen = drawn_windows(windows, settings.start_windows, settings.seed)
     done = len(chosen), chosen.numel()
     if settings.start == "gradient":
-        squares = squared_gradients(model, spec, chosen, is_tied=is_tied, after_window=after_window)
+        options = dict(is_tied=is_tied, gradient_checkpointing=bool(settings.gradient_checkpointing), after_window=after_window)
+        squares = squared_gradients(model, spec, chosen, **options)
         scores = gradient_scores(squares, feature_costs(spec, is_tied=is_tied))
         flat = torch.cat([x for layer in scores for x in layer])
         centre, spread = flat.median(), flat.std().clamp_min(_LEAST)

@@ -368,10 +368,11 @@ def test_numbers_chosen_by_time_are_recorded_resumed_and_repeated(run, model, te
     out, stopped, again = (tmp_path / name for name in ("out", "stopped", "again"))
     status, printed, err = run(*given, "--out", out, "--minutes", "5", "--json")
     assert status == 0 and json.loads(printed)["steps"] == 6
-    assert "chosen for 5 minutes: 6 steps of search of 4 x 128 tokens, evaluation on all of each text; about " in err
+    words = "16 windows for the start, 6 steps of search of 4 x 128 tokens, evaluation on all of each text; about "
+    assert f"chosen for 5 minutes: {words}" in err
     assert err.index("chosen for") < err.index("settings: ") < err.index("estimate: ")
     command = (out / "README.md").read_text()
-    assert "--steps 6 --batch-size 4 --seed 0 --round-to 4 --context 128" in command and "minutes" not in command
+    assert "--steps 6 --start gradient --batch-size 4 --seed 0 --round-to 4 --context 128" in command and "minutes" not in command
     numbers = ["--steps", "6", "--batch-size", "4", "--context", "128"]
     assert run(*given, *numbers, "--out", again)[0] == 0 and digests(again) == digests(out)
 

@@ -9,6 +9,7 @@ from tiny_text import tiny_llama
 from pydisp.pruning import minutes, run
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import Trial
+from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.run import Run, TimeLimit
 from pydisp.pruning.settings import PruneSettings
 from pydisp.spec import ModelSpec
@@ -40,13 +41,15 @@ def large(monkeypatch):
     monkeypatch.setattr(run, "SMALL_MODEL_PARAMETERS", 1000)
 
 
-def checked(limit=None, said=None, **changes) -> Run:
+def checked(limit=None, said=None, recovery=None, **changes) -> Run:
     model = tiny_llama()
     corpora = Corpora(
         *(Tokens(name, torch.arange(n) % 250 + 1, 4 * n, has_bos=False) for name, n in zip("cho", (40_000, 9_000, 50_000), strict=True)), ""
     )
     say = (lambda _line: None) if said is None else said.append
-    return Run.checked("tiny", model, ModelSpec.from_model(model), PruneSettings(**{**SETTINGS, **changes}), corpora, None, say, limit)
+    return Run.checked(
+        "tiny", model, ModelSpec.from_model(model), PruneSettings(**{**SETTINGS, **changes}), corpora, None, say, limit, recovery
+    )
 
 
 def test_minutes_choose_steps_batch_and_evaluation(machine):
@@ -56,7 +59,9 @@ def test_minutes_choose_steps_batch_and_evaluation(machine):
     step = 4 * 128 * 0.005 + 0.1
     assert 0.7 * 600 < chosen.steps * step < 0.9 * 600
     assert machine == ["search", "forward"]
-    assert len(said) == 1 and said[0].startswith(f"chosen for 10 minutes: {chosen.steps} steps of search of 4 x 128 tokens, evaluation on ")
+    assert len(said) == 1 and said[0].startswith(
+        f"chosen for 10 minutes: 16 windows for the start, {chosen.steps} steps of search of 4 x 128 tokens, evaluation on "
+    )
     assert checked(TimeLimit(20)).settings.steps > chosen.steps
 
 
@@ -121,9 +126,17 @@ def test_memory_is_checked_before_anything_is_tried(machine, monkeypatch):
 
 def test_a_resumed_run_has_the_numbers_of_its_start():
     asked = PruneSettings(**SETTINGS, batch_size=2)
-    was = {"steps": 70, "batch_size": 4, "context_tokens": 64, "evaluation_tokens": 640, "gradient_checkpointing": True, "seed": 5}
+    was = {
+        "steps": 70,
+        "batch_size": 4,
+        "context_tokens": 64,
+        "evaluation_tokens": 640,
+        "gradient_checkpointing": True,
+        "seed": 5,
+        "start_windows": 3,
+    }
     assert asked.with_chosen(was) == PruneSettings(
-        **SETTINGS, steps=70, batch_size=2, context_tokens=64, evaluation_tokens=640, gradient_checkpointing=True
+        **SETTINGS, steps=70, start_windows=3, batch_size=2, context_tokens=64, evaluation_tokens=640, gradient_checkpointing=True
     )
     assert asked.with_chosen({}) == asked == asked.with_chosen({"steps": "many"})
 
@@ -131,3 +144,33 @@ def test_a_resumed_run_has_the_numbers_of_its_start():
 def test_the_most_steps_of_a_choice(machine, monkeypatch):
     monkeypatch.setattr(minutes, "MOST_STEPS", 60)
     assert checked(TimeLimit(10)).settings.steps == 60
+
+
+def test_a_recovery_gets_most_of_the_time(machine):
+    said, alone = [], checked(TimeLimit(10)).settings
+    both = checked(TimeLimit(10), said, RecoverySettings(bfloat16=False))
+    kept = both._kept
+    assert 0.5 < kept < 0.8 and both.recovery_token == pytest.approx(0.002 + kept * (0.005 + 0.002))
+    assert 0.3 * alone.steps < both.settings.steps < 0.5 * alone.steps
+    seconds = both.recovery.steps * 4 * 128 * both.recovery_token
+    assert 0.5 * 540 * 0.82 < seconds < 0.6 * 540
+    assert f"{both.recovery.steps} steps of recovery" in said[0]
+    both.announce()
+    assert "of search (from a trial of 128 tokens), then about" in said[-1] and "of recovery, then about" in said[-1]
+
+
+def test_given_steps_stay_and_the_others_have_the_share_that_they_would_have_had(machine, large):
+    chosen, said = checked(None, None, RecoverySettings(bfloat16=False)), []
+    recovery_given = checked(None, said, RecoverySettings(steps=10**6, bfloat16=False))
+    assert recovery_given.recovery.steps == 10**6 and recovery_given.settings.steps == pytest.approx(chosen.settings.steps, abs=2)
+    assert "1,000,000 steps of recovery" in said[0] and "in all" not in said[0]
+    search_given = checked(None, None, RecoverySettings(bfloat16=False), steps=10**6)
+    assert search_given.settings.steps == 10**6 and search_given.recovery.steps == pytest.approx(chosen.recovery.steps, abs=2)
+    with pytest.raises(ValueError, match="steps 100 and minutes 3 exclude each other"):
+        TimeLimit(3).check(RecoverySettings(steps=100))
+
+
+def test_too_little_memory_for_the_recovery_is_refused(machine, monkeypatch):
+    monkeypatch.setattr(run, "free_bytes", lambda _device: 1000)
+    with pytest.raises(ValueError, match=r"the recovery needs about .*LoRA \(--recover-lora-rank 8"):
+        checked(None, None, RecoverySettings(), method="random")

@@ -146,7 +146,7 @@ def test_the_plan_is_that_of_the_mean_of_the_last_logits(windows):
     run.begin()
     seen = []
     run.run(lambda s: seen.append([x.detach().clone() for x in s._masks(s.logits())]))
-    means = [torch.stack(values).mean(0) for values in zip(*seen[6:], strict=True)]  # the logits after steps 7 to 10
+    means = [torch.stack(values).mean(0) for values in zip(*seen[8:], strict=True)]  # the logits after steps 9 and 10
     want = convert(untied([means[i : i + 5] for i in range(0, 15, 5)]), run.spec, run.wanted, 4)
     assert run.plan() == want
 
