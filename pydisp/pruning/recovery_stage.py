@@ -102,20 +102,19 @@ class RecoveryStage:
         self,
         pruned: nn.Module,
         state: dict | None = None,
-        after_step: Callable[[Recovery, dict], None] = lambda _recovery, _before: None,
+        before: dict[str, TextLoss] | None = None,
+        after_step: Callable[[Recovery], None] = lambda _recovery: None,
     ) -> RecoveryDone:
-        """Train `pruned` in place; `state` is the one that an earlier process saved. `after_step` also gets the losses before."""
+        """Train `pruned` in place; `state` is the one that an earlier process saved, `before` what `losses` gave."""
         recovery = Recovery(pruned, self.teacher, self.windows, self.settings)
+        before = before or self.losses(recovery.model)  # in float32, as the losses after it
         if state:
             recovery.load_state_dict(state["recovery"])
-            before = {kind: TextLoss(**values) for kind, values in state["before"].items()}
-        else:
-            before = self._losses(recovery.model)
         with Bar(self.settings.steps, self.say, recovery.progress.step, title=STAGE) as bar:
 
             def show(recovery: Recovery) -> None:
                 bar(recovery.progress.step, **recovery.progress.recent())
-                after_step(recovery, before)
+                after_step(recovery)
 
             recovery.run(show)
         return RecoveryDone(self.settings, before, recovery.progress)
@@ -127,9 +126,11 @@ class RecoveryStage:
         steps, saved_at, between = self.settings.steps, time.monotonic(), checkpoint_seconds
         if state:
             self.say(f"resuming after step {len(state['recovery']['progress']['history'])} of {steps} of the recovery")
+        # outside of the stop requests: nothing is worth keeping yet, so a stop may act at once
+        before = {kind: TextLoss(**values) for kind, values in state["before"].items()} if state else self.losses(pruned)
         with stop_requests() as is_stop_requested:
 
-            def after_step(recovery: Recovery, before: dict[str, TextLoss]) -> None:
+            def after_step(recovery: Recovery) -> None:
                 nonlocal saved_at, between
                 step, now = recovery.progress.step, time.monotonic()
                 if step in (1, steps) or is_stop_requested() or now - saved_at >= between:
@@ -141,9 +142,13 @@ class RecoveryStage:
                         f"stopped after step {step} of {steps} of the recovery; repeat the command with --resume to go on from there."
                     )
 
-            return self.run(pruned, state, after_step)
+            done = self.run(pruned, state, before, after_step)
+            if is_stop_requested():
+                raise Interrupted("stopped after the recovery; repeat the command with --resume to go on from there.")
+            return done
 
-    def _losses(self, pruned: nn.Module) -> dict[str, TextLoss]:
+    def losses(self, pruned: nn.Module) -> dict[str, TextLoss]:
+        """The losses of a model on held-out text and on other text, by kind."""
         losses = {}
         for kind, tokens in {HELDOUT: self.corpora.heldout, OTHER: self.corpora.other}.items():
             self.say(f"evaluating before the recovery on {kind} text: {tokens.name}, {len(tokens):,} tokens")
