@@ -18,7 +18,7 @@ from pydisp.pruning.planning import Planned
 from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import STAGE, RecoveryStage, planned_in
-from pydisp.pruning.request import FolderRequest, without_folder
+from pydisp.pruning.request import FolderRequest, RecoverRequest, without_folder
 from pydisp.pruning.run import Run, TimeLimit, positions, settings_for_plan
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import SEARCHED, PruneSettings
@@ -130,12 +130,17 @@ def prune_to_folder(
         message says how to resume; OSError if the disk is full.
     """
     workspace = Workspace(request.out, marker=PLAN_FILE, journey="prune")
+    return in_workspace(workspace, request, lambda: _pruned_folder(request, workspace, say, checkpoint_seconds))
+
+
+def in_workspace(workspace: Workspace, request: FolderRequest | RecoverRequest, work: Callable[[], dict]) -> dict:
+    """The result of `work` in the claimed workspace; a stop (Ctrl-C, SIGTERM) says how to resume if a state was saved."""
     try:
         with workspace.claimed(overwrite=request.overwrite, resume=request.resume):
-            return _pruned_folder(request, workspace, say, checkpoint_seconds)
+            return work()
     except Exception:
         raise
-    except BaseException:  # Ctrl-C, SIGTERM
+    except BaseException:
         if not (workspace.has_begun and workspace.has_state):
             raise
         raise Interrupted("stopped; repeat the command with --resume to go on from the last state that was saved.") from None

@@ -25,10 +25,9 @@ from pydisp.loading import (
 )
 from pydisp.modeling.config import check_widths
 from pydisp.plan import PruningPlan
-from pydisp.progress import Interrupted
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
-from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, measured_speed, recovery_stage
+from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, in_workspace, measured_speed, recovery_stage
 from pydisp.pruning.minutes import CONTEXT_TOKENS, WINDOWS_PER_STEP
 from pydisp.pruning.outcome import HELDOUT, Losses
 from pydisp.pruning.planning import Planned
@@ -143,15 +142,7 @@ def recover_to_folder(
         Interrupted, whose message says how to resume; OSError if the disk is full.
     """
     workspace = Workspace(request.out, marker=PLAN_FILE, journey="prune or recovery")
-    try:
-        with workspace.claimed(overwrite=request.overwrite, resume=request.resume):
-            return _recovered_folder(request, workspace, say, checkpoint_seconds)
-    except Exception:
-        raise
-    except BaseException:  # Ctrl-C, SIGTERM
-        if not (workspace.has_begun and workspace.has_state):
-            raise
-        raise Interrupted("stopped; repeat the command with --resume to go on from the last state that was saved.") from None
+    return in_workspace(workspace, request, lambda: _recovered_folder(request, workspace, say, checkpoint_seconds))
 
 
 def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:

@@ -46,8 +46,8 @@ class SearchProgress:
     """The work of a search so far; forwards, backwards, tokens and seconds include those of its start.
 
     Attributes:
-        history: for each step its number, its loss (nats per token under the drawn gates) and the kept share of the parameters that
-            `ratio_of` names.
+        history: for each step its number, its loss (nats per token under the drawn gates), and the kept share and the budget of the step,
+            both of the parameters that `ratio_of` names.
     """
 
     history: list[dict] = field(default_factory=list)
@@ -178,7 +178,8 @@ class Search:
             for total, x in zip(self._sums, self._masks(logits), strict=True):
                 total += x.detach()
         base = self.spec.parameters_total if s.ratio_of == "total" else self.spec.parameters_block
-        self.progress.history.append({"step": done + 1, "loss": loss, "kept": (kept.item() + outside) / base})
+        share = {"kept": (kept.item() + outside) / base, "budget": (wanted + outside) / base}
+        self.progress.history.append({"step": done + 1, "loss": loss, **share})
 
     def _loss_and_gradients(self, gates, use_gates) -> tuple[float, list[tuple[Tensor, Tensor]]]:
         """Mean loss over the step's windows, and its gradient to each drawn gate.
