@@ -8,7 +8,7 @@ compares what a feature is worth with what the same parameters are worth elsewhe
 `python bench/ablate_search.py` measures it.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ _HALVINGS = 60
 
 def expected_kept(logits: Sequence[LayerGates], spec: ModelSpec) -> Tensor:
     """The mean of `Gates.kept_block` over draws of these logits, a differentiable scalar; exact, because gates are drawn independently."""
-    opened = _each(logits, torch.sigmoid)
+    opened = each_mask(logits, torch.sigmoid)
     return Gates(opened, spec).kept_block()
 
 
@@ -40,7 +40,7 @@ def at_budget(logits: Sequence[LayerGates], spec: ModelSpec, wanted: float) -> t
     slopes = dict(zip(leaves, torch.autograd.grad(kept, list(leaves.values())), strict=True))
     total = sum(s.sum() for s in slopes.values()).clamp_min(torch.finfo(torch.float32).tiny)
     moved = sum((slopes[key] * (x - x.detach())).sum() for key, x in masks.items()) / total  # 0, with the gradient of the offset
-    return _each(logits, lambda x: x - (offset + moved))
+    return each_mask(logits, lambda x: x - (offset + moved))
 
 
 def _offset(logits: Sequence[LayerGates], spec: ModelSpec, wanted: float) -> float:
@@ -78,7 +78,7 @@ def _unique(logits: Sequence[LayerGates]) -> dict[int, Tensor]:
     return {id(x): x for layer in logits for x in layer}
 
 
-def _each(logits: Sequence[LayerGates], change) -> tuple[LayerGates, ...]:
+def each_mask(logits: Sequence[LayerGates], change: Callable[[Tensor], Tensor]) -> tuple[LayerGates, ...]:
     """`change` of every mask, once for each tensor, so that tied masks stay tied."""
     made = {key: change(x) for key, x in _unique(logits).items()}
     return tuple(LayerGates(*(made[id(x)] for x in layer)) for layer in logits)

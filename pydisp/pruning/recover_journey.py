@@ -25,6 +25,7 @@ from pydisp.loading import (
 )
 from pydisp.modeling.config import check_widths
 from pydisp.plan import PruningPlan
+from pydisp.progress import on_stderr
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
 from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, in_workspace, measured_speed, recovery_stage
@@ -37,9 +38,9 @@ from pydisp.pruning.recovery_stage import RecoveryDone, RecoveryStage, planned_i
 from pydisp.pruning.request import RecoverRequest, without_folder
 from pydisp.pruning.run import Run, TimeLimit, positions, settings_for_plan
 from pydisp.pruning.search import SearchProgress
-from pydisp.pruning.settings import PruneSettings
+from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, PruneSettings
 from pydisp.report import Metric, Report, Section, Table
-from pydisp.spec import ModelSpec, model_digest
+from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, model_digest
 from pydisp.workspace import Workspace
 
 logger = logging.getLogger("pydisp")
@@ -49,7 +50,13 @@ _COPY = "copy the whole folder again."
 
 
 def recover(
-    model: nn.Module, tokenizer, *, teacher: nn.Module, text: Sequence[str] | str | None = None, **settings
+    model: nn.Module,
+    tokenizer,
+    *,
+    teacher: nn.Module,
+    text: Sequence[str] | str | None = None,
+    say: Callable[[str], None] = on_stderr,
+    **settings,
 ) -> tuple[nn.Module, Report]:
     """Train what is kept of a pruned model to predict as its dense model does, in memory; neither given model is changed.
 
@@ -58,7 +65,9 @@ def recover(
         tokenizer: its tokenizer.
         teacher: the dense model that it was made from, on the same device.
         text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
-        **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens.
+        say: a function that receives the lines of the run; `pydisp.progress.silence` drops them, and the bars with them.
+        **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens. From 50 M parameters on, at most 32,768 tokens of
+            each text are scored.
     Returns: the recovered model, in the given model's dtype, and a Report with the losses of the dense model, before and after.
     Raises: ValueError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another model's teacher;
         ImportError for LoRA without peft; RecoveryDiverged.
@@ -75,12 +84,13 @@ def recover(
     corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings)
     context = asked.context_tokens or min(CONTEXT_TOKENS, positions(teacher.config) or CONTEXT_TOKENS)
     corpora.check(context)
-    stage = RecoveryStage.checked(working, corpora, asked, spec, WINDOWS_PER_STEP, context, logger.info)
+    most = None if spec.parameters_total < SMALL_MODEL_PARAMETERS else max(LARGE_MODEL_EVALUATION_TOKENS, context)
+    stage = RecoveryStage.checked(working, corpora, asked, spec, WINDOWS_PER_STEP, context, say, most_evaluated=most)
     recovered = copy.deepcopy(model)
     done = stage.run(recovered)
     store_in_(recovered, model.dtype)
     comparable = copy.deepcopy(recovered).float() if _is_half_on_cpu(recovered) else recovered
-    losses = corpora.losses(working, comparable, context, logger.info)
+    losses = corpora.losses(working, comparable, context, say, most)
     return recovered, _report(name, losses, done, corpora, working, _call(stage.settings, sources))
 
 

@@ -69,7 +69,7 @@ class RecoveryStage:
     ) -> "RecoveryStage":  # fmt: skip
         """A stage with its settings resolved; batch size and context are those of the run.
 
-        Raises: ValueError for settings that do not fit the model, the text; ImportError for LoRA without peft.
+        Raises: ValueError for settings that do not fit the model or the text; ImportError for LoRA without peft.
         """
         settings = asked.resolved(spec.parameters_total, batch_size, context_tokens, teacher.device)
         positions = getattr(teacher.config, "max_position_embeddings", None)

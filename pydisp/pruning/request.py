@@ -103,6 +103,7 @@ class RecoverRequest:
     def command(self, settings: RecoverySettings, teacher: str) -> str:
         """The command line that makes the same folder from the pruned one, without paths of the machine; `settings` resolved."""
         parts = ["pydisp", "recover", "DIR", "--out", "RECOVERED", "--teacher", displayed_name(teacher), *_options(settings)]
+        parts += [] if self.evaluation_tokens is None else ["--evaluation-tokens", str(self.evaluation_tokens)]
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
         for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):

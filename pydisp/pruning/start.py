@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pydisp.gates import Gates, LayerGates
 from pydisp.pruning import baselines
+from pydisp.pruning.calibration import each_mask
 from pydisp.pruning.conversion import ScoredMask, tied, untied
 from pydisp.pruning.settings import PruneSettings
 from pydisp.spec import ModelSpec
@@ -129,10 +130,10 @@ def start_logits(
         scores = gradient_scores(squares, feature_costs(spec, is_tied=is_tied))
         flat = torch.cat([x for layer in scores for x in layer])
         centre, spread = flat.median(), flat.std().clamp_min(_LEAST)
-        return Scored(_each(scores, lambda x: SLOPE * ((x - centre) / spread).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)), done[0], *done)
+        return Scored(each_mask(scores, lambda x: SLOPE * ((x - centre) / spread).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)), done[0], *done)
     seen = baselines.record_activations(model, spec, _counted(chosen, after_window))
     scores = (baselines.wanda_scores if settings.start == "wanda" else baselines.flap_scores)(model, spec, seen)
-    scores = _each(scores, lambda x: SLOPE * baselines.standardised(x.clamp_min(_LEAST).log()).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS))
+    scores = each_mask(scores, lambda x: SLOPE * baselines.standardised(x.clamp_min(_LEAST).log()).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS))
     return Scored(_tied_mean(scores, is_tied), done[0], 0, done[1])
 
 
@@ -155,9 +156,3 @@ def _tied_mean(scores: Sequence[LayerGates], is_tied: bool) -> tuple[LayerGates,
         return tuple(scores)
     residual = torch.stack([x for layer in scores for name, x in layer._asdict().items() if name != "mlp_middle"]).mean(0)
     return tuple(LayerGates(residual, residual, residual, layer.mlp_middle, residual) for layer in scores)
-
-
-def _each(scores: Sequence[LayerGates], change: Callable[[Tensor], Tensor]) -> tuple[LayerGates, ...]:
-    """`change` of every mask, once for each tensor, so that tied masks stay tied."""
-    made = {key: change(x) for key, x in {id(x): x for layer in scores for x in layer}.items()}
-    return tuple(LayerGates(*(made[id(x)] for x in layer)) for layer in scores)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tiny_text import write_model
 
 from pydisp.plan import PruningPlan
-from pydisp.pruning import recovery
+from pydisp.pruning import minutes, recovery
 
 MOMENTS = int(os.environ.get("PYDISP_KILLS") or 2)  # each takes a process; 20 and more before a release
 QUICK = ["--steps", "5", "--learning-rate", "0.01"]
@@ -49,6 +49,21 @@ def test_the_folder_has_the_same_form_and_plan(pruned, recovered):
     assert "Recovery" in json.dumps(report) and "step 5 of 5: loss" in err
     for path in out.iterdir():
         assert str(out.parent).encode() not in path.read_bytes(), path.name
+
+
+def test_minutes_choose_the_steps_and_the_command_records_them(pruned, model, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(minutes, "MOST_STEPS", 4)  # the tiny model has time for thousands
+    out, again = tmp_path / "out", tmp_path / "again"
+    given = ["recover", pruned[0], "--teacher", model, "--text", text, "--evaluation-tokens", "320", "--no-speed"]
+    status, printed, err = call(*given, "--out", out, "--minutes", "3", "--json")
+    assert status == 0 and "chosen for 3 minutes: 4 steps of recovery" in err
+    assert json.loads(printed)["recovery"]["steps"] == 4 and json.loads(printed)["damage"]["tokens"] <= 320
+    command = (out / "README.md").read_text()
+    assert "--steps 4" in command and "--evaluation-tokens 320" in command and "minutes" not in command
+    assert call(*given, "--out", again, "--steps", "4")[0] == 0
+    assert (again / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+    status, _, err = call(*given, "--out", tmp_path / "both", "--minutes", "3", "--steps", "4")
+    assert status == 1 and "steps 4 and minutes 3 exclude each other" in one_sentence(err)
 
 
 def test_it_loads_like_any_pruned_folder(recovered, run):
