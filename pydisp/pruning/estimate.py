@@ -61,11 +61,6 @@ class Trial:
         return Estimate(seconds, math.ceil(peak / 2**20), self.trial_tokens)
 
 
-def estimate_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Estimate:
-    """Time a part of a window through the gated model and the search's own work; scale to all steps. See `try_search`."""
-    return try_search(model, spec, windows, settings).estimate(model, spec, settings)
-
-
 def try_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Trial:
     """Time a part of a window, forward and backward through the gated model, and the search's own work.
 

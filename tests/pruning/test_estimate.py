@@ -13,6 +13,10 @@ from pydisp.spec import ModelSpec
 from pydisp.text import Text, tokenize
 
 
+def estimate_search(model, spec, windows, settings):
+    return estimate.try_search(model, spec, windows, settings).estimate(model, spec, settings)
+
+
 def settings(**changes):
     values = dict(keep_ratio=0.5, ratio_of="block", steps=6, batch_size=2, context_tokens=128, learning_rate=0.05, round_to=4)
     return PruneSettings(**{**values, **changes})
@@ -51,7 +55,7 @@ def test_the_trial_grows_until_it_is_long_enough(windows, monkeypatch):
     model = tiny_llama()
     spec = ModelSpec.from_model(model)
     whole = estimate._products(model, 128)
-    expected = estimate.estimate_search(model, spec, windows, settings(accumulate=3))
+    expected = estimate_search(model, spec, windows, settings(accumulate=3))
     assert clock.tried == [32, 64, 64] and expected.trial_tokens == 64
     window = 0.64 * whole / estimate._products(model, 64)
     assert window > 1.28  # attention grows with the square
@@ -62,11 +66,11 @@ def test_a_fast_model_is_tried_on_a_whole_window(windows, monkeypatch):
     clock = Clock(monkeypatch)
     monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 100.0)
     model = tiny_llama()
-    expected = estimate.estimate_search(model, ModelSpec.from_model(model), windows, settings())
+    expected = estimate_search(model, ModelSpec.from_model(model), windows, settings())
     assert clock.tried == [32, 64, 128, 128] and expected.trial_tokens == 128
     assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
     clock.tried.clear()
-    short = estimate.estimate_search(model, ModelSpec.from_model(model), windows[:, :20], settings(context_tokens=20))
+    short = estimate_search(model, ModelSpec.from_model(model), windows[:, :20], settings(context_tokens=20))
     assert clock.tried == [20, 20, 20] and short.trial_tokens == 20
 
 
@@ -75,7 +79,7 @@ def test_a_trial_that_another_process_delayed_does_not_count(windows, monkeypatc
     monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 1.0)
     clock.delays = {2: 5.0, 5: 50.0}  # the first of 64 tokens, which then turns out too short, and the second of 128
     model = tiny_llama()
-    expected = estimate.estimate_search(model, ModelSpec.from_model(model), windows, settings())
+    expected = estimate_search(model, ModelSpec.from_model(model), windows, settings())
     assert clock.tried == [32, 64, 64, 128, 128]
     assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
 
@@ -97,7 +101,7 @@ def test_memory_counts_what_the_process_holds_on_a_cpu(windows, monkeypatch):
     spec, peaks = ModelSpec.from_model(model), {}
     for held in (0, 2**30, None):
         monkeypatch.setattr(estimate, "resident_bytes", lambda held=held: held)
-        peaks[held] = estimate.estimate_search(model, spec, windows, settings()).peak_mib
+        peaks[held] = estimate_search(model, spec, windows, settings()).peak_mib
     assert peaks[None] == peaks[0] < 20 + estimate._LIBRARY_BYTES / 2**20 and peaks[2**30] - peaks[0] == pytest.approx(
         1024, abs=1
     )  # the weights are under 1 MiB
@@ -114,7 +118,7 @@ def test_model_and_search_are_left_alone(windows):
     spec = ModelSpec.from_model(model)
     plan = Search(model, spec, windows, settings()).run()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    estimate.estimate_search(model, spec, windows, settings())
+    estimate_search(model, spec, windows, settings())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert Search(model, spec, windows, settings()).run() == plan
