@@ -10,6 +10,8 @@ Knowledge distillation: Hinton, Vinyals, Dean, https://arxiv.org/abs/1503.02531,
 
 # N tokens, D hidden of the student, E hidden of the teacher, V words, R tokens of one block
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -39,7 +41,8 @@ def distillation_loss(
     Args:
         hidden: (N, D) last hidden states of the student, of any floating dtype; teacher_hidden: (N, E), without gradient.
         head, teacher_head: matrices (V, D) and (V, E), biases (V,) or None, softcaps or None, of any floating dtypes. Logits are
-            softcap * tanh((hidden @ weight.T + bias) / softcap), computed and summed in float32 (float64 if hidden is float64).
+            softcap * tanh((hidden @ weight.T + bias) / softcap), computed and summed in float32 (float64 if hidden is float64). In an
+            autocast region of bfloat16 the factors of a float32 product may be rounded (to bfloat16 on a CPU, to TF32 on a GPU).
         targets: (N,) int64, only for a cross_entropy above 0: the words that followed in the text.
         cross_entropy: share of the text itself in the loss, from 0 to 1.
     Returns: a scalar in nats, float32 (float64 for float64). Gradients flow to hidden and to the student's weight and bias where
@@ -48,10 +51,27 @@ def distillation_loss(
     Source: https://arxiv.org/abs/1503.02531, section 2.
     """
     _check(hidden, head, teacher_hidden, teacher_head, targets, cross_entropy)
-    with torch.autocast(hidden.device.type, enabled=False):  # an open region would round the products to 16 bits
+    device = hidden.device.type
+    may_round = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    with torch.autocast(device, enabled=False), _rounded_factors(device) if may_round else nullcontext():  # results stay float32
         return _Distillation.apply(
             hidden, head.weight, head.bias, head.softcap, teacher_hidden, Head(*teacher_head), targets, float(cross_entropy)
         )
+
+
+@contextmanager
+def _rounded_factors(device: str) -> Iterator[None]:
+    """Lets float32 products round their factors, to bfloat16 on a CPU and to TF32 on a GPU; sums and results stay float32.
+
+    On a CPU oneDNN then multiplies in place of MKL; on a Zen 5 it does not even round, and takes half the time.
+    """
+    backend, kind = (torch.backends.mkldnn, "bf16") if device == "cpu" else (torch.backends.cuda, "tf32")
+    before = backend.matmul.fp32_precision
+    backend.matmul.fp32_precision = kind
+    try:
+        yield
+    finally:
+        backend.matmul.fp32_precision = before
 
 
 class _Distillation(torch.autograd.Function):

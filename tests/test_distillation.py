@@ -61,13 +61,13 @@ def test_blocks_change_nothing_but_rounding(generator, monkeypatch, tokens, word
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("is_autocast", [False, True])
-def test_any_dtype_is_computed_in_float32(generator, monkeypatch, dtype, is_autocast):
+@pytest.mark.parametrize("region", [None, torch.float16])
+def test_any_dtype_is_computed_in_float32(generator, monkeypatch, dtype, region):
     """Narrow inputs are exact float32 numbers, so only float32's rounding and that of the stored gradient may be seen."""
     monkeypatch.setattr(distillation, "_WIDENED_VALUES", 64)  # more than one part of the words
     hidden, head, teacher_hidden, teacher, _ = example(generator, 9, 16, 12, 130, dtype)
     leaves = (hidden.requires_grad_(), head.weight.requires_grad_(), head.bias.requires_grad_())
-    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+    with torch.autocast("cpu", region or torch.bfloat16, enabled=region is not None):
         ours = distillation_loss(hidden, head, teacher_hidden, teacher)
     wanted = gold(hidden, head, teacher_hidden, teacher)
     assert ours.dtype == torch.float32
@@ -76,6 +76,24 @@ def test_any_dtype_is_computed_in_float32(generator, monkeypatch, dtype, is_auto
     for grad, exact in zip(torch.autograd.grad(ours, leaves), torch.autograd.grad(wanted, leaves), strict=True):
         assert grad.dtype == dtype
         torch.testing.assert_close(grad.double(), exact.double(), rtol=rtol, atol=1e-6)
+
+
+def test_a_region_of_bfloat16_may_round_factors_but_no_result(generator, monkeypatch):
+    """Some processors round there, others only multiply faster."""
+    setting, seen, logits = torch.backends.mkldnn.matmul, [], distillation._logits
+    monkeypatch.setattr(distillation, "_logits", lambda *args: (seen.append(setting.fp32_precision), logits(*args))[1])
+    hidden, head, teacher_hidden, teacher, _ = example(generator, 40, 64, 48, 300, torch.float32)
+    leaves, before = (hidden.requires_grad_(), head.weight.requires_grad_()), setting.fp32_precision
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = distillation_loss(hidden, head, teacher_hidden, teacher)
+    assert set(seen) == {"bf16"} and setting.fp32_precision == before and ours.dtype == torch.float32
+    wanted = gold(hidden, head, teacher_hidden, teacher)
+    torch.testing.assert_close(ours.double(), wanted, rtol=0.02, atol=0.0)
+    for grad, exact in zip(torch.autograd.grad(ours, leaves), torch.autograd.grad(wanted, leaves), strict=True):
+        assert grad.dtype == torch.float32 and (grad.double() - exact).norm() < 0.02 * exact.norm()
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="40 tokens of the student and 39"):
+        distillation_loss(hidden, head, teacher_hidden[1:], teacher)
+    assert setting.fp32_precision == before
 
 
 def test_a_model_like_its_teacher_has_no_loss_and_no_gradient(generator):

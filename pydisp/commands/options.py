@@ -15,6 +15,9 @@ TEXT_SOURCES = "File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repea
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="an accelerator if there is one")]
 Dtype = Annotated[str | None, typer.Option(help="Dtype to compute in.", show_default="float32 on a CPU, the checkpoint's elsewhere")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
+BFloat16 = Annotated[
+    bool | None, typer.Option(help="Compute products in bfloat16.", show_default="where the processor multiplies it faster")
+]
 RecoverSteps = Annotated[int | None, typer.Option(help="Steps of the recovery.", show_default="300 below 50 M parameters, else 1000")]
 RecoverRate = Annotated[
     float | None, typer.Option(help="Highest learning rate of the recovery.", show_default="by the model's size, 5 times as much with LoRA")

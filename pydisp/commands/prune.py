@@ -7,6 +7,7 @@ import typer
 
 from pydisp.commands.options import (
     TEXT_SOURCES,
+    BFloat16,
     Device,
     Dtype,
     Json,
@@ -65,6 +66,7 @@ def prune(
             "--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory for time.", show_default="where memory is short"
         ),
     ] = None,
+    bfloat16: BFloat16 = None,
     evaluation_tokens: Annotated[
         int | None,
         typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="all below 50 M parameters, else 32768"),
@@ -83,7 +85,7 @@ def prune(
     given = {
         "keep_ratio": keep_ratio, "ratio_of": ratio_of, "method": method, "steps": steps, "start": start, "batch_size": batch_size,
         "accumulate": accumulate, "context_tokens": context, "seed": seed, "round_to": round_to, "evaluation_tokens": evaluation_tokens,
-        "gradient_checkpointing": gradient_checkpointing,
+        "gradient_checkpointing": gradient_checkpointing, "bfloat16": bfloat16,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if plan and (clash := given.keys() - {"context_tokens", "evaluation_tokens"}):
@@ -107,7 +109,7 @@ def prune(
 
     from pydisp.pruning import FolderRequest, PruneSettings, RecoverySettings, prune_to_folder
 
-    recovery = RecoverySettings(**recovering, seed=settings.get("seed", 0)) if recover else None
+    recovery = RecoverySettings(**recovering, seed=settings.get("seed", 0), bfloat16=settings.get("bfloat16")) if recover else None
     checked = PruneSettings(**settings) if settings else None  # before torch loads anything
     quiet_libraries()
     request = FolderRequest(

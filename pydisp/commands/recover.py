@@ -7,6 +7,7 @@ import typer
 
 from pydisp.commands.options import (
     TEXT_SOURCES,
+    BFloat16,
     Device,
     Dtype,
     Json,
@@ -39,9 +40,7 @@ def recover(
         bool | None, typer.Option(help="Train embeddings and output matrix too.", show_default="below 50 M parameters, without LoRA")
     ] = None,
     cross_entropy: Annotated[float | None, typer.Option(help="Share of the text's own words in the loss.", show_default="0")] = None,
-    bfloat16: Annotated[
-        bool | None, typer.Option(help="Compute products in bfloat16.", show_default="where the processor multiplies it faster")
-    ] = None,
+    bfloat16: BFloat16 = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything random.", show_default="0")] = None,
     minutes: Annotated[
         float | None,

@@ -1,5 +1,6 @@
-"""Estimate: what a run will take, told before it starts. Time is tried on a part of a window, because a whole one may take a minute; memory
-is counted from shapes and compared with what is free, so that no run ends in the middle for want of it."""
+"""Estimate: what a run will take, told before it starts. Time is tried on a part of a window, because a whole one may take a minute, and on a
+whole batch if that is quick; memory is counted from shapes and compared with what is free, so that no run ends in the middle for want of
+it."""
 
 import math
 import time
@@ -14,6 +15,7 @@ from pydisp.evaluation import evaluating
 from pydisp.gates import Gates, LayerGates
 from pydisp.memory import free_bytes, resident_bytes
 from pydisp.pruning.hypernetwork import draw_gates
+from pydisp.pruning.precision import products
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import PruneSettings
 from pydisp.spec import ModelSpec
@@ -21,6 +23,7 @@ from pydisp.surgery import gated
 from pydisp.token_nll import token_nll
 
 SHORTEST_TRIAL_TOKENS, LONG_ENOUGH_SECONDS = 32, 0.8
+MOST_SECONDS = 4.0  # of a trial of several windows, which a batch may compute in less time than one after the other
 _LIBRARY_BYTES = 40 * 2**20  # code and workspaces of torch on a CPU, loaded at the first forward and backward
 # The logits are never all in memory: CPUs keep products for the backward (76 MiB), GPUs use a workspace of at most 256 MiB.
 _MOST_LOGIT_BYTES = {"cpu": 76 * 2**20}
@@ -29,7 +32,7 @@ _MOST_LOGIT_BYTES_ELSEWHERE = 256 * 2**20
 
 @dataclass(frozen=True)
 class Estimate:
-    """Time and memory of the steps of a search, without the evaluation after it; `trial_tokens`: how many tokens of a window were timed."""
+    """Time and memory of the steps of a search, without the evaluation after it; `trial_tokens`: how many tokens were timed."""
 
     seconds: float
     peak_mib: float
@@ -41,9 +44,9 @@ class Trial:
     """What was measured of a search before its start.
 
     Attributes:
-        token_seconds: of a token of a whole window, forward and backward.
+        token_seconds: of a token of a whole window in a batch, forward and backward.
         step_seconds: of a step's work beside the model.
-        trial_tokens: how many tokens of a window were timed.
+        trial_tokens: how many tokens were timed.
         held_bytes: what the process held before the trial; elsewhere than on a CPU, the weights.
         network_parameters: the values that the search trains.
     """
@@ -62,7 +65,7 @@ class Trial:
 
 
 def try_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> Trial:
-    """Time a part of a window, forward and backward through the gated model, and the search's own work.
+    """Time a part of a window or up to a batch of windows, forward and backward through the gated model, and the search's own work.
 
     The part is doubled until its time is long enough to be reliable. The time of a whole window is scaled by the number of products.
     """
@@ -71,42 +74,53 @@ def try_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: Pru
     search = Search(model, spec, windows, s)
     with gated(model, spec, gradient_checkpointing=s.gradient_checkpointing) as use_gates:
 
-        def forward_and_backward(tokens: int) -> float:
+        def forward_and_backward(tokens: int, count: int) -> float:
             ones = (LayerGates(*(torch.ones_like(x).requires_grad_() for x in layer)) for layer in search.network())
             use_gates(Gates(tuple(ones), spec))
             start = _now(model)
-            token_nll(model, windows[:1, :tokens].to(model.device)).mean().backward()
+            with products(model.device, bfloat16=s.bfloat16):
+                loss = token_nll(model, windows[:count, :tokens].to(model.device)).mean()
+            loss.backward()
             return _now(model) - start
 
-        tokens, seconds = _trial(forward_and_backward, s.context_tokens)
-    window_seconds = seconds * _products(model, s.context_tokens) / _products(model, tokens)
-    return Trial(window_seconds / s.context_tokens, _own_seconds(search), tokens, held_bytes, _parameters(search))
+        tokens, count, seconds = _trial(forward_and_backward, s.context_tokens, s.batch_size)
+    window_seconds = seconds / count * _products(model, s.context_tokens) / _products(model, tokens)
+    return Trial(window_seconds / s.context_tokens, _own_seconds(search), count * tokens, held_bytes, _parameters(search))
 
 
-def estimate_evaluation(model: nn.Module, windows: Tensor, count: int) -> float:
-    """Seconds to score `count` windows of the size of these, (N, T) int64, from a trial of a part of the first."""
+def estimate_evaluation(model: nn.Module, windows: Tensor, count: int, batch_size: int = 1) -> float:
+    """Seconds to score `count` windows of the size of these, (N, T) int64, `batch_size` at a time, from a trial of a part of the first."""
 
-    def forward(tokens: int) -> float:
+    def forward(tokens: int, at_once: int) -> float:
         start = _now(model)
         with torch.no_grad():
-            token_nll(model, windows[:1, :tokens].to(model.device))
+            token_nll(model, windows[:at_once, :tokens].to(model.device))
         return _now(model) - start
 
     with evaluating(model):
-        tokens, seconds = _trial(forward, windows.shape[1])
-    return count * seconds * _products(model, windows.shape[1]) / _products(model, tokens)
+        tokens, at_once, seconds = _trial(forward, windows.shape[1], batch_size)
+    return count * seconds / at_once * _products(model, windows.shape[1]) / _products(model, tokens)
 
 
-def _trial(seconds_of: Callable[[int], float], context_tokens: int) -> tuple[int, float]:
-    """The tokens that were tried last, and their seconds. The first trial is to warm up and never counts; the last one is repeated and
-    its shorter time counts, because another process may have had the processor in one of them."""
-    tokens, is_warm = min(SHORTEST_TRIAL_TOKENS, context_tokens), False
+def _trial(seconds_of: Callable[[int, int], float], context_tokens: int, batch_size: int) -> tuple[int, int, float]:
+    """The tokens of a window and the windows that were tried last, and their seconds. The first trial is to warm up and never counts; the
+    last one is repeated and its shorter time counts, because another process may have had the processor in one of them."""
+    tokens, count, is_warm = min(SHORTEST_TRIAL_TOKENS, context_tokens), 1, False
+
+    def is_last(seconds: float) -> bool:
+        if tokens < context_tokens:
+            return seconds >= LONG_ENOUGH_SECONDS
+        more = min(2 * count, batch_size)
+        return more == count or seconds * more / count > MOST_SECONDS
+
     while True:
-        seconds = seconds_of(tokens)
-        if is_warm and (tokens == context_tokens or seconds >= LONG_ENOUGH_SECONDS):
-            seconds = min(seconds, seconds_of(tokens))
-            if tokens == context_tokens or seconds >= LONG_ENOUGH_SECONDS:
-                return tokens, seconds
+        seconds = seconds_of(tokens, count)
+        if is_warm and is_last(seconds):
+            seconds = min(seconds, seconds_of(tokens, count))
+            if is_last(seconds):
+                return tokens, count, seconds
+        if tokens == context_tokens and is_warm:
+            count = min(2 * count, batch_size)
         is_warm, tokens = True, min(2 * tokens, context_tokens)
 
 

@@ -19,7 +19,7 @@ from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import STAGE, RecoveryStage, planned_in
 from pydisp.pruning.request import FolderRequest, RecoverRequest, without_folder
-from pydisp.pruning.run import Run, TimeLimit, positions, settings_for_plan
+from pydisp.pruning.run import Run, TimeLimit, positions, resolved_for, settings_for_plan
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import SEARCHED, PruneSettings
 from pydisp.report import Report
@@ -78,7 +78,7 @@ def prune(
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
-    asked_recovery = RecoverySettings(seed=asked.seed) if recover is True else recover or None
+    asked_recovery = RecoverySettings(seed=asked.seed, bfloat16=asked.bfloat16) if recover is True else recover or None
     run = Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery)
     stage = recovery_stage(run)
     run.announce()
@@ -203,7 +203,7 @@ def _is_usual(run: Run) -> bool:
     """Whether all settings without an option on the command line have their defaults."""
     without_option = ("weight_decay", "regularization", "hypernetwork", "start_windows")
     usual = replace(run.settings, learning_rate=None, **{name: getattr(_USUAL, name) for name in without_option})
-    return usual.resolved(run.spec, positions(run.model.config)) == run.settings
+    return resolved_for(run.model, run.spec, usual) == run.settings
 
 
 def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, state: dict | None) -> Planned:

@@ -61,7 +61,7 @@ def make_plan(
     elif settings.method == "gradient":
         chosen = drawn_windows(windows, settings.start_windows, settings.seed)
         with Bar(len(chosen), say, title="gradients", unit="window") as bar:
-            squares = squared_gradients(model, spec, chosen, after_window=bar)
+            squares = squared_gradients(model, spec, chosen, bfloat16=settings.bfloat16, after_window=bar)
         progress.forwards = progress.backwards = len(chosen)
         progress.tokens = chosen.numel()
         plan = convert(masks_of(gradient_scores(squares, feature_costs(spec)), is_tied=False), spec, budget, round_to)

@@ -11,7 +11,6 @@ the order of the windows depends only on the seed and the epoch, and nothing els
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from pydisp.distillation import Head, distillation_loss
 from pydisp.evaluation import evaluating
 from pydisp.pruning.adapters import add_adapters_, merge_adapters_
+from pydisp.pruning.precision import products
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.token_nll import before_the_head
 
@@ -121,7 +121,7 @@ class Recovery:
         self.progress.history.append({"step": done + 1, "loss": value})
 
     def _loss(self, windows: Tensor) -> Tensor:
-        with self._products():
+        with products(self.model.device, bfloat16=self.settings.bfloat16):
             with torch.no_grad():
                 teacher_hidden, *teacher_head = before_the_head(self.teacher, windows)
             hidden, *head = before_the_head(self.model, windows)
@@ -131,10 +131,6 @@ class Recovery:
             Head(*(part.to(hidden.device) if isinstance(part, Tensor) else part for part in teacher_head)), targets,
             cross_entropy=self.settings.cross_entropy,
         )  # fmt: skip
-
-    def _products(self):
-        """The region in which products are bfloat16's, if the settings say so."""
-        return torch.autocast(self.model.device.type, torch.bfloat16) if self.settings.bfloat16 else nullcontext()
 
     def _batch(self) -> Tensor:
         """(batch_size, T) windows of the step; every epoch has its own order, which the seed decides."""

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from pydisp.pruning.precision import has_bfloat16
 from pydisp.spec import SMALL_MODEL_PARAMETERS
 
 
@@ -67,12 +68,3 @@ class RecoverySettings:
     def as_dict(self) -> dict:
         """Plain values for JSON."""
         return asdict(self)
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 faster than float32."""
-    if device.type == "cpu":
-        from pydisp.ops import native
-
-        return native.instruction_set() == "avx512bf16"
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

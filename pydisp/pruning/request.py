@@ -66,6 +66,8 @@ class FolderRequest:
         parts += ["--context", str(settings.context_tokens)]
         parts += ["--evaluation-tokens", str(settings.evaluation_tokens)] if settings.evaluation_tokens else []
         parts += ["--gradient-checkpointing"] if settings.in_use().get("gradient_checkpointing") else []
+        if "bfloat16" in settings.in_use():
+            parts += ["--bfloat16" if settings.bfloat16 else "--no-bfloat16"]
         if recovery:  # the rest follows from the run and the machine
             parts += ["--recover", "--recover-steps", str(recovery.steps), "--recover-learning-rate", str(recovery.learning_rate)]
             parts += ["--recover-lora-rank", str(recovery.lora_rank)] if recovery.lora_rank else []

@@ -18,6 +18,7 @@ from pydisp.pruning.estimate import Trial, estimate_evaluation, fitted_to_memory
 from pydisp.pruning.minutes import CONTEXT_TOKENS, DEFAULT_MINUTES, WINDOWS_PER_STEP, Speeds, choose, recovery_token
 from pydisp.pruning.outcome import Outcome
 from pydisp.pruning.planning import Planned, make_plan
+from pydisp.pruning.precision import has_bfloat16, products
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, SEARCHED, PruneSettings
@@ -110,7 +111,7 @@ class Run:
         Raises: ValueError for settings that do not fit the model, the texts, the memory or the time.
         """
         limit = time_limit or TimeLimit(None)
-        resolved = settings.resolved(spec, positions(model.config))
+        resolved = resolved_for(model, spec, settings)
         corpora.check(resolved.context_tokens)
         is_slow = model.device.type == "cpu" and spec.parameters_total >= SMALL_MODEL_PARAMETERS
         is_search = plan is None and settings.method in SEARCHED
@@ -122,7 +123,7 @@ class Run:
         usual = {"context_tokens": min(CONTEXT_TOKENS, resolved.context_tokens), "batch_size": WINDOWS_PER_STEP}
         if is_search and settings.steps is None:
             filled = replace(settings, **{key: value for key, value in usual.items() if getattr(settings, key) is None})
-            resolved = filled.resolved(spec, positions(model.config))
+            resolved = resolved_for(model, spec, filled)
         run = cls(name, model, spec, resolved, corpora, plan, say, recovery)
         return (run._fitted(settings) if is_search else run._with_memory_for_recovery())._chosen(settings, limit)
 
@@ -160,13 +161,15 @@ class Run:
         return (spec.block_budget(s.keep_ratio, s.ratio_of) + spec.parameters_outside) / spec.parameters_total
 
     def _timed_recovery(self, trial: Trial, forward_token: float) -> float:
-        """Seconds of a token in the recovery, with the products in bfloat16 if it computes them so."""
-        seconds = recovery_token(forward_token, trial.token_seconds, self._kept)
-        if not self._resolved_recovery().bfloat16:
-            return seconds
-        with torch.autocast(self.model.device.type, torch.bfloat16):
-            half = estimate_evaluation(self.model, self.windows, 1) / self.settings.context_tokens
-        return seconds * half / forward_token
+        """Seconds of a token in the recovery, whose products may be of another dtype than those of the search and of the evaluation."""
+        is_half, was_half = self._resolved_recovery().bfloat16, self.settings.bfloat16
+        forward, search = forward_token, trial.token_seconds
+        if is_half or was_half:
+            with products(self.model.device, bfloat16=True):
+                half = estimate_evaluation(self.model, self.windows, 1, self.settings.batch_size) / self.settings.context_tokens
+            search *= 1.0 if is_half == was_half else half / forward_token if is_half else forward_token / half
+            forward = half if is_half else forward_token
+        return recovery_token(forward, search, self._kept)
 
     def _chosen(self, asked: PruneSettings, limit: TimeLimit) -> "Run":
         """With the numbers that `asked` and the recovery leave open chosen by time.
@@ -198,7 +201,7 @@ class Run:
             given["start_windows"] = s.start_windows
         if given := {name: value for name, value in given.items() if value is not None and getattr(choice, name) is not None}:
             choice = replace(choice, seconds=None, **given)
-        chosen = replace(
+        filled = replace(
             asked,
             steps=choice.steps or asked.steps,
             batch_size=choice.batch_size,
@@ -206,7 +209,8 @@ class Run:
             gradient_checkpointing=s.gradient_checkpointing,
             evaluation_tokens=choice.evaluation_tokens,
             start_windows=choice.start_windows or s.start_windows,
-        ).resolved(self.spec, positions(self.model.config))  # again: a default may follow from the number of steps
+        )
+        chosen = resolved_for(self.model, self.spec, filled)  # again: a default may follow from the number of steps
         why = f"{limit.minutes or DEFAULT_MINUTES:g} minutes" + ("" if limit.minutes else " (no --minutes was given)")
         self.say(f"chosen for {why}: {choice.in_words()}")
         recovery = replace(recovery, steps=choice.recovery_steps) if recovery else None
@@ -279,6 +283,11 @@ class Run:
         facts = {**run_facts(self.model), "texts": {**self.corpora.names, "sha256": self.corpora.sha256}}
         costs = {name: cost_of(model, context) for name, model in (("dense", self.model), ("pruned", pruned))}
         return Outcome(self.name, self.settings, self.spec, planned.plan, planned.progress, losses, costs, command, facts, stored)
+
+
+def resolved_for(model: nn.Module, spec: ModelSpec, settings: PruneSettings) -> PruneSettings:
+    """The settings with every None replaced, for a model where it is; only float32 leaves the dtype of the products open."""
+    return settings.resolved(spec, positions(model.config), has_bfloat16=model.dtype == torch.float32 and has_bfloat16(model.device))
 
 
 def positions(config) -> int | None:

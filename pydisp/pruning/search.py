@@ -23,6 +23,7 @@ from pydisp.plan import PruningPlan
 from pydisp.pruning.calibration import at_budget
 from pydisp.pruning.conversion import convert
 from pydisp.pruning.hypernetwork import HyperNetwork, PlainLogits, draw_gates
+from pydisp.pruning.precision import products
 from pydisp.pruning.settings import PruneSettings
 from pydisp.pruning.start import masks_of, start_logits
 from pydisp.spec import ModelSpec
@@ -194,7 +195,8 @@ class Search:
         use_gates(type(gates)(layers, self.spec))
         total = 0.0
         for batch in self._batch().split(s.batch_size):
-            loss = token_nll(self.model, batch.to(self.model.device)).mean() / s.accumulate
+            with products(self.model.device, bfloat16=s.bfloat16):
+                loss = token_nll(self.model, batch.to(self.model.device)).mean() / s.accumulate
             loss.backward()
             total += loss.item()
             self.progress.forwards += 1

@@ -9,8 +9,8 @@ STARTS = ("gradient", "wanda", "flap", "none")
 SEARCHED = ("disp", "constrained")
 RATE_TIMES_STEPS, MOST_RATE, LEAST_RATE = 2.4, 0.05, 0.002
 _OF_A_SEARCH = {"steps", "accumulate", "learning_rate", "weight_decay", "regularization", "hypernetwork", "start", "gradient_checkpointing"}
-_OF_A_START = {"start_windows"}
-_CHOSEN = ("steps", "batch_size", "context_tokens", "evaluation_tokens", "gradient_checkpointing")  # by time and memory
+_OF_A_START = {"start_windows", "bfloat16"}
+_CHOSEN = ("steps", "batch_size", "context_tokens", "evaluation_tokens", "gradient_checkpointing", "bfloat16")  # by time, memory, processor
 _OF_A_PLAN = {"method", "context_tokens", "evaluation_tokens"}
 LARGE_MODEL_EVALUATION_TOKENS = (
     32_768  # of each text; the whole of WikiText-2's test text would take a small CPU longer than a short search
@@ -35,6 +35,8 @@ class PruneSettings:
         round_to: kept widths are multiples of this number.
         gradient_checkpointing: for a search; compute activations twice instead of keeping them, with the same result. None: where memory
             is short (`pydisp.pruning.estimate`).
+        bfloat16: for gradients; whether the products of the model are computed in bfloat16, its weights staying as they are. None: where
+            the processor multiplies it faster than the model's float32.
         evaluation_tokens: score at most so many tokens of each text, evenly over it, with both models; 0: all.
     """
 
@@ -54,6 +56,7 @@ class PruneSettings:
     seed: int = 0
     round_to: int | None = None
     gradient_checkpointing: bool | None = None
+    bfloat16: bool | None = None
     evaluation_tokens: int | None = None
 
     # pydantic reads this when settings come from a file: it refuses an unknown key, and text in place of a number.
@@ -86,8 +89,9 @@ class PruneSettings:
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value}; it must be a finite number of at least 0.")
 
-    def resolved(self, spec: ModelSpec, positions: int | None) -> "PruneSettings":
-        """These settings with every None replaced; `positions` is the longest context of the model, if it has one.
+    def resolved(self, spec: ModelSpec, positions: int | None, *, has_bfloat16: bool = False) -> "PruneSettings":
+        """These settings with every None replaced; `positions` is the longest context of the model, if it has one, and `has_bfloat16`
+        says whether products in bfloat16 are faster.
 
         Small models (under 50 M parameters): 600 steps of 4 x 256 tokens, widths in multiples of 8. Others: 300 steps of 4 x 256 tokens,
         widths in multiples of 16. The learning rate is RATE_TIMES_STEPS / steps, so that all numbers of steps move the logits as far, but
@@ -96,7 +100,7 @@ class PruneSettings:
         Raises: ValueError for a context longer than the model's, or a keep ratio that the never pruned parameters alone exceed.
         """
         small = spec.parameters_total < SMALL_MODEL_PARAMETERS
-        defaults = {"gradient_checkpointing": False, "batch_size": 4, "context_tokens": 256}
+        defaults = {"gradient_checkpointing": False, "bfloat16": has_bfloat16, "batch_size": 4, "context_tokens": 256}
         defaults |= {"steps": 600 if small else 300, "round_to": 8 if small else 16}
         rate = min(MOST_RATE, max(LEAST_RATE, RATE_TIMES_STEPS / (self.steps or defaults["steps"])))
         defaults["learning_rate"] = rate if small else rate / 10

@@ -15,6 +15,7 @@ from pydisp.gates import Gates, LayerGates
 from pydisp.pruning import baselines
 from pydisp.pruning.calibration import each_mask
 from pydisp.pruning.conversion import ScoredMask, tied, untied
+from pydisp.pruning.precision import products
 from pydisp.pruning.settings import PruneSettings
 from pydisp.spec import ModelSpec
 from pydisp.surgery import gated
@@ -52,6 +53,7 @@ def squared_gradients(
     *,
     is_tied: bool = False,
     gradient_checkpointing: bool = False,
+    bfloat16: bool | None = False,
     after_window: Callable[[int], None] = lambda _done: None,
 ) -> tuple[LayerGates, ...]:
     """Sum over windows of the square of the gradient of the window's mean loss (nats a token) to each gate, at gates of one; float64, CPU.
@@ -59,6 +61,7 @@ def squared_gradients(
     Args:
         windows: (N, T) int64; each has a forward and a backward of its own, with frozen weights.
         gradient_checkpointing: see `gated`.
+        bfloat16: see `pydisp.pruning.precision.products`.
         after_window: receives the number of windows that are done.
     Raises: ValueError for a gradient that is not finite.
     """
@@ -68,7 +71,9 @@ def squared_gradients(
     with gated(model, spec, gradient_checkpointing=gradient_checkpointing) as use:
         use(Gates(gates, spec))
         for done, window in enumerate(windows, start=1):
-            token_nll(model, window[None].to(model.device)).mean().backward()
+            with products(model.device, bfloat16=bfloat16):
+                loss = token_nll(model, window[None].to(model.device)).mean()
+            loss.backward()
             for key, gate in leaves.items():
                 sums[key] += gate.grad.double().square().cpu()
                 gate.grad = None
@@ -125,8 +130,8 @@ def start_logits(
     chosen = drawn_windows(windows, settings.start_windows, settings.seed)
     done = len(chosen), chosen.numel()
     if settings.start == "gradient":
-        options = dict(is_tied=is_tied, gradient_checkpointing=bool(settings.gradient_checkpointing), after_window=after_window)
-        squares = squared_gradients(model, spec, chosen, **options)
+        options = dict(gradient_checkpointing=bool(settings.gradient_checkpointing), bfloat16=settings.bfloat16)
+        squares = squared_gradients(model, spec, chosen, is_tied=is_tied, after_window=after_window, **options)
         scores = gradient_scores(squares, feature_costs(spec, is_tied=is_tied))
         flat = torch.cat([x for layer in scores for x in layer])
         centre, spread = flat.median(), flat.std().clamp_min(_LEAST)

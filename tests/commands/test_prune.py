@@ -393,6 +393,14 @@ def test_too_little_memory_for_the_search_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["--bfloat16", "--no-bfloat16"])
+def test_the_dtype_of_the_products_is_a_choice_that_the_command_repeats(prune, tmp_path, option):
+    assert prune(tmp_path / "out", option)[0] == 0
+    assert f" {option} " in (tmp_path / "out/README.md").read_text()
+    facts = json.loads((tmp_path / "out/report.json").read_text())["facts"]
+    assert facts["settings"]["bfloat16"] is (option == "--bfloat16")
+
+
 def test_checkpointing_changes_no_byte_of_the_model(pruned, prune, tmp_path):
     assert prune(tmp_path / "out", "--gradient-checkpointing")[0] == 0
     assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]

@@ -36,8 +36,8 @@ class Clock:
         token_nll, draw_gates = estimate.token_nll, estimate.draw_gates
 
         def forward(model, ids):
-            self.tried.append(ids.shape[1])
-            self.now += 0.01 * ids.shape[1] if len(self.tried) > 1 else 1000.0  # the first one warms up
+            self.tried.append(ids.numel())
+            self.now += 0.01 * ids.numel() if len(self.tried) > 1 else 1000.0  # the first one warms up
             self.now += self.delays.get(len(self.tried), 0.0)
             return token_nll(model, ids)
 
@@ -62,15 +62,19 @@ def test_the_trial_grows_until_it_is_long_enough(windows, monkeypatch):
     assert expected.seconds == pytest.approx(6 * (2 * 3 * window + 0.005))
 
 
-def test_a_fast_model_is_tried_on_a_whole_window(windows, monkeypatch):
+def test_a_fast_model_is_tried_on_a_whole_batch(windows, monkeypatch):
     clock = Clock(monkeypatch)
     monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 100.0)
     model = tiny_llama()
-    expected = estimate_search(model, ModelSpec.from_model(model), windows, settings())
-    assert clock.tried == [32, 64, 128, 128] and expected.trial_tokens == 128
-    assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
+    spec = ModelSpec.from_model(model)
+    expected = estimate_search(model, spec, windows, settings(batch_size=3))
+    assert clock.tried == [32, 64, 128, 256, 384, 384] and expected.trial_tokens == 384
+    assert expected.seconds == pytest.approx(6 * (3 * 1.28 + 0.005))
     clock.tried.clear()
-    short = estimate_search(model, ModelSpec.from_model(model), windows[:, :20], settings(context_tokens=20))
+    assert estimate_search(model, spec, windows, settings(batch_size=8)).trial_tokens == 256  # 512 would take more than 4 seconds
+    assert clock.tried == [32, 64, 128, 256, 256]
+    clock.tried.clear()
+    short = estimate_search(model, spec, windows[:, :20], settings(context_tokens=20, batch_size=1))
     assert clock.tried == [20, 20, 20] and short.trial_tokens == 20
 
 
@@ -79,8 +83,8 @@ def test_a_trial_that_another_process_delayed_does_not_count(windows, monkeypatc
     monkeypatch.setattr(estimate, "LONG_ENOUGH_SECONDS", 1.0)
     clock.delays = {2: 5.0, 5: 50.0}  # the first of 64 tokens, which then turns out too short, and the second of 128
     model = tiny_llama()
-    expected = estimate_search(model, ModelSpec.from_model(model), windows, settings())
-    assert clock.tried == [32, 64, 64, 128, 128]
+    expected = estimate_search(model, ModelSpec.from_model(model), windows, settings(batch_size=2))
+    assert clock.tried == [32, 64, 64, 128, 256, 256]
     assert expected.seconds == pytest.approx(6 * (2 * 1.28 + 0.005))
 
 

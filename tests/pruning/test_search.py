@@ -233,3 +233,23 @@ def test_small_models_share_a_low_rank_head_and_tied_masks_are_drawn_once():
 def test_checkpointing_gives_the_same_plan(windows):
     whole, again = search(windows), search(windows, gradient_checkpointing=True)
     assert whole.run() == again.run() and whole.progress.history == again.progress.history
+
+
+@pytest.mark.parametrize("method", ["disp", "constrained"])
+def test_products_in_bfloat16(windows, method):
+    """Start and steps multiply in bfloat16, weights stay float32, and the losses are those of float32 up to rounding."""
+    model, seen = tiny_llama(), set()
+    model.model.layers[0].self_attn.q_proj.register_forward_hook(lambda _module, _args, out: seen.add(out.dtype))
+    exact, rounded = (search(windows, model, method=method, bfloat16=is_half) for is_half in (False, True))
+    plan = exact.run()
+    assert seen == {torch.float32} and plan == search(windows, method=method).run()
+    seen.clear()
+    assert rounded.run() == search(windows, method=method, bfloat16=True).run()
+    assert seen == {torch.bfloat16} and {p.dtype for p in model.parameters()} == {torch.float32}
+    first, again = exact.progress.history[0]["loss"], rounded.progress.history[0]["loss"]
+    assert first != again and first == pytest.approx(again, rel=0.01)
+
+
+def test_rounded_products_with_checkpointing_give_the_same_plan(windows):
+    whole, again = search(windows, bfloat16=True), search(windows, bfloat16=True, gradient_checkpointing=True)
+    assert whole.run() == again.run() and whole.progress.history == again.progress.history

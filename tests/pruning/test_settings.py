@@ -36,7 +36,14 @@ def test_settings_in_use_are_those_of_the_method(method):
     used = resolved(method=method).in_use()
     searches = method in ("disp", "constrained")
     assert ("steps" in used) == ("start" in used) == ("hypernetwork" in used) == searches
-    assert ("start_windows" in used) == (searches or method == "gradient")
+    assert ("start_windows" in used) == ("bfloat16" in used) == (searches or method == "gradient")
+
+
+@pytest.mark.parametrize("given", [None, True, False])
+def test_bfloat16_is_the_default_where_it_is_faster(given):
+    asked = PruneSettings(keep_ratio=0.5, bfloat16=given)
+    found = [asked.resolved(SMALL, 256, has_bfloat16=faster).bfloat16 for faster in (False, True)]
+    assert found == ([False, True] if given is None else [given, given])
 
 
 @pytest.mark.parametrize(
