@@ -170,14 +170,23 @@ def _is_installed(module: str) -> bool:
 
 
 def load_model(
-    name: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None, trust_remote_code: bool = False
+    name: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    device_map: str | dict | None = None,
 ) -> nn.Module:
     """A causal language model on a device, in a dtype, in evaluation mode; the weights of a GGUF file are unpacked.
 
+    device_map: spread over devices, memory and disk, see `pydisp.placement`; `device` is then without meaning.
     Raises: LoadingError if the model cannot be loaded or does not fit into memory (the size of a folder is known before it is read).
     """
     from transformers import AutoModelForCausalLM
 
+    if device_map is not None:
+        return _spread_model(name, dtype, device_map, revision=revision, trust_remote_code=trust_remote_code)
     _check_memory(name, device, dtype, revision)
     if is_gguf(name):
         model = _gguf_model(name, dtype, revision)
@@ -188,6 +197,20 @@ def load_model(
         return model.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise LoadingError(_no_memory(name, device, str(error).splitlines()[0])) from None
+
+
+def _spread_model(name: str, dtype: torch.dtype, device_map: str | dict, **source) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    if is_gguf(name):
+        raise LoadingError(f"{displayed_name(name)} is a GGUF file, which is unpacked on one device; leave out --device-map.")
+    model = _load(AutoModelForCausalLM, "model", name, dtype=dtype, device_map=device_map, **source)
+    if model.get_input_embeddings().weight.is_meta:
+        raise LoadingError(
+            f"the device map leaves the embeddings of {displayed_name(name)} in memory or on disk; put them on the device where the text goes."
+        )
+    keep_generation_config_(model)
+    return model.eval()
 
 
 def _gguf_head(name: str, revision: str | None) -> tuple[Path, Head]:
@@ -287,7 +310,7 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _no_memory(name: str, device: torch.device, why: str) -> str:
-    return f"there is no memory for {name} on {device} ({why}); choose another --device, or --dtype bfloat16, or a smaller model."
+    return f"there is no memory for {name} on {device} ({why}); choose another --device, --device-map auto, --dtype bfloat16, or a smaller model."
 
 
 def _check_memory(name: str, device: torch.device, dtype: torch.dtype, revision: str | None) -> None:

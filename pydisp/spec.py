@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from pydisp.placement import values
 from pydisp.plan import LayerPlan, PruningPlan
 
 SMALL_MODEL_PARAMETERS = 50_000_000  # smaller models have shorter windows, fewer search steps and finer widths by default
@@ -354,7 +355,7 @@ def model_digest(model: nn.Module) -> str:
     """
     text = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
+        flat = values(model, name).flatten()
         sample = flat[:: max(1, flat.numel() // _DIGEST_SAMPLES)].cpu().float()
         text.update(json.dumps([name, list(parameter.shape)]).encode() + sample.numpy().tobytes())
     return text.hexdigest()

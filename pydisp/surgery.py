@@ -18,6 +18,7 @@ from pydisp.modeling import classes_of
 from pydisp.modeling.config import middle_size, pruned_config, stock_config
 from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.modeling.linear import serve_linears_
+from pydisp.placement import values
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.spec import Family, ModelSpec, decoder_layers, family_of
 
@@ -63,7 +64,7 @@ def gated(model: nn.Module, spec: ModelSpec, *, gradient_checkpointing: bool = F
     def multiply(tensor: Tensor, number: int, name: str) -> Tensor:
         if slot.gates is None:
             return tensor
-        return tensor * getattr(slot.gates.layers[number], name).to(tensor.dtype)
+        return tensor * getattr(slot.gates.layers[number], name).to(tensor)
 
     def gate_input(number: int, name: str):
         def hook(_module, args, kwargs):
@@ -131,7 +132,8 @@ def _layer_prefix(model: nn.Module, family: Family, number: int) -> str:
 def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = None) -> nn.Module:
     """A new pruned model in evaluation mode, with the slices of the dense model's weights that the plan keeps; `model` is not changed.
 
-    The new model has the dtype and the devices of the dense one.
+    The new model has the dtype and the devices of the dense one; what is offloaded there is in memory here. If that is more than one
+    device, `pydisp.placement.placed_like` adds what moves the hidden states between them.
 
     Raises: ValueError if the plan was made for another model.
     """
@@ -143,25 +145,30 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
         pruned = classes_of(config.model_type)[2](config)
     source = model.state_dict()
     weights = dict(source)
+
+    def tensor_of(key: str) -> Tensor:  # one at a time: what is offloaded may not fit into memory
+        return values(model, key) if weights[key].is_meta else weights[key]
+
     for number, layer in enumerate(plan.layers):
         prefix = _layer_prefix(model, family, number)
         for name, (rows, columns) in _slices(family, layer).items():
             for kind in ("weight", "bias"):
                 key = f"{prefix}{name}.{kind}"
                 if key in weights:
-                    tensor = weights[key]
+                    tensor = tensor_of(key)
                     tensor = tensor if rows is None else tensor.index_select(0, rows.to(tensor.device))
                     if kind == "weight" and columns is not None:
                         tensor = tensor.index_select(1, columns.to(tensor.device))
                     weights[key] = tensor.contiguous()
-        device = weights[f"{prefix}{family.attention_write}.weight"].device
+        write = weights[f"{prefix}{family.attention_write}.weight"]  # of a removed block, still that of the dense model
+        device = torch.device("cpu") if write.is_meta else write.device
         for name, kept in layer.sets().items():
             if name in INDEX_NAMES and kept is not None:
                 weights[f"{prefix}{name}.index"] = kept.indices.clone().to(device)  # clone: equal sets may be the same tensor
     expected = pruned.state_dict().keys()
     # assign: the slices replace the meta tensors. Every parameter of the pruned model must get one; removed blocks have none.
     # Unsliced weights are cloned, because training one model must not change the other.
-    whole = {name: weights[name].clone() if weights[name] is source.get(name) else weights[name] for name in expected}
+    whole = {name: tensor_of(name).clone() if weights[name] is source.get(name) else weights[name] for name in expected}
     pruned.load_state_dict(whole, strict=True, assign=True)
     for name, buffer in model.named_buffers():
         if name not in weights and _has_buffer(pruned, name):  # no state dict holds rotary frequencies and embedding scales

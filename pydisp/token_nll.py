@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pydisp.ops import linear_cross_entropy
+from pydisp.placement import with_values
 from pydisp.spec import FAMILIES
 
 logger = logging.getLogger("pydisp")
@@ -79,9 +80,10 @@ def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
 def before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
     """Last hidden states (B, T, D), output matrix (V, D), its bias, and the softcap; the first three are on one device."""
     head = model.get_output_embeddings()
-    hidden = model.base_model(input_ids=input_ids, use_cache=False)[0].to(head.weight.device)
+    hidden = model.base_model(input_ids=input_ids, use_cache=False)[0]
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return hidden, head.weight, getattr(head, "bias", None), softcap
+    with with_values(head):
+        return hidden.to(head.weight.device), head.weight, getattr(head, "bias", None), softcap
 
 
 def _is_known(model: nn.Module) -> bool:

@@ -32,6 +32,7 @@ FLOORS = [
         "gguf",
         "loading",
         "memory",
+        "placement",
         "environment",
         "cost",
         "shapes",

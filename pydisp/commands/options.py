@@ -13,6 +13,9 @@ ModelName = Annotated[
 ]
 TEXT_SOURCES = "File, folder, JSONL (FILE#FIELD), 'pythondoc' or hub:NAME; repeatable."
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="an accelerator if there is one")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="Spread the model over devices, memory and disk: auto, balanced, sequential or a JSON file.")
+]
 Dtype = Annotated[str | None, typer.Option(help="Dtype to compute in.", show_default="float32 on a CPU, the checkpoint's elsewhere")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 BFloat16 = Annotated[

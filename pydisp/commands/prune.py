@@ -9,6 +9,7 @@ from pydisp.commands.options import (
     TEXT_SOURCES,
     BFloat16,
     Device,
+    DeviceMap,
     Dtype,
     Json,
     ModelName,
@@ -72,6 +73,7 @@ def prune(
         typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="all below 50 M parameters, else 32768"),
     ] = None,
     device: Device = None,
+    device_map: DeviceMap = None,
     dtype: Dtype = None,
     revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -113,7 +115,7 @@ def prune(
     checked = PruneSettings(**settings) if settings else None  # before torch loads anything
     quiet_libraries()
     request = FolderRequest(
-        model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, dtype=dtype,
+        model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, device_map=device_map, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
         context_tokens=context, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed, recovery=recovery,
     )  # fmt: skip

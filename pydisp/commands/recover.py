@@ -9,6 +9,7 @@ from pydisp.commands.options import (
     TEXT_SOURCES,
     BFloat16,
     Device,
+    DeviceMap,
     Dtype,
     Json,
     PrunedFolder,
@@ -52,6 +53,7 @@ def recover(
         int | None, typer.Option(help="Score at most so many tokens of each text; 0: all.", show_default="that of the pruning")
     ] = None,
     device: Device = None,
+    device_map: DeviceMap = None,
     dtype: Dtype = None,
     revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -71,7 +73,7 @@ def recover(
     quiet_libraries()
     request = RecoverRequest(
         folder=folder, out=out or folder.with_name(f"{folder.resolve().name}-recovered"), settings=settings, teacher=teacher,
-        text=tuple(text) if text else None, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
+        text=tuple(text) if text else None, device=device, device_map=device_map, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
         resume=resume, overwrite=overwrite, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed,
     )  # fmt: skip
     result = recover_to_folder(request, say=progress(ctx))

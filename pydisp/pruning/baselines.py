@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pydisp.evaluation import evaluating
 from pydisp.gates import LayerGates
 from pydisp.indices import IndexSet
+from pydisp.placement import values
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.pruning.conversion import convert, ranked, untied
 from pydisp.spec import ModelSpec, decoder_layers
@@ -29,11 +30,11 @@ def random_plan(spec: ModelSpec, budget: int, round_to: int, generator: torch.Ge
 
 
 def _column_norms(linears: Iterable[nn.Linear]) -> Tensor:
-    return torch.stack([m.weight.float().square().sum(0) for m in linears]).sum(0).sqrt()
+    return torch.stack([values(m).float().square().sum(0) for m in linears]).sum(0).sqrt()
 
 
 def _row_norms(linear: nn.Linear) -> Tensor:
-    return linear.weight.float().norm(dim=1)
+    return values(linear).float().norm(dim=1)
 
 
 @torch.no_grad()
@@ -44,12 +45,12 @@ def magnitude_plan(model: nn.Module, spec: ModelSpec, budget: int, round_to: int
         reads = [layer.get_submodule(n) for n in family.attention_reads]
         mlp_reads = [layer.get_submodule(n) for n in family.mlp_reads]
         write, mlp_write = layer.get_submodule(family.attention_write), layer.get_submodule(family.mlp_write)
-        rows = torch.cat([m.weight.float().square().sum(1) for m in mlp_reads]).view(-1, spec.middle_size).sum(0)
+        rows = torch.cat([values(m).float().square().sum(1) for m in mlp_reads]).view(-1, spec.middle_size).sum(0)
         scores = (
             _column_norms(reads) * _gain(layer, "attention", spec),
             _row_norms(write),
             _column_norms(mlp_reads) * _gain(layer, "mlp", spec),
-            (rows + mlp_write.weight.float().square().sum(0)).sqrt(),
+            (rows + values(mlp_write).float().square().sum(0)).sqrt(),
             _row_norms(mlp_write),
         )
         layers.append([ranked(s.cpu()) for s in scores])
@@ -60,8 +61,9 @@ def _gain(layer: nn.Module, block: str, spec: ModelSpec) -> Tensor:
     norm = spec.family.norms(block).before
     if norm is None:  # the block reads the residual stream itself
         return torch.ones(())
-    weight = getattr(layer.get_submodule(norm), "weight", None)
-    return torch.ones(()) if weight is None else (weight.float() + spec.family.norm_offset).abs()
+    module = layer.get_submodule(norm)
+    is_plain = getattr(module, "weight", None) is None
+    return torch.ones(()) if is_plain else (values(module).float() + spec.family.norm_offset).abs()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pydisp.cost import cost_of
 from pydisp.evaluation import evaluating
 from pydisp.gates import Gates, LayerGates
-from pydisp.memory import free_bytes, resident_bytes
+from pydisp.memory import resident_bytes
+from pydisp.placement import free_bytes_around
 from pydisp.pruning.hypernetwork import draw_gates
 from pydisp.pruning.precision import products
 from pydisp.pruning.search import Search
@@ -215,7 +216,7 @@ def fitted_to_memory(model: nn.Module, spec: ModelSpec, windows: Tensor, setting
     Raises: ValueError if the search would not fit: what is missing, and what helps.
     """
     count = _parameters(Search(model, spec, windows, settings))
-    free = free_bytes(model.device)
+    free = free_bytes_around(model)
     needed = search_bytes(model, spec, settings, count)
     if free is None or needed <= free:
         return settings

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.placement import is_offloaded, is_spread, placed_like, read_device_map, refuse_untrainable
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
@@ -85,7 +86,7 @@ def prune(
     if stage:
         stage.announce()
     planned = run.planned()
-    pruned = prune_model(model, planned.plan, spec)
+    pruned = placed_like(prune_model(model, planned.plan, spec), model)
     done = stage.run(pruned) if stage else None
     store_in_(pruned, model.dtype)
     comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
@@ -97,6 +98,7 @@ def recovery_stage(run: Run) -> RecoveryStage | None:
     """The recovery of a run, checked before anything long starts."""
     if run.recovery is None:
         return None
+    refuse_untrainable(run.model)
     s = run.settings
     return RecoveryStage.checked(
         run.model, run.corpora, run.recovery, run.spec, s.batch_size, s.context_tokens, run.say, most_evaluated=run.most_evaluated
@@ -105,6 +107,10 @@ def recovery_stage(run: Run) -> RecoveryStage | None:
 
 def _working_copy(model: nn.Module) -> nn.Module:
     if model.device.type == "cpu" and model.dtype in (torch.bfloat16, torch.float16):
+        if is_offloaded(model):
+            raise ValueError(
+                "a part of this model is on disk in half precision, which a CPU searches in float32; load it with dtype=torch.float32."
+            )
         return copy.deepcopy(model).float()
     return model
 
@@ -159,9 +165,11 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     recovering = state if state and state.get("stage") == STAGE else None
     planned = planned_in(recovering) if recovering else _planned(run, workspace, checkpoint_seconds, state)
     pruned = prune_model(run.model, planned.plan, run.spec)
-    done = stage.run_in(workspace, pruned, planned, recovering, checkpoint_seconds) if stage else None
+    done = stage.run_in(workspace, placed_like(pruned, run.model), planned, recovering, checkpoint_seconds) if stage else None
     write_model(pruned, tokenizer, planned.plan, stored, workspace.output)
-    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
+    pruned = load_model(
+        str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=read_device_map(request.device_map)
+    )
     command = request.command(run.settings, is_usual=_is_usual(run), recovery=stage and stage.settings)
     outcome = run.outcome(planned, pruned, command, stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
@@ -179,6 +187,7 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     """
     limit = TimeLimit(request.minutes, SPEED_SECONDS if request.measures_speed else 0.0)
     limit.check(request.settings)
+    device_map = read_device_map(request.device_map, request.device)
     plan = PruningPlan.load(request.plan_file) if request.plan_file else None
     if request.resume and not request.recovery and (plan or request.settings.method not in SEARCHED):
         raise ValueError("only a search or a recovery can be resumed; run this command without --resume.")
@@ -189,7 +198,7 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(request.model, **request.source)
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
-    model = load_model(request.model, device=device, dtype=dtype, **request.source)
+    model = load_model(request.model, device=device, dtype=dtype, device_map=device_map, **request.source)
     spec = ModelSpec.from_model(model)
     settings = settings_for_plan(plan, spec, **request.of_a_plan) if plan else request.settings
     earlier, recovery = workspace.identity() if request.resume else {}, request.recovery
@@ -234,6 +243,8 @@ def _planned(run: Run, workspace: Workspace, checkpoint_seconds: float, state: d
 
 def measured_speed(run: Run, pruned: nn.Module, workspace: Workspace) -> dict:
     """Times of the pruned model, or {"absent": why}: no failure here may lose the pruned model, which may have taken hours."""
+    if is_spread(run.model):
+        return {"absent": "the model is spread over several devices; `pydisp speed` measures on one."}
     source = Source(str(workspace.output), dtype=str(pruned.dtype).removeprefix("torch."), device=str(pruned.device))
     try:
         speed = quick(run.model, pruned, source, _quick_workload(run), title=workspace.out.name, against=run.name, say=run.say)

@@ -24,6 +24,7 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.modeling.config import check_widths
+from pydisp.placement import is_spread, read_device_map
 from pydisp.plan import PruningPlan
 from pydisp.progress import on_stderr
 from pydisp.pruning.corpora import Corpora
@@ -161,7 +162,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
     stored = stored_dtype(config)
     stage = recovery_stage(run)
-    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype)
+    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=_in_memory(run.model))
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
     say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
     stage.announce()
@@ -170,7 +171,9 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     planned = planned_in(state) if state else Planned(plan, SearchProgress())
     done = stage.run_in(workspace, pruned, planned, state, checkpoint_seconds)
     write_model(pruned, tokenizer, plan, stored, workspace.output)
-    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype)
+    pruned = load_model(
+        str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=read_device_map(request.device_map)
+    )
     commands = [*_first_command(made), request.command(stage.settings, teacher_name)]
     outcome = run.outcome(planned, pruned, "\n".join(commands), stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses))
@@ -179,6 +182,11 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     workspace.finish()
     result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
     return result | {"recovery": {**result["recovery"], "seconds": done.progress.seconds}}
+
+
+def _in_memory(teacher: nn.Module) -> dict | None:
+    """The device map of a model that is trained beside a teacher: its devices, without the disk; None for one device."""
+    return None if teacher.device.type == "cpu" or not is_spread(teacher) else teacher.hf_device_map
 
 
 def _read_folder(folder: Path) -> tuple[object, PruningPlan, dict]:
@@ -208,6 +216,7 @@ def _loaded(
     """
     limit, recovery = TimeLimit(request.minutes, SPEED_SECONDS if request.measures_speed else 0.0), request.settings
     limit.check(recovery)
+    device_map = read_device_map(request.device_map, request.device)
     folder = Path(request.folder)
     name = request.teacher or made["result"]["model"]
     device = choose_device(request.device)
@@ -220,7 +229,7 @@ def _loaded(
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(str(folder))
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
-    teacher = load_model(name, device=device, dtype=dtype, **request.source)
+    teacher = load_model(name, device=device, dtype=dtype, device_map=device_map, **request.source)
     spec = ModelSpec.from_model(teacher)
     refuse_other_teacher(displayed_name(name), spec, plan.model_digest)
     settings = _settings(folder, plan, spec, made)

@@ -16,6 +16,7 @@ class FolderRequest:
     """The arguments of `prune_to_folder`; with a plan file, `settings` is None, and `context_tokens` and `evaluation_tokens` may be set.
 
     minutes: the time in which the run should end; its steps, batch and evaluation are chosen for it.
+    device_map: as `pydisp.placement.read_device_map` takes it; not together with a device.
     """
 
     model: str
@@ -24,6 +25,7 @@ class FolderRequest:
     text: tuple[str, ...] | None = None
     plan_file: str | None = None
     device: str | None = None
+    device_map: str | None = None
     dtype: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
@@ -63,18 +65,16 @@ class FolderRequest:
             for name in ("steps", "start", "batch_size", "seed", "round_to"):
                 parts += [f"--{name.replace('_', '-')}", str(getattr(settings, name))] if name in settings.in_use() else []
             parts += ["--accumulate", str(settings.accumulate)] if settings.in_use().get("accumulate", 1) != 1 else []
+            parts += ["--bfloat16" if settings.bfloat16 else "--no-bfloat16"] if "bfloat16" in settings.in_use() else []
         parts += ["--context", str(settings.context_tokens)]
         parts += ["--evaluation-tokens", str(settings.evaluation_tokens)] if settings.evaluation_tokens else []
         parts += ["--gradient-checkpointing"] if settings.in_use().get("gradient_checkpointing") else []
-        if "bfloat16" in settings.in_use():
-            parts += ["--bfloat16" if settings.bfloat16 else "--no-bfloat16"]
         if recovery:  # the rest follows from the run and the machine
             parts += ["--recover", "--recover-steps", str(recovery.steps), "--recover-learning-rate", str(recovery.learning_rate)]
             parts += ["--recover-lora-rank", str(recovery.lora_rank)] if recovery.lora_rank else []
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
-        for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):
-            parts += [option, value] if value else []
+        parts += _where(self)
         return shlex.join(parts + (["--trust-remote-code"] if self.trust_remote_code else []))
 
 
@@ -88,6 +88,7 @@ class RecoverRequest:
     teacher: str | None = None
     text: tuple[str, ...] | None = None
     device: str | None = None
+    device_map: str | None = None
     dtype: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
@@ -108,9 +109,15 @@ class RecoverRequest:
         parts += [] if self.evaluation_tokens is None else ["--evaluation-tokens", str(self.evaluation_tokens)]
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
-        for option, value in (("--device", self.device), ("--dtype", self.dtype), ("--revision", self.revision)):
-            parts += [option, value] if value else []
+        parts += _where(self)
         return shlex.join(parts + (["--trust-remote-code"] if self.trust_remote_code else []))
+
+
+def _where(request: FolderRequest | RecoverRequest) -> list[str]:
+    """The options that say where and in which dtype a model runs, and which revision of it."""
+    placement = request.device_map and without_folder(request.device_map)
+    options = {"--device": request.device, "--device-map": placement, "--dtype": request.dtype, "--revision": request.revision}
+    return [word for option, value in options.items() if value for word in (option, value)]
 
 
 def _options(settings: RecoverySettings) -> list[str]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from pydisp.cost import cost_of
 from pydisp.environment import run_facts
-from pydisp.memory import free_bytes
+from pydisp.placement import free_bytes_around, is_offloaded, places
 from pydisp.plan import PruningPlan
 from pydisp.progress import duration_words
 from pydisp.pruning.adapters import adapter_parameters
@@ -129,8 +129,10 @@ class Run:
 
     def _fitted(self, asked: PruneSettings) -> "Run":
         """With gradient checkpointing if memory needs it and `asked` leaves it open."""
-        may = asked.gradient_checkpointing is None
-        fitted = fitted_to_memory(self.model, self.spec, self.windows, self.settings, may_checkpoint=may)
+        may, settings = asked.gradient_checkpointing is None, self.settings
+        if may and is_offloaded(self.model):  # else a backward would need all that is offloaded at once
+            may, settings = False, replace(settings, gradient_checkpointing=True)
+        fitted = fitted_to_memory(self.model, self.spec, self.windows, settings, may_checkpoint=may)
         return replace(self, settings=fitted)._with_memory_for_recovery()
 
     def _with_memory_for_recovery(self) -> "Run":
@@ -147,7 +149,7 @@ class Run:
             needed = recovery_bytes(self.model, self.spec, kept_parameters=kept, trained_parameters=trained, **sizes)
             remedies = ["a shorter --context"] + (["a smaller --batch-size"] if r.batch_size > 1 else [])
             remedies += [] if r.lora_rank else ["LoRA (--recover-lora-rank 8; pydisp recover has --lora-rank)"]
-            refuse_without_memory(needed, free_bytes(self.model.device), "the recovery", self.model.device, remedies)
+            refuse_without_memory(needed, free_bytes_around(self.model), "the recovery", self.model.device, remedies)
         return self
 
     def _resolved_recovery(self) -> RecoverySettings:
@@ -245,7 +247,7 @@ class Run:
         spec, model, settings = self.spec, self.model, self.settings
         self.say(
             f"{self.name}: {spec.family.model_type}, {spec.parameters_total:,} parameters, {spec.parameters_block:,} of them in "
-            f"{len(spec.costs)} layers; on {model.device} in {str(model.dtype).removeprefix('torch.')}, "
+            f"{len(spec.costs)} layers; on {places(model)} in {str(model.dtype).removeprefix('torch.')}, "
             f"{counted(torch.get_num_threads(), 'thread')}"
         )
         calibration, heldout = self.corpora.calibration, self.corpora.heldout

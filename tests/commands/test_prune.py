@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import FAST, digests, one_sentence, refused
-from tiny_text import tiny_llama, tiny_tokenizer, write_model
+from tiny_text import PARTLY_ON_DISK, tiny_llama, tiny_tokenizer, write_model
 
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted
@@ -56,7 +56,7 @@ def test_defaults_and_an_estimate_are_told_before_the_start(pruned):
     _, _, err = pruned
     assert err.index("settings: keep_ratio 0.6") < err.index("estimate: about") < err.index("step ")
     assert re.search(
-        r"estimate: about .* of search \(from a trial of 32 tokens\), then about .* of evaluation; about [\d,]+ MiB of memory", err
+        r"estimate: about .* of search \(from a trial of 64 tokens\), then about .* of evaluation; about [\d,]+ MiB of memory", err
     )
     assert re.search(r"step 6 of 6: loss \d+\.\d+, kept 0\.\d+", err)
 
@@ -372,7 +372,11 @@ def test_numbers_chosen_by_time_are_recorded_resumed_and_repeated(run, model, te
     assert f"chosen for 5 minutes: {words}" in err
     assert err.index("chosen for") < err.index("settings: ") < err.index("estimate: ")
     command = (out / "README.md").read_text()
-    assert "--steps 6 --start gradient --batch-size 4 --seed 0 --round-to 4 --context 128" in command and "minutes" not in command
+    assert (
+        "--steps 6 --start gradient --batch-size 4 --seed 0 --round-to 4 " in command
+        and "--context 128" in command
+        and "minutes" not in command
+    )
     numbers = ["--steps", "6", "--batch-size", "4", "--context", "128"]
     assert run(*given, *numbers, "--out", again)[0] == 0 and digests(again) == digests(out)
 
@@ -387,10 +391,26 @@ def test_numbers_chosen_by_time_are_recorded_resumed_and_repeated(run, model, te
 
 
 def test_too_little_memory_for_the_search_is_refused_before_anything_is_written(prune, tmp_path, monkeypatch):
-    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes", lambda _device: 2**20)
+    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes_around", lambda _device: 2**20)
     status, _, err = prune(tmp_path / "out")
     assert status == 1 and re.search(r"the search needs about .* choose a shorter --context, .*--batch-size", one_sentence(err))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_partly_on_disk_becomes_the_same_folder(pruned, prune, tmp_path):
+    pytest.importorskip("accelerate")
+    places = tmp_path / "map.json"
+    places.write_text(json.dumps(PARTLY_ON_DISK))
+    status, printed, err = prune(tmp_path / "out", "--device-map", places, "--json")
+    assert status == 0 and "on cpu, disk in float32" in err and "gradient_checkpointing True" in err
+    assert digests(tmp_path / "out")["model.safetensors"] == digests(pruned[0])["model.safetensors"]
+    result, whole = json.loads(printed), pruned[1]
+    for key in ("perplexity", "perplexity_other"):  # our own products of few rows do not serve where accelerate holds the weights
+        assert result[key] == pytest.approx(whole[key], rel=1e-6)
+    card = (tmp_path / "out/README.md").read_text()
+    assert "--device-map map.json" in card and str(tmp_path) not in card
+    status, _, err = prune(tmp_path / "no", "--device-map", "auto", "--device", "cpu")
+    assert status == 1 and "--device cpu and --device-map auto exclude each other" in one_sentence(err)
 
 
 @pytest.mark.parametrize("option", ["--bfloat16", "--no-bfloat16"])

@@ -15,7 +15,7 @@ from command_line import FAST, call, digests, one_sentence, refused
 from conftest import SEED
 from killed import STEPS
 from safetensors.torch import load_file
-from tiny_text import write_model
+from tiny_text import PARTLY_ON_DISK, write_model
 
 from pydisp.plan import PruningPlan
 from pydisp.pruning import minutes, recovery
@@ -64,6 +64,16 @@ def test_minutes_choose_the_steps_and_the_command_records_them(pruned, model, te
     assert (again / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
     status, _, err = call(*given, "--out", tmp_path / "both", "--minutes", "3", "--steps", "4")
     assert status == 1 and "steps 4 and minutes 3 exclude each other" in one_sentence(err)
+
+
+def test_a_teacher_that_is_partly_on_disk_teaches_the_same(recovered, pruned, model, text, tmp_path):
+    pytest.importorskip("accelerate")
+    places = tmp_path / "map.json"
+    places.write_text(json.dumps(PARTLY_ON_DISK))
+    given = ["recover", pruned[0], "--teacher", model, "--text", text, *QUICK, "--no-speed", "--device-map", places]
+    status, _, err = call(*given, "--out", tmp_path / "out")
+    assert status == 0, err
+    assert digests(tmp_path / "out")["model.safetensors"] == digests(recovered[0])["model.safetensors"]
 
 
 def test_it_loads_like_any_pruned_folder(recovered, run):

@@ -157,7 +157,7 @@ def search_that_needs(share, monkeypatch, windows, **changes):
     model = tiny_llama()
     spec, s = ModelSpec.from_model(model), settings(**changes)
     needed = estimate.search_bytes(model, spec, s, estimate._parameters(Search(model, spec, windows, s)))
-    monkeypatch.setattr(estimate, "free_bytes", lambda _device: share and share * needed)
+    monkeypatch.setattr(estimate, "free_bytes_around", lambda _device: share and share * needed)
     return lambda **may: estimate.fitted_to_memory(model, spec, windows, s, **may)
 
 

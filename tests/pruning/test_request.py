@@ -5,7 +5,9 @@ import pytest
 from pydisp.pruning.request import FolderRequest, without_folder
 from pydisp.pruning.settings import PruneSettings
 
-RESOLVED = PruneSettings(keep_ratio=0.5, steps=600, batch_size=4, context_tokens=256, learning_rate=0.02, round_to=8, seed=3)
+RESOLVED = PruneSettings(
+    keep_ratio=0.5, steps=600, batch_size=4, context_tokens=256, learning_rate=0.02, round_to=8, seed=3, bfloat16=False
+)
 
 
 @pytest.mark.parametrize(
@@ -15,13 +17,13 @@ RESOLVED = PruneSettings(keep_ratio=0.5, steps=600, batch_size=4, context_tokens
             {},
             True,
             "pydisp prune demo --out DIR --keep-ratio 0.5 --ratio-of total --method disp --steps 600 --start gradient --batch-size 4 --seed 3 --round-to 8 "
-            "--context 256",
+            "--no-bfloat16 --context 256",
         ),
         (
             {"device": "cpu", "dtype": "float64", "revision": "v 1", "trust_remote_code": True},
             False,
             "pydisp prune demo --out DIR --config pydisp.yaml --keep-ratio 0.5 --ratio-of total --method disp --steps 600 --start gradient --batch-size 4 "
-            "--seed 3 --round-to 8 --context 256 --device cpu --dtype float64 --revision 'v 1' --trust-remote-code",
+            "--seed 3 --round-to 8 --no-bfloat16 --context 256 --device cpu --dtype float64 --revision 'v 1' --trust-remote-code",
         ),
         ({"plan_file": "/home/me/plan.safetensors"}, True, "pydisp prune demo --out DIR --plan plan.safetensors --context 256"),
     ],

@@ -117,7 +117,7 @@ def test_too_few_minutes_are_refused(machine):
 
 
 def test_memory_is_checked_before_anything_is_tried(machine, monkeypatch):
-    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes", lambda _device: 1000)
+    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes_around", lambda _device: 1000)
     for limit in (None, TimeLimit(10)):
         with pytest.raises(ValueError, match="the search needs about .* choose a shorter --context"):
             checked(limit)
@@ -194,6 +194,6 @@ def test_given_steps_stay_and_the_others_have_the_share_that_they_would_have_had
 
 
 def test_too_little_memory_for_the_recovery_is_refused(machine, monkeypatch):
-    monkeypatch.setattr(run, "free_bytes", lambda _device: 1000)
+    monkeypatch.setattr(run, "free_bytes_around", lambda _device: 1000)
     with pytest.raises(ValueError, match=r"the recovery needs about .*LoRA \(--recover-lora-rank 8"):
         checked(None, None, RecoverySettings(), method="random")
