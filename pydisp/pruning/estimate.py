@@ -11,17 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from pydisp.cost import cost_of
+from pydisp.distillation import Head, distillation_loss
 from pydisp.evaluation import evaluating
 from pydisp.gates import Gates, LayerGates
 from pydisp.memory import resident_bytes
 from pydisp.placement import free_bytes_around
+from pydisp.pruning.adapters import adapter_parameters
 from pydisp.pruning.hypernetwork import draw_gates
 from pydisp.pruning.precision import products
+from pydisp.pruning.recovery import recovered_parameters
+from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import PruneSettings
 from pydisp.spec import ModelSpec
 from pydisp.surgery import gated
-from pydisp.token_nll import token_nll
+from pydisp.token_nll import before_the_head, token_nll
 
 SHORTEST_TRIAL_TOKENS, LONG_ENOUGH_SECONDS = 32, 0.8
 MOST_SECONDS = 4.0  # of a trial of several windows, which a batch may compute in less time than one after the other
@@ -71,7 +75,7 @@ def try_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: Pru
     The part is doubled until its time is long enough to be reliable. The time of a whole window is scaled by the number of products.
     """
     s = settings
-    held_bytes = _held_bytes(model, spec)
+    held = held_bytes(model, spec)
     search = Search(model, spec, windows, s)
     with gated(model, spec, gradient_checkpointing=s.gradient_checkpointing) as use_gates:
 
@@ -86,7 +90,75 @@ def try_search(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: Pru
 
         tokens, count, seconds = _trial(forward_and_backward, s.context_tokens, s.batch_size)
     window_seconds = seconds / count * _products(model, s.context_tokens) / _products(model, tokens)
-    return Trial(window_seconds / s.context_tokens, _own_seconds(search), count * tokens, held_bytes, _parameters(search))
+    return Trial(window_seconds / s.context_tokens, _own_seconds(search), count * tokens, held, _parameters(search))
+
+
+@dataclass(frozen=True)
+class RecoveryTrial:
+    """What was measured of a recovery before its start: seconds of a token of a whole window in a batch, and of the rest of a step."""
+
+    token_seconds: float
+    step_seconds: float
+
+
+def try_recovery(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: RecoverySettings, kept: float) -> RecoveryTrial:
+    """Time a part of a window or up to a batch, as the teacher and as the student, and the optimizer on one layer.
+
+    The dense model is its own student: of the time of the student's forward and backward the share `kept` of its parameters counts. What
+    waits on disk (`pydisp.placement`) is not trained here, so there the time of its gradients is missing.
+
+    settings: resolved (no None).
+    """
+    s, trained = settings, [p for p in recovered_parameters(model, settings.trains_head) if not p.is_meta]
+    needed_grad = [p for p in model.parameters() if p.requires_grad]
+
+    def step(tokens: int, count: int) -> float:
+        ids, start = windows[:count, :tokens].to(model.device), _now(model)
+        with products(model.device, bfloat16=s.bfloat16):
+            with torch.no_grad():
+                teacher_hidden, *teacher_head = before_the_head(model, ids)
+            taught = _now(model)
+            hidden, *head = before_the_head(model, ids)
+            read = _now(model)
+            loss = distillation_loss(*_rows(hidden, head), *_rows(teacher_hidden, teacher_head))
+            compared = _now(model)
+        loss.backward()
+        seconds = taught - start + compared - read + kept * (read - taught + _now(model) - compared)
+        for parameter in trained:
+            parameter.grad = None
+        return seconds
+
+    try:
+        model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        with evaluating(model):
+            tokens, count, seconds = _trial(step, min(s.context_tokens, windows.shape[1]), s.batch_size)
+    finally:
+        model.requires_grad_(False)
+        for parameter in needed_grad:
+            parameter.requires_grad_(True)
+    window_seconds = seconds / count * _products(model, s.context_tokens) / _products(model, tokens)
+    return RecoveryTrial(window_seconds / s.context_tokens, kept * _optimizer_seconds(model, trained))
+
+
+def _rows(hidden: Tensor, head: list) -> tuple[Tensor, Head]:
+    return hidden[:, :-1].flatten(0, 1), Head(*head)
+
+
+def _optimizer_seconds(model: nn.Module, trained: Sequence[nn.Parameter]) -> float:
+    """Of a step of AdamW on these parameters, from the largest of them and its second step (the first one makes the moments)."""
+    if not trained:
+        return 0.0
+    largest = nn.Parameter(max(trained, key=torch.numel).detach().float().clone())
+    optimizer = torch.optim.AdamW([largest], fused=model.device.type in ("cpu", "cuda"))
+    for _ in range(2):
+        largest.grad = torch.ones_like(largest)
+        start = _now(model)
+        nn.utils.clip_grad_norm_([largest], 1.0)
+        optimizer.step()
+        seconds = _now(model) - start
+    return seconds * sum(p.numel() for p in trained) / largest.numel()
 
 
 def estimate_evaluation(model: nn.Module, windows: Tensor, count: int, batch_size: int = 1) -> float:
@@ -147,7 +219,7 @@ def _products(model: nn.Module, tokens: int) -> int:
     return cost_of(model, tokens).products_per_prompt + (tokens - 1) * model.get_output_embeddings().weight.numel()
 
 
-def _held_bytes(model: nn.Module, spec: ModelSpec) -> int:
+def held_bytes(model: nn.Module, spec: ModelSpec) -> int:
     """The weights, and on a CPU, whose memory is the process's, all else that the process holds; before a trial adds to it."""
     weights = spec.parameters_total * next(model.parameters()).element_size()
     return max(weights, resident_bytes() or 0) if model.device.type == "cpu" else weights
@@ -163,30 +235,24 @@ def search_bytes(model: nn.Module, spec: ModelSpec, settings: PruneSettings, net
     Measured on SmolLM2-135M (CPU, two threads, 2 or 3 steps): see tests/pruning/test_estimate.py.
     """
     s = settings
-    activations = _activation_bytes(model, spec, s.batch_size * s.context_tokens, s.gradient_checkpointing)
+    element = 2 if s.bfloat16 else None
+    activations = _activation_bytes(model, spec, s.batch_size * s.context_tokens, s.gradient_checkpointing, element)
     return network_parameters * 4 * 4 + activations + _logit_bytes(model, s.batch_size * s.context_tokens)
 
 
-def recovery_bytes(
-    model: nn.Module,
-    spec: ModelSpec,
-    *,
-    kept_parameters: int,
-    trained_parameters: int,
-    batch_size: int,
-    context_tokens: int,
-    gradient_checkpointing: bool = False,
-) -> int:
+def recovery_bytes(model: nn.Module, spec: ModelSpec, settings: RecoverySettings, kept_parameters: int) -> int:
     """Memory that training a pruned copy of `model` takes beside the dense model, which is its teacher: the student and its gradients with
     two moments of AdamW, all float32, and what a backward keeps (counted at the widths of the dense model).
 
     Args:
-        kept_parameters: of the student.
-        trained_parameters: those that are trained; with LoRA, the values of the adapters.
+        settings: resolved (no None); kept_parameters: of the student.
     """
-    tokens = batch_size * context_tokens
-    activations = _activation_bytes(model, spec, tokens, gradient_checkpointing, element=4)
-    return 4 * kept_parameters + 3 * 4 * trained_parameters + activations + 2 * _logit_bytes(model, tokens)
+    s = settings
+    trained = kept_parameters if s.trains_head else kept_parameters - spec.parameters_outside
+    trained = adapter_parameters(model, s.lora_rank) if s.lora_rank else trained
+    tokens = s.batch_size * s.context_tokens
+    activations = _activation_bytes(model, spec, tokens, None, element=2 if s.bfloat16 else 4)
+    return 4 * kept_parameters + 3 * 4 * trained + activations + 2 * _logit_bytes(model, tokens)
 
 
 def _activation_bytes(model: nn.Module, spec: ModelSpec, tokens: int, checkpointing: bool | None, element: int | None = None) -> int:
@@ -229,6 +295,19 @@ def fitted_to_memory(model: nn.Module, spec: ModelSpec, windows: Tensor, setting
     remedies += [] if settings.gradient_checkpointing or may_checkpoint else ["--gradient-checkpointing"]
     refuse_without_memory(needed, free, "the search", model.device, remedies)
     return settings
+
+
+def check_memory_for_recovery(model: nn.Module, spec: ModelSpec, settings: RecoverySettings, kept_parameters: int) -> None:
+    """Refuse a recovery that would not fit into the free memory of the dense model's device.
+
+    Args:
+        model: the dense model; settings: resolved (no None); kept_parameters: of the pruned model.
+    Raises: ValueError: what is missing, and what helps.
+    """
+    s, needed = settings, recovery_bytes(model, spec, settings, kept_parameters)
+    remedies = ["a shorter --context"] + (["a smaller --batch-size"] if s.batch_size > 1 else [])
+    remedies += [] if s.lora_rank else ["LoRA (--recover-lora-rank 8; pydisp recover has --lora-rank)"]
+    refuse_without_memory(needed, free_bytes_around(model), "the recovery", model.device, remedies)
 
 
 def refuse_without_memory(needed: int, free: float | None, task: str, device: torch.device, remedies: Sequence[str]) -> None:

@@ -32,19 +32,15 @@ class Speeds:
         forward_token: a token's loss, without gradients, in a whole window.
         search_token: its loss and the gradients of all gates; None where nothing is searched.
         search_step: what a step of the search does beside the model.
-        recovery_token: a token of a step of the recovery; None where nothing is recovered (see `recovery_token`).
+        recovery_token: a token of a step of the recovery; None where nothing is recovered.
+        recovery_step: what such a step does for any number of tokens.
     """
 
     forward_token: float
     search_token: float | None = None
     search_step: float = 0.0
     recovery_token: float | None = None
-
-
-def recovery_token(forward_token: float, search_token: float, kept: float) -> float:
-    """Seconds of a token in recovery, from those in a search: the teacher's forward, and for the share `kept` of the model forward,
-    backward, and the gradients of the weights, which are as many products as a forward."""
-    return forward_token + kept * (search_token + forward_token)
+    recovery_step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,11 +105,14 @@ def choose(
     def step_seconds(batch: int) -> float:
         return batch * search_window + (speeds.search_step if is_search else 0.0)
 
+    def recovery_seconds(batch: int) -> float:
+        return batch * recovery_window + (speeds.recovery_step if is_recovery else 0.0)
+
     fewest = batch_size or 1
     given = None if evaluation_tokens is None else evaluation_tokens // context_tokens or math.inf
     least_evaluation = evaluation_seconds(1 if given is None else given)
     least_start = search_window if start_windows else 0.0
-    least_search, least_recovery = (step_seconds(fewest) if is_search else 0.0), fewest * recovery_window
+    least_search, least_recovery = (step_seconds(fewest) if is_search else 0.0), recovery_seconds(fewest)
     time = seconds * (1 - RESERVE_SHARE) - other_seconds
     least = least_evaluation + least_start + least_search + least_recovery
     if time < least:
@@ -136,7 +135,7 @@ def choose(
         batch_size is None
         and batch > 1
         and not (
-            share >= (FEWEST_STEPS * step_seconds(batch) if is_search else 0.0) and left - share >= FEWEST_STEPS * batch * recovery_window
+            share >= (FEWEST_STEPS * step_seconds(batch) if is_search else 0.0) and left - share >= FEWEST_STEPS * recovery_seconds(batch)
         )
     ):
         batch //= 2
@@ -145,13 +144,13 @@ def choose(
         share = min(share, MOST_STEPS * step_seconds(batch))  # what it leaves is the recovery's
         steps = max(1, int(share / step_seconds(batch)))
     if is_recovery:
-        recovery_steps = min(MOST_STEPS, max(1, int((left - share) / (batch * recovery_window))))
+        recovery_steps = min(MOST_STEPS, max(1, int((left - share) / recovery_seconds(batch))))
     total = (
         other_seconds
         + evaluation_seconds(evaluation_tokens // context_tokens or math.inf)
         + (start_windows or 0) * search_window
         + (steps or 0) * step_seconds(batch)
-        + (recovery_steps or 0) * batch * recovery_window
+        + (recovery_steps or 0) * recovery_seconds(batch)
     )
     return Choice(context_tokens, batch, start_windows, steps, recovery_steps, evaluation_tokens, total)
 

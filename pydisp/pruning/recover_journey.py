@@ -28,6 +28,7 @@ from pydisp.placement import is_spread, read_device_map
 from pydisp.plan import PruningPlan
 from pydisp.progress import on_stderr
 from pydisp.pruning.corpora import Corpora
+from pydisp.pruning.estimate import check_memory_for_recovery
 from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
 from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, in_workspace, measured_speed, recovery_stage
 from pydisp.pruning.minutes import CONTEXT_TOKENS, WINDOWS_PER_STEP
@@ -70,7 +71,8 @@ def recover(
         **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens. From 50 M parameters on, at most 32,768 tokens of
             each text are scored.
     Returns: the recovered model, in the given model's dtype, and a Report with the losses of the dense model, before and after.
-    Raises: ValueError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another model's teacher;
+    Raises: ValueError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another model's teacher, or
+        too little memory;
         ImportError for LoRA without peft; RecoveryDiverged.
     """
     asked = RecoverySettings(**settings)
@@ -87,6 +89,7 @@ def recover(
     corpora.check(context)
     most = None if spec.parameters_total < SMALL_MODEL_PARAMETERS else max(LARGE_MODEL_EVALUATION_TOKENS, context)
     stage = RecoveryStage.checked(working, corpora, asked, spec, WINDOWS_PER_STEP, context, say, most_evaluated=most)
+    check_memory_for_recovery(working, spec, stage.settings, sum(p.numel() for p in model.parameters()))
     recovered = copy.deepcopy(model)
     done = stage.run(recovered)
     store_in_(recovered, model.dtype)
@@ -165,6 +168,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=_in_memory(run.model))
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
     say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
+    say(f"estimate: {run.estimate()}")
     stage.announce()
     workspace.begin(run.identity | stage.identity | {"plan": plan.digest(), "weights": model_digest(pruned)}, resume=request.resume)
     state = workspace.load_state() if request.resume else None

@@ -97,9 +97,8 @@ class Recovery:
         self.model.requires_grad_(False)
         if self.settings.lora_rank:
             return add_adapters_(self.model, self.settings.lora_rank, self.settings.seed)
-        ends = [module for module in (self.model.get_input_embeddings(), self.model.get_output_embeddings()) if module is not None]
-        outside = set() if self.settings.trains_head else {id(p) for module in ends for p in module.parameters()}
-        trained = [(name, p) for name, p in self.model.named_parameters() if id(p) not in outside]  # tied ones have one name
+        chosen = {id(p) for p in recovered_parameters(self.model, self.settings.trains_head)}
+        trained = [(name, p) for name, p in self.model.named_parameters() if id(p) in chosen]  # tied ones have one name
         for _, parameter in trained:
             parameter.requires_grad_(True)
         return trained
@@ -169,6 +168,13 @@ class Recovery:
             raise ValueError(
                 f"the saved recovery is not of this version or model ({type(error).__name__}); start anew without --resume."
             ) from None
+
+
+def recovered_parameters(model: nn.Module, trains_head: bool) -> list[nn.Parameter]:
+    """What a recovery without adapters trains: everything, or everything but the embeddings and the output matrix."""
+    ends = [module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None]
+    outside = set() if trains_head else {id(p) for module in ends for p in module.parameters()}
+    return [p for p in model.parameters() if id(p) not in outside]
 
 
 def store_in_(model: nn.Module, dtype: torch.dtype) -> nn.Module:

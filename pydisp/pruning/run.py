@@ -9,17 +9,27 @@ from torch import nn
 
 from pydisp.cost import cost_of
 from pydisp.environment import run_facts
-from pydisp.placement import free_bytes_around, is_offloaded, places
+from pydisp.placement import is_offloaded, places
 from pydisp.plan import PruningPlan
 from pydisp.progress import duration_words
-from pydisp.pruning.adapters import adapter_parameters
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.estimate import Trial, estimate_evaluation, fitted_to_memory, recovery_bytes, refuse_without_memory, try_search
-from pydisp.pruning.minutes import CONTEXT_TOKENS, DEFAULT_MINUTES, WINDOWS_PER_STEP, Speeds, choose, recovery_token
+from pydisp.pruning.estimate import (
+    RecoveryTrial,
+    Trial,
+    check_memory_for_recovery,
+    estimate_evaluation,
+    fitted_to_memory,
+    held_bytes,
+    recovery_bytes,
+    try_recovery,
+    try_search,
+)
+from pydisp.pruning.minutes import CONTEXT_TOKENS, DEFAULT_MINUTES, WINDOWS_PER_STEP, Speeds, choose
 from pydisp.pruning.outcome import Outcome
 from pydisp.pruning.planning import Planned, make_plan
-from pydisp.pruning.precision import has_bfloat16, products
+from pydisp.pruning.precision import has_bfloat16
 from pydisp.pruning.recovery_settings import RecoverySettings
+from pydisp.pruning.recovery_stage import SLOWEST_SAVING
 from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, SEARCHED, PruneSettings
 from pydisp.report.words import counted
@@ -76,7 +86,7 @@ class Run:
         plan: a given plan; None to make one.
         say: a function that receives the lines of the run.
         recovery: settings of the training after the pruning, as far as they are given or chosen; None if there is none.
-        trial, forward_token, recovery_token: what was measured to choose numbers by time (seconds); None if nothing was.
+        trial, recovery_trial, forward_token: what was measured to choose numbers by time (the last in seconds); None if nothing was.
     """
 
     name: str
@@ -89,7 +99,7 @@ class Run:
     recovery: RecoverySettings | None = None
     trial: Trial | None = None
     forward_token: float | None = None
-    recovery_token: float | None = None
+    recovery_trial: RecoveryTrial | None = None
 
     @classmethod
     def checked(
@@ -141,15 +151,7 @@ class Run:
         Raises: ValueError if there is too little memory for the recovery.
         """
         if self.recovery:
-            r = self._resolved_recovery()
-            kept = round(self._kept * self.spec.parameters_total)
-            trained = kept if r.trains_head else kept - self.spec.parameters_outside
-            trained = adapter_parameters(self.model, r.lora_rank) if r.lora_rank else trained
-            sizes = dict(batch_size=r.batch_size, context_tokens=r.context_tokens)
-            needed = recovery_bytes(self.model, self.spec, kept_parameters=kept, trained_parameters=trained, **sizes)
-            remedies = ["a shorter --context"] + (["a smaller --batch-size"] if r.batch_size > 1 else [])
-            remedies += [] if r.lora_rank else ["LoRA (--recover-lora-rank 8; pydisp recover has --lora-rank)"]
-            refuse_without_memory(needed, free_bytes_around(self.model), "the recovery", self.model.device, remedies)
+            check_memory_for_recovery(self.model, self.spec, self._resolved_recovery(), self._kept_parameters)
         return self
 
     def _resolved_recovery(self) -> RecoverySettings:
@@ -157,21 +159,16 @@ class Run:
         return self.recovery.resolved(self.spec.parameters_total, s.batch_size, s.context_tokens, self.model.device)
 
     @property
-    def _kept(self) -> float:
-        """The share of all parameters that the run keeps."""
-        s, spec = self.settings, self.spec
-        return (spec.block_budget(s.keep_ratio, s.ratio_of) + spec.parameters_outside) / spec.parameters_total
+    def _kept_parameters(self) -> int:
+        """How many of all parameters the run keeps."""
+        if self.plan:
+            return self.spec.kept_total(self.plan)
+        return self.spec.block_budget(self.settings.keep_ratio, self.settings.ratio_of) + self.spec.parameters_outside
 
-    def _timed_recovery(self, trial: Trial, forward_token: float) -> float:
-        """Seconds of a token in the recovery, whose products may be of another dtype than those of the search and of the evaluation."""
-        is_half, was_half = self._resolved_recovery().bfloat16, self.settings.bfloat16
-        forward, search = forward_token, trial.token_seconds
-        if is_half or was_half:
-            with products(self.model.device, bfloat16=True):
-                half = estimate_evaluation(self.model, self.windows, 1, self.settings.batch_size) / self.settings.context_tokens
-            search *= 1.0 if is_half == was_half else half / forward_token if is_half else forward_token / half
-            forward = half if is_half else forward_token
-        return recovery_token(forward, search, self._kept)
+    @property
+    def _kept(self) -> float:
+        """Their share."""
+        return self._kept_parameters / self.spec.parameters_total
 
     def _chosen(self, asked: PruneSettings, limit: TimeLimit) -> "Run":
         """With the numbers that `asked` and the recovery leave open chosen by time.
@@ -179,9 +176,14 @@ class Run:
         A number of steps that is given stays; the other stage and the evaluation then have the share of the time that they would have had.
         """
         s, recovery = self.settings, self.recovery
-        trial = try_search(self.model, self.spec, self.windows, s) if self.is_search or recovery else None
+        trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
+        recovering = try_recovery(self.model, self.spec, self.windows, self._resolved_recovery(), self._kept) if recovery else None
         forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
-        speeds = Speeds(forward_token, recovery_token=self._timed_recovery(trial, forward_token) if recovery else None)
+        speeds = Speeds(forward_token)
+        if recovering:
+            with_states = 1 + 1 / SLOWEST_SAVING  # the time in which states are saved
+            recovering = RecoveryTrial(with_states * recovering.token_seconds, with_states * recovering.step_seconds)
+            speeds = replace(speeds, recovery_token=recovering.token_seconds, recovery_step=recovering.step_seconds)
         if self.is_search:
             speeds = replace(speeds, search_token=trial.token_seconds * s.accumulate, search_step=trial.step_seconds)
         texts = self.corpora.scored_tokens(s.context_tokens)
@@ -216,7 +218,7 @@ class Run:
         why = f"{limit.minutes or DEFAULT_MINUTES:g} minutes" + ("" if limit.minutes else " (no --minutes was given)")
         self.say(f"chosen for {why}: {choice.in_words()}")
         recovery = replace(recovery, steps=choice.recovery_steps) if recovery else None
-        measured = dict(trial=trial, forward_token=forward_token, recovery_token=speeds.recovery_token)
+        measured = dict(trial=trial, forward_token=forward_token, recovery_trial=recovering)
         return replace(self, settings=chosen, recovery=recovery, **measured)
 
     @property
@@ -253,22 +255,27 @@ class Run:
         calibration, heldout = self.corpora.calibration, self.corpora.heldout
         self.say(f"text: {calibration.name}, {len(self.windows):,} windows of {settings.context_tokens} tokens; held out: {heldout.name}")
         self.say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.in_use().items()))
-        self.say(f"estimate: {self._estimate()}")
+        self.say(f"estimate: {self.estimate()}")
 
-    def _estimate(self) -> str:
+    def estimate(self) -> str:
         """What is to come in time and memory, in words; the pruned model is taken to be as slow as the dense one."""
-        s, search, memory = self.settings, "", ""
-        if self.is_search:  # first: its memory counts what the process holds before any trial
+        s, search, peaks = self.settings, "", []
+        held = self.trial.held_bytes if self.trial else held_bytes(self.model, self.spec)  # before any trial adds to it
+        if self.is_search:
             trial = self.trial or try_search(self.model, self.spec, self.windows, s)
             expected = trial.estimate(self.model, self.spec, s)
             search = f"about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), then "
-            memory = f"; about {expected.peak_mib:,.0f} MiB of memory"
+            peaks.append(expected.peak_mib)
+        if self.recovery:
+            needed = recovery_bytes(self.model, self.spec, self._resolved_recovery(), self._kept_parameters)
+            peaks.append((held + needed) / 2**20)
+        memory = f"; about {max(peaks):,.0f} MiB of memory" if peaks else ""
         scored = 2 * self.corpora.evaluated_windows(s.context_tokens, self.most_evaluated)
         window = s.context_tokens * self.forward_token if self.forward_token else estimate_evaluation(self.model, self.windows, 1)
         recovery = ""
-        if self.recovery_token:
-            r = self._resolved_recovery()
-            seconds = r.steps * r.batch_size * r.context_tokens * self.recovery_token
+        if self.recovery_trial:
+            r, tried = self._resolved_recovery(), self.recovery_trial
+            seconds = r.steps * (r.batch_size * r.context_tokens * tried.token_seconds + tried.step_seconds)
             recovery = f"about {duration_words(seconds)} of recovery, then "
         return f"{search}{recovery}about {duration_words(scored * window)} of evaluation{memory}"
 

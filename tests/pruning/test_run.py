@@ -8,7 +8,7 @@ from tiny_text import tiny_llama
 
 from pydisp.pruning import minutes, run
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.estimate import Trial
+from pydisp.pruning.estimate import RecoveryTrial, Trial
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.run import Run, TimeLimit
 from pydisp.pruning.settings import PruneSettings
@@ -27,11 +27,16 @@ def machine(monkeypatch):
         tried.append("search")
         return Trial(0.005, 0.1, settings.context_tokens, held_bytes=0, network_parameters=0)
 
+    def try_recovery(_model, _spec, _windows, _settings, kept):
+        tried.append("recovery")
+        return RecoveryTrial(0.002 + kept * 0.007, 0.2)
+
     def try_forward(_model, windows, count, _batch_size=1):
         tried.append("forward")
         return 0.002 * count * windows.shape[1]
 
     monkeypatch.setattr(run, "try_search", try_search)
+    monkeypatch.setattr(run, "try_recovery", try_recovery)
     monkeypatch.setattr(run, "estimate_evaluation", try_forward)
     return tried
 
@@ -150,28 +155,14 @@ def test_a_recovery_gets_most_of_the_time(machine):
     said, alone = [], checked(TimeLimit(10)).settings
     both = checked(TimeLimit(10), said, RecoverySettings(bfloat16=False))
     kept = both._kept
-    assert 0.5 < kept < 0.8 and both.recovery_token == pytest.approx(0.002 + kept * (0.005 + 0.002))
+    assert 0.5 < kept < 0.8 and both.recovery_trial.step_seconds == pytest.approx(0.2 * 1.05)  # states are saved in a twentieth of it
+    assert both.recovery_trial.token_seconds == pytest.approx(1.05 * (0.002 + kept * 0.007))
     assert 0.3 * alone.steps < both.settings.steps < 0.5 * alone.steps
-    seconds = both.recovery.steps * 4 * 128 * both.recovery_token
+    seconds = both.recovery.steps * (4 * 128 * both.recovery_trial.token_seconds + 0.21)
     assert 0.5 * 540 * 0.82 < seconds < 0.6 * 540
     assert f"{both.recovery.steps} steps of recovery" in said[0]
     both.announce()
     assert "of search (from a trial of 128 tokens), then about" in said[-1] and "of recovery, then about" in said[-1]
-
-
-@pytest.mark.parametrize(("is_half", "was_half"), [(True, True), (True, False), (False, True), (False, False)])
-def test_the_time_of_a_recovery_is_that_of_its_own_products(machine, monkeypatch, is_half, was_half):
-    """A token forward takes 2 ms in float32 and 0.5 ms in bfloat16, and four times that in the search."""
-    trial = Trial(0.002 if was_half else 0.008, 0.1, 128, held_bytes=0, network_parameters=0)
-    monkeypatch.setattr(run, "try_search", lambda *_args: trial)
-
-    def try_forward(_model, windows, count, _batch_size=1):
-        return (0.0005 if torch.is_autocast_enabled("cpu") else 0.002) * count * windows.shape[1]
-
-    monkeypatch.setattr(run, "estimate_evaluation", try_forward)
-    both = checked(TimeLimit(10), None, RecoverySettings(bfloat16=is_half), bfloat16=was_half)
-    forward = 0.0005 if is_half else 0.002
-    assert both.recovery_token == pytest.approx(forward + both._kept * 5 * forward)
 
 
 def test_a_model_of_another_dtype_is_searched_in_its_own(monkeypatch):
@@ -194,6 +185,6 @@ def test_given_steps_stay_and_the_others_have_the_share_that_they_would_have_had
 
 
 def test_too_little_memory_for_the_recovery_is_refused(machine, monkeypatch):
-    monkeypatch.setattr(run, "free_bytes_around", lambda _device: 1000)
+    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes_around", lambda _model: 1000)
     with pytest.raises(ValueError, match=r"the recovery needs about .*LoRA \(--recover-lora-rank 8"):
         checked(None, None, RecoverySettings(), method="random")
