@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,6 +119,14 @@ def test_cache_slots_keep_the_types():
     assert cache_slots(types, [False, True, True, True]) == [2, 1, 0, 3]
     kept = kept_layer_types(types, [False, True, False, True])
     assert kept == ["f"] * 4 and cache_slots(kept, [False, True, False, True]) == [2, 0, 3, 1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux lists the files in memory")
+def test_a_model_in_another_dtype_than_its_file_does_not_hold_the_file(tmp_path):
+    pruned_model("llama", torch.bfloat16).save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert str(tmp_path / "model.safetensors") not in Path("/proc/self/maps").read_text()
+    assert all(module.mask is not None for module in loaded.modules() if isinstance(module, FeatureIndex))
 
 
 @pytest.mark.parametrize("name", MODELS)

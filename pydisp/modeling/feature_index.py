@@ -55,7 +55,7 @@ class FeatureIndex(nn.Module):
 
         Raises: ValueError for an index that is unsorted, repeats a value or is out of range.
         """
-        self._set_derived(None, None)
+        self.index = self.index.clone()  # a loaded one may be a view of the file in memory, which it would hold as a whole
         if not self.index.is_meta:
             self._set_derived(*ops.features(self.index, self.size)[1:])
 
