@@ -124,12 +124,12 @@ class Recovery:
             with torch.no_grad():
                 teacher_hidden, *teacher_head = before_the_head(self.teacher, windows)
             hidden, *head = before_the_head(self.model, windows)
-        targets = windows[:, 1:].flatten().to(hidden.device) if self.settings.cross_entropy else None
-        return distillation_loss(
-            hidden[:, :-1].flatten(0, 1), Head(*head), teacher_hidden[:, :-1].flatten(0, 1).to(hidden.device),
-            Head(*(part.to(hidden.device) if isinstance(part, Tensor) else part for part in teacher_head)), targets,
-            cross_entropy=self.settings.cross_entropy,
-        )  # fmt: skip
+            targets = windows[:, 1:].flatten().to(hidden.device) if self.settings.cross_entropy else None
+            return distillation_loss(
+                hidden[:, :-1].flatten(0, 1), Head(*head), teacher_hidden[:, :-1].flatten(0, 1).to(hidden.device),
+                Head(*(part.to(hidden.device) if isinstance(part, Tensor) else part for part in teacher_head)), targets,
+                cross_entropy=self.settings.cross_entropy,
+            )  # fmt: skip
 
     def _batch(self) -> Tensor:
         """(batch_size, T) windows of the step; every epoch has its own order, which the seed decides."""

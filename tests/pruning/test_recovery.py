@@ -6,6 +6,7 @@ import pytest
 import torch
 from families import random_plan, tiny_model
 
+from pydisp.pruning import recovery
 from pydisp.pruning.recovery import Recovery, RecoveryDiverged
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.spec import ModelSpec
@@ -69,6 +70,15 @@ def test_resumed_after_each_step_it_is_the_same(windows, changes):
         recovery.run()
         assert all(torch.equal(whole.state_dict()[name], tensor) for name, tensor in again.state_dict().items())
         assert len(recovery.progress.history) == 6
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_the_loss_is_taken_in_the_region_of_the_products(windows, monkeypatch, bfloat16):
+    seen, loss = [], recovery.distillation_loss
+    monkeypatch.setattr(recovery, "distillation_loss", lambda *a, **k: (seen.append(torch.is_autocast_enabled("cpu")), loss(*a, **k))[1])
+    dense, pruned = models()
+    Recovery(pruned, dense, windows, settings(bfloat16=bfloat16, steps=2)).run()
+    assert seen == [bfloat16] * 2
 
 
 def test_merged_adapters_equal_the_adapters_beside_the_weights(windows):
