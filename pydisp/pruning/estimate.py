@@ -101,7 +101,7 @@ class RecoveryTrial:
     step_seconds: float
 
 
-def try_recovery(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: RecoverySettings, kept: float) -> RecoveryTrial:
+def try_recovery(model: nn.Module, windows: Tensor, settings: RecoverySettings, kept: float) -> RecoveryTrial:
     """Time a part of a window or up to a batch, as the teacher and as the student, and the optimizer on one layer.
 
     The dense model is its own student: of the time of the student's forward and backward the share `kept` of its parameters counts. What

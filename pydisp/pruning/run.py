@@ -177,7 +177,7 @@ class Run:
         """
         s, recovery = self.settings, self.recovery
         trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
-        recovering = try_recovery(self.model, self.spec, self.windows, self._resolved_recovery(), self._kept) if recovery else None
+        recovering = try_recovery(self.model, self.windows, self._resolved_recovery(), self._kept) if recovery else None
         forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
         speeds = Speeds(forward_token)
         if recovering:

@@ -205,10 +205,10 @@ def test_a_recovery_is_its_teacher_its_loss_and_a_share_of_its_student(windows, 
     monkeypatch.setattr(estimate, "distillation_loss", timed_loss)
     monkeypatch.setattr(torch.optim.AdamW, "step", timed_step)
     model = tiny_llama()
-    spec, before = ModelSpec.from_model(model), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.lm_head.weight.requires_grad_(False)
     asked = RecoverySettings(batch_size=2, context_tokens=32, bfloat16=False, trains_head=trains_head)
-    tried = estimate.try_recovery(model, spec, windows, asked.resolved(1, 2, 32, model.device), 0.5)
+    tried = estimate.try_recovery(model, windows, asked.resolved(1, 2, 32, model.device), 0.5)
     assert seen == {31, 62}
     assert tried.token_seconds == pytest.approx(0.01 + 0.03 * 31 / 32 + 0.5 * 0.01)
     trained = sum(p.numel() for p in model.parameters()) - (0 if trains_head else model.lm_head.weight.numel())

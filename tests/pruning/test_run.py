@@ -27,7 +27,7 @@ def machine(monkeypatch):
         tried.append("search")
         return Trial(0.005, 0.1, settings.context_tokens, held_bytes=0, network_parameters=0)
 
-    def try_recovery(_model, _spec, _windows, _settings, kept):
+    def try_recovery(_model, _windows, _settings, kept):
         tried.append("recovery")
         return RecoveryTrial(0.002 + kept * 0.007, 0.2)
 
