@@ -12,6 +12,7 @@ from torch import nn
 from pydisp.generation_config import keep_generation_config_
 from pydisp.gguf import Head, is_gguf, local_file, read_head
 from pydisp.memory import free_bytes, stored_values
+from pydisp.placement import check_device_map
 from pydisp.spec import REFUSED
 
 logger = logging.getLogger("pydisp")
@@ -204,11 +205,13 @@ def _spread_model(name: str, dtype: torch.dtype, device_map: str | dict, **sourc
 
     if is_gguf(name):
         raise LoadingError(f"{displayed_name(name)} is a GGUF file, which is unpacked on one device; leave out --device-map.")
+    if isinstance(device_map, dict):
+        with torch.device("meta"):
+            trust = {"trust_remote_code": source["trust_remote_code"]}
+            check_device_map(AutoModelForCausalLM.from_config(load_config(name, **source), **trust), device_map)
     model = _load(AutoModelForCausalLM, "model", name, dtype=dtype, device_map=device_map, **source)
-    if model.get_input_embeddings().weight.is_meta:
-        raise LoadingError(
-            f"the device map leaves the embeddings of {displayed_name(name)} in memory or on disk; put them on the device where the text goes."
-        )
+    if model.get_input_embeddings().weight.is_meta:  # there was not even room for them
+        raise LoadingError(_no_memory(name, model.get_input_embeddings()._hf_hook.execution_device, "its embeddings do not fit"))
     keep_generation_config_(model)
     return model.eval()
 

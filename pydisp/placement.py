@@ -18,9 +18,11 @@ from pydisp.distribution import install_command
 from pydisp.memory import free_bytes
 
 PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")  # those of accelerate
+DISK, MEMORY = "disk", "cpu"
+Map = dict[str, str | int]
 
 
-def read_device_map(given: str | None, device: str | None = None) -> str | dict[str, str | int] | None:
+def read_device_map(given: str | None, device: str | None = None) -> str | Map | None:
     """A name of PLACEMENTS as it is, or the mapping from parts of a model to devices that a JSON file holds; None as it is.
 
     Raises: ValueError for another name or file, or together with a device; FileNotFoundError; ImportError without accelerate.
@@ -41,10 +43,73 @@ def read_device_map(given: str | None, device: str | None = None) -> str | dict[
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         values = None
-    if not isinstance(values, dict) or not values or not all(isinstance(device, str | int) for device in values.values()):
+    if not isinstance(values, dict) or not values or not all(type(place) in (str, int) for place in values.values()):
         raise ValueError(f'{path.name} holds no device map; it must be a JSON object such as {{"model.layers.0": 0, "lm_head": "cpu"}}.')
     _check_accelerate()
-    return values
+    return {part: _checked_place(place, path.name) for part, place in values.items()}
+
+
+def _checked_place(place: str | int, file: str) -> str | int:
+    """The place in the form that accelerate has for it: a number for a GPU."""
+    if place == DISK:
+        return place
+    try:
+        device = torch.device("cuda", place) if isinstance(place, int) else torch.device(place)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{file} names the place {place!r}, which cannot be used here ({why}); `pydisp env` lists the devices.") from None
+    if device.type == "meta":
+        raise ValueError(f"{file} names the place 'meta', which holds no values; `pydisp env` lists the devices.")
+    return (device.index or 0) if device.type == "cuda" else str(device)
+
+
+def device_of_map(device_map: str | Map | None) -> str | None:
+    """The name of the device that computes by a map; None where that is the usual one."""
+    if not isinstance(device_map, dict):
+        return None
+    devices = [place for place in device_map.values() if place not in (DISK, MEMORY)]
+    return MEMORY if not devices else f"cuda:{devices[0]}" if isinstance(devices[0], int) else devices[0]
+
+
+def check_device_map(model: nn.Module, device_map: Map) -> None:
+    """Refuse a map that does not fit a model, before its weights are read.
+
+    Args:
+        model: of the same architecture, on torch's meta device, with tied weights tied.
+    Raises: ValueError for a part that the model does not have, one inside a layer (the widths of a pruned layer are beside its
+        projections, so a layer is placed as a whole), a part without a place, embeddings that wait, and tied matrices at two places.
+    """
+    modules = dict(model.named_modules())
+    whole = getattr(model, "_no_split_modules", None) or ()
+    layers = [name for name, module in modules.items() if type(module).__name__ in whole]
+    for part in device_map:
+        if part not in modules:
+            raise ValueError(
+                f"the device map names {part!r}, which is no part of this model; its parts are such as {', '.join(list(modules)[1:4])}."
+            )
+        if layer := next((name for name in layers if part.startswith(f"{name}.")), None):
+            raise ValueError(f"the device map splits the layer {layer}; give the whole layer one place.")
+    for name, module in modules.items():
+        if next(module.parameters(recurse=False), None) is not None and _place(device_map, name) is None:
+            raise ValueError(f"the device map has no place for {name}; add it, or a part that holds it.")
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    named = {id(module): name for name, module in modules.items()}
+    first = _place(device_map, named[id(embeddings)])
+    devices = set(device_map.values()) - {DISK, MEMORY}
+    if first == DISK or first == MEMORY and devices:
+        raise ValueError("the device map leaves the embeddings in memory or on disk; put them on the device where the text goes.")
+    if head is not None and head.weight is embeddings.weight and _place(device_map, named[id(head)]) != first:
+        raise ValueError(
+            "embeddings and output matrix of this model are one matrix, which the device map puts at two places; give both one."
+        )
+
+
+def _place(device_map: Map, name: str) -> str | int | None:
+    """The place of the most exact part that holds the module."""
+    while name and name not in device_map:
+        name = name.rpartition(".")[0]
+    return device_map.get(name)
 
 
 def _check_accelerate() -> None:
@@ -94,7 +159,7 @@ def values(module: nn.Module, name: str = "weight") -> Tensor:
 
 def free_bytes_around(model: nn.Module) -> float | None:
     """Bytes that are free on all devices that compute for a model, together; None if the platform does not tell."""
-    places = set(getattr(model, "hf_device_map", {}).values()) - {"cpu", "disk"}
+    places = set(getattr(model, "hf_device_map", {}).values()) - {MEMORY, DISK}
     free = [free_bytes(torch.device(place)) for place in places] or [free_bytes(model.device)]
     return None if None in free else sum(free)
 
@@ -112,10 +177,16 @@ def refuse_untrainable(model: nn.Module) -> None:
         )
 
 
+def map_of_copy(model: nn.Module) -> Map | None:
+    """The map for a smaller model with the same parts: the same places, what was on disk in memory; None if it is on one device."""
+    places = {part: MEMORY if place == DISK else place for part, place in getattr(model, "hf_device_map", {}).items()}
+    return places if len(set(places.values())) > 1 else None
+
+
 def placed_like(copy: nn.Module, model: nn.Module) -> nn.Module:
-    """A model with the same parts as `model`, at the same places; what was on disk is in memory."""
-    places = {part: "cpu" if place == "disk" else place for part, place in getattr(model, "hf_device_map", {}).items()}
-    if len(set(places.values())) < 2:
+    """A smaller model with the same parts as `model`, by `map_of_copy`."""
+    places = map_of_copy(model)
+    if places is None:
         return copy
     from accelerate import dispatch_model
 

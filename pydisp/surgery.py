@@ -40,13 +40,26 @@ def checkpointed(model: nn.Module, family: Family):
     own = [vars(layer).get("forward") for layer in layers]  # one that a hook of accelerate has put there
     try:
         for layer in layers:
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+            # no early stop: what accelerate does after a module must run too
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, early_stop=False)
         yield
     finally:
         for layer, forward in zip(layers, own, strict=True):
             vars(layer).pop("forward", None)
             if forward is not None:
                 layer.forward = forward
+
+
+@contextmanager
+def frozen(model: nn.Module):
+    """Inside the `with`, no parameter takes gradients; afterwards those do that did. By names, because accelerate replaces parameters."""
+    needed = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for name in needed:
+            model.get_parameter(name).requires_grad_(True)
 
 
 @contextmanager
@@ -78,10 +91,7 @@ def gated(model: nn.Module, spec: ModelSpec, *, gradient_checkpointing: bool = F
         return lambda _module, _args, output: multiply(output, number, name)
 
     family = spec.family
-    needed_grad = [p for p in model.parameters() if p.requires_grad]
     try:
-        for parameter in needed_grad:
-            parameter.requires_grad_(False)
         for number, layer in enumerate(decoder_layers(model, family)):
             for module, name in (
                 (family.attention, "attention_input"),
@@ -96,13 +106,12 @@ def gated(model: nn.Module, spec: ModelSpec, *, gradient_checkpointing: bool = F
         def use(gates: Gates | None) -> None:
             slot.gates = gates
 
-        with evaluating(model), checkpointed(model, family) if gradient_checkpointing else nullcontext():
+        region = checkpointed(model, family) if gradient_checkpointing else nullcontext()
+        with evaluating(model), frozen(model), region:
             yield use
     finally:
         for handle in handles:
             handle.remove()
-        for parameter in needed_grad:
-            parameter.requires_grad_(True)
 
 
 def _index_of(kept, copies: int = 1) -> Tensor:

@@ -10,10 +10,13 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 import pydisp
 from pydisp import placement
 from pydisp.evaluation import evaluate_text
-from pydisp.loading import LoadingError, load_model
+from pydisp.loading import load_model
 from pydisp.progress import silence
-from pydisp.pruning import METHODS, PruneSettings, RecoverySettings, make_plan
+from pydisp.pruning import METHODS, PruneSettings, RecoverySettings, make_plan, planning
+from pydisp.pruning.corpora import Corpora
+from pydisp.pruning.estimate import try_recovery
 from pydisp.pruning.run import Run
+from pydisp.pruning.start import squared_gradients
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 from pydisp.text import Text, tokenize
@@ -82,19 +85,37 @@ def test_every_method_makes_the_same_plan(spread, whole, windows, method):
     assert plans[0] == plans[1]
     pruned = [prune_model(model, plans[0]) for model in (whole, spread)]
     assert same(*(model.state_dict() for model in pruned)) and not placement.is_offloaded(pruned[1])
-    assert placement.placed_like(pruned[1], spread).__class__ is pruned[0].__class__
+    assert placement.map_of_copy(spread) is None and placement.placed_like(pruned[1], spread) is pruned[1]
     assert all(p.is_meta for p in spread.model.layers[2].parameters())  # the dense model is as it was
 
 
-def test_a_backward_holds_the_weights_of_one_layer(spread, windows):
-    """Gradient checkpointing is the default where weights wait on disk, so that no graph holds them all."""
-    corpora = pydisp.pruning.corpora.Corpora(*(tokenize(Text("text", (TEXT * 9,)), tiny_tokenizer()) for _ in range(3)), "")
+def test_checkpointing_is_the_default_where_weights_wait(spread, windows, monkeypatch):
+    """So that no graph holds the weights of all layers."""
+    corpora = Corpora(*(tokenize(Text("text", (TEXT * 9,)), tiny_tokenizer()) for _ in range(3)), "")
+    spec = ModelSpec.from_model(spread)
+
+    def asked(**changes):
+        return PruneSettings(keep_ratio=0.5, ratio_of="block", round_to=4, context_tokens=32, **changes)
 
     def chosen(model, **changes):
-        asked = PruneSettings(keep_ratio=0.5, ratio_of="block", round_to=4, context_tokens=32, **changes)
-        return Run.checked("tiny", model, ModelSpec.from_model(model), asked, corpora, None, silence).settings.gradient_checkpointing
+        return Run.checked("tiny", model, spec, asked(**changes), corpora, None, silence).settings.gradient_checkpointing
 
     assert chosen(spread) is True and chosen(spread, gradient_checkpointing=False) is False and chosen(tiny_llama()) is False
+    seen, scored = [], planning.squared_gradients
+    monkeypatch.setattr(planning, "squared_gradients", lambda *a, **k: (seen.append(k["gradient_checkpointing"]), scored(*a, **k))[1])
+    for model in (spread, tiny_llama()):
+        make_plan(model, spec, windows, asked(method="gradient").resolved(spec, 128))
+    assert seen == [True, False]
+
+
+def test_the_model_is_left_as_it_was(spread, windows):
+    """accelerate makes new parameters in every forward, so the old ones say nothing of the model."""
+    spread.model.layers[1].mlp.up_proj.weight.requires_grad_(False)
+    before = {name: p.requires_grad for name, p in spread.named_parameters()}
+    squared_gradients(spread, ModelSpec.from_model(spread), windows[:2], gradient_checkpointing=True)
+    assert {name: p.requires_grad for name, p in spread.named_parameters()} == before
+    try_recovery(spread, windows, RecoverySettings().resolved(1, 1, 32, CPU), 0.5)
+    assert {name: p.requires_grad for name, p in spread.named_parameters()} == before and len(set(before.values())) == 2
 
 
 def test_prune_in_memory(folder, spread, whole, tmp_path):
@@ -111,6 +132,31 @@ def test_prune_in_memory(folder, spread, whole, tmp_path):
         pydisp.prune(half, tiny_tokenizer(), **options)
 
 
+def test_a_copy_is_at_the_places_of_the_model(spread, monkeypatch):
+    import accelerate
+
+    calls = []
+    monkeypatch.setattr(accelerate, "dispatch_model", lambda model, places, **_options: (calls.append(places), model)[1])
+    spread.hf_device_map = {"model.embed_tokens": 0, "model.layers.0": 0, "model.layers.1": 1, "model.layers.2": "disk"}
+    copied = {"model.embed_tokens": 0, "model.layers.0": 0, "model.layers.1": 1, "model.layers.2": "cpu"}
+    pruned = tiny_llama()
+    assert placement.placed_like(pruned, spread) is pruned and calls == [copied] == [placement.map_of_copy(spread)]
+    assert placement.places(spread) == "0, 1, disk"
+
+
+def test_what_is_on_disk_is_not_trained(folder, whole, spread, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text(TEXT * 12)
+    spec = ModelSpec.from_model(whole)
+    plan = make_plan(
+        whole, spec, torch.ones(4, 32, dtype=torch.long), PruneSettings(keep_ratio=0.5, method="random").resolved(spec, 128)
+    ).plan
+    prune_model(whole, plan).save_pretrained(tmp_path / "pruned")
+    pruned = load_model(str(tmp_path / "pruned"), device=CPU, dtype=torch.float32, device_map=PARTLY_ON_DISK)
+    with pytest.raises(ValueError, match="no values in memory, so it cannot be trained"):
+        pydisp.recover(pruned, tiny_tokenizer(), teacher=whole, text=str(text), steps=1, say=silence)
+
+
 def test_weights_that_wait_beside_a_gpu_are_not_trained(spread, monkeypatch):
     monkeypatch.setattr(type(spread), "device", torch.device("cuda:0"))
     with pytest.raises(ValueError, match="must stay on a GPU, but [0-9,]+ of the dense model's are in memory or on disk"):
@@ -119,15 +165,33 @@ def test_weights_that_wait_beside_a_gpu_are_not_trained(spread, monkeypatch):
 
 def test_maps_that_cannot_be_used(folder, tmp_path):
     assert placement.read_device_map(None, "cpu") is None and placement.read_device_map("auto") == "auto"
-    assert placement.read_device_map(str(folder / "map.json")) == DISK
-    (tmp_path / "list.json").write_text("[1]")
+    assert placement.read_device_map(str(folder / "map.json")) == DISK and placement.device_of_map(DISK) == "cpu"
+    assert placement.device_of_map("auto") is None and placement.device_of_map({"a": "cpu", "b": 1}) == "cuda:1"
+    for number, (values, words) in enumerate((
+        ([1], "holds no device map"), ({"": True}, "holds no device map"), ({}, "holds no device map"),
+        ({"": "nowhere"}, "names the place 'nowhere', which cannot be used here"), ({"": "meta"}, "holds no values"),
+    )):  # fmt: skip
+        (tmp_path / f"{number}.json").write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=words):
+            placement.read_device_map(str(tmp_path / f"{number}.json"))
     for given, device, words in (
-        ("everywhere", None, "choose auto, balanced"), (str(tmp_path / "list.json"), None, "list.json holds no device map"),
-        ("auto", "cpu", "--device cpu and --device-map auto exclude each other"),
+        ("everywhere", None, "choose auto, balanced"), ("auto", "cpu", "--device cpu and --device-map auto exclude each other"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             placement.read_device_map(given, device)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         placement.read_device_map("no.json")
-    with pytest.raises(LoadingError, match="leaves the embeddings .* in memory or on disk"):
-        load_model(str(folder), device=CPU, dtype=torch.float32, device_map=DISK | {"model.embed_tokens": "disk"})
+
+
+def test_maps_that_do_not_fit_the_model(folder):
+    parts = {"model.layers.1": None, "model.layers.1.mlp": "disk", "model.layers.1.self_attn": "cpu"}
+    for changes, words in (
+        ({"model.layers.7": "cpu"}, "names 'model.layers.7', which is no part of this model"),
+        ({"model.layers.0": None}, "has no place for model.layers.0"), (parts, "splits the layer model.layers.1; give the whole layer one place"),
+        ({"model.embed_tokens": "disk"}, "leaves the embeddings in memory or on disk"),
+    ):  # fmt: skip
+        places = {part: place for part, place in (DISK | changes).items() if place is not None}
+        with pytest.raises(ValueError, match=words):
+            load_model(str(folder), device=CPU, dtype=torch.float32, device_map=places)
+    with pytest.raises(ValueError, match="are one matrix, which the device map puts at two places"):
+        placement.check_device_map(tiny_llama(), DISK)

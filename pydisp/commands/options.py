@@ -21,6 +21,10 @@ Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 BFloat16 = Annotated[
     bool | None, typer.Option(help="Compute products in bfloat16.", show_default="where the processor multiplies it faster")
 ]
+RecoverBFloat16 = Annotated[
+    bool | None,
+    typer.Option("--recover-bfloat16/--no-recover-bfloat16", help="The same for the recovery.", show_default="as --bfloat16"),
+]
 RecoverSteps = Annotated[int | None, typer.Option(help="Steps of the recovery.", show_default="300 below 50 M parameters, else 1000")]
 RecoverRate = Annotated[
     float | None, typer.Option(help="Highest learning rate of the recovery.", show_default="by the model's size, 5 times as much with LoRA")

@@ -13,6 +13,7 @@ from pydisp.commands.options import (
     Dtype,
     Json,
     ModelName,
+    RecoverBFloat16,
     RecoverRank,
     RecoverRate,
     RecoverSteps,
@@ -54,6 +55,7 @@ def prune(
     recover_steps: RecoverSteps = None,
     recover_learning_rate: RecoverRate = None,
     recover_lora_rank: RecoverRank = None,
+    recover_bfloat16: RecoverBFloat16 = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -104,14 +106,17 @@ def prune(
     if not plan and "keep_ratio" not in settings:
         raise WrongUsage("no --keep-ratio was given; name the share of the parameters to keep, such as --keep-ratio 0.5, or a --plan.")
 
-    recovering = {"steps": recover_steps, "learning_rate": recover_learning_rate, "lora_rank": recover_lora_rank}
+    recovering = {
+        "steps": recover_steps, "learning_rate": recover_learning_rate, "lora_rank": recover_lora_rank, "bfloat16": recover_bfloat16,
+    }  # fmt: skip
     recovering = {name: value for name, value in recovering.items() if value is not None}
     if recovering and not recover:
         raise WrongUsage(f"--recover-{min(recovering).replace('_', '-')} is for a recovery; add --recover, or leave it out.")
 
     from pydisp.pruning import FolderRequest, PruneSettings, RecoverySettings, prune_to_folder
 
-    recovery = RecoverySettings(**recovering, seed=settings.get("seed", 0), bfloat16=settings.get("bfloat16")) if recover else None
+    recovering = {"bfloat16": settings.get("bfloat16"), **recovering, "seed": settings.get("seed", 0)}
+    recovery = RecoverySettings(**recovering) if recover else None
     checked = PruneSettings(**settings) if settings else None  # before torch loads anything
     quiet_libraries()
     request = FolderRequest(

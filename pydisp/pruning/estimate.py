@@ -24,11 +24,12 @@ from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import PruneSettings
 from pydisp.spec import ModelSpec
-from pydisp.surgery import gated
+from pydisp.surgery import frozen, gated
 from pydisp.token_nll import before_the_head, token_nll
 
 SHORTEST_TRIAL_TOKENS, LONG_ENOUGH_SECONDS = 32, 0.8
 MOST_SECONDS = 4.0  # of a trial of several windows, which a batch may compute in less time than one after the other
+_MOST_TRIED_VALUES = 1 << 22  # of the optimizer: 64 MiB with gradient and moments, more than a cache holds
 _LIBRARY_BYTES = 40 * 2**20  # code and workspaces of torch on a CPU, loaded at the first forward and backward
 # The logits are never all in memory: CPUs keep products for the backward (76 MiB), GPUs use a workspace of at most 256 MiB.
 _MOST_LOGIT_BYTES = {"cpu": 76 * 2**20}
@@ -102,15 +103,17 @@ class RecoveryTrial:
 
 
 def try_recovery(model: nn.Module, windows: Tensor, settings: RecoverySettings, kept: float) -> RecoveryTrial:
-    """Time a part of a window or up to a batch, as the teacher and as the student, and the optimizer on one layer.
+    """Time a part of a window or up to a batch, as the teacher and as the student, and the optimizer on some values.
 
-    The dense model is its own student: of the time of the student's forward and backward the share `kept` of its parameters counts. What
-    waits on disk (`pydisp.placement`) is not trained here, so there the time of its gradients is missing.
+    The dense model is its own student: of the time of the student's forward and backward the share `kept` of its parameters counts. The
+    gradients of adapters, and of what waits on disk (`pydisp.placement`), are not in it. The model is left as it was, with its gradients.
 
     settings: resolved (no None).
     """
-    s, trained = settings, [p for p in recovered_parameters(model, settings.trains_head) if not p.is_meta]
-    needed_grad = [p for p in model.parameters() if p.requires_grad]
+    s, chosen = settings, [] if settings.lora_rank else recovered_parameters(model, settings.trains_head)
+    trained = [p for p in chosen if not p.is_meta]
+    grads = [p.grad for p in trained]
+    values = adapter_parameters(model, s.lora_rank) if s.lora_rank else sum(p.numel() for p in chosen)
 
     def step(tokens: int, count: int) -> float:
         ids, start = windows[:count, :tokens].to(model.device), _now(model)
@@ -128,51 +131,53 @@ def try_recovery(model: nn.Module, windows: Tensor, settings: RecoverySettings, 
             parameter.grad = None
         return seconds
 
+    # a backward through everything, whatever trains
+    hook = model.get_input_embeddings().register_forward_hook(lambda _module, _args, states: states.requires_grad_())
     try:
-        model.requires_grad_(False)
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        with evaluating(model):
+        with evaluating(model), frozen(model):
+            for parameter in trained:
+                parameter.grad = None
+                parameter.requires_grad_(True)
             tokens, count, seconds = _trial(step, min(s.context_tokens, windows.shape[1]), s.batch_size)
+            model.requires_grad_(False)
     finally:
-        model.requires_grad_(False)
-        for parameter in needed_grad:
-            parameter.requires_grad_(True)
+        hook.remove()
+        for parameter, grad in zip(trained, grads, strict=True):
+            parameter.grad = grad
     window_seconds = seconds / count * _products(model, s.context_tokens) / _products(model, tokens)
-    return RecoveryTrial(window_seconds / s.context_tokens, kept * _optimizer_seconds(model, trained))
+    share = 1.0 if s.lora_rank else kept
+    return RecoveryTrial(window_seconds / s.context_tokens, share * _optimizer_seconds(model, values))
 
 
 def _rows(hidden: Tensor, head: list) -> tuple[Tensor, Head]:
     return hidden[:, :-1].flatten(0, 1), Head(*head)
 
 
-def _optimizer_seconds(model: nn.Module, trained: Sequence[nn.Parameter]) -> float:
-    """Of a step of AdamW on these parameters, from the largest of them and its second step (the first one makes the moments)."""
-    if not trained:
-        return 0.0
-    largest = nn.Parameter(max(trained, key=torch.numel).detach().float().clone())
-    optimizer = torch.optim.AdamW([largest], fused=model.device.type in ("cpu", "cuda"))
+def _optimizer_seconds(model: nn.Module, values: int) -> float:
+    """Of a step of AdamW on so many values, from the second step on some of them (the first one makes the moments)."""
+    some = nn.Parameter(torch.zeros(min(values, _MOST_TRIED_VALUES), device=model.device))
+    optimizer = torch.optim.AdamW([some], fused=model.device.type in ("cpu", "cuda"))
     for _ in range(2):
-        largest.grad = torch.ones_like(largest)
+        some.grad = torch.ones_like(some)
         start = _now(model)
-        nn.utils.clip_grad_norm_([largest], 1.0)
+        nn.utils.clip_grad_norm_([some], 1.0)
         optimizer.step()
         seconds = _now(model) - start
-    return seconds * sum(p.numel() for p in trained) / largest.numel()
+    return seconds * values / some.numel()
 
 
-def estimate_evaluation(model: nn.Module, windows: Tensor, count: int, batch_size: int = 1) -> float:
-    """Seconds to score `count` windows of the size of these, (N, T) int64, `batch_size` at a time, from a trial of a part of the first."""
+def estimate_evaluation(model: nn.Module, windows: Tensor, count: int) -> float:
+    """Seconds to score `count` windows of the size of these, (N, T) int64, from a trial of a part of the first."""
 
-    def forward(tokens: int, at_once: int) -> float:
+    def forward(tokens: int, _count: int) -> float:
         start = _now(model)
         with torch.no_grad():
-            token_nll(model, windows[:at_once, :tokens].to(model.device))
+            token_nll(model, windows[:1, :tokens].to(model.device))
         return _now(model) - start
 
     with evaluating(model):
-        tokens, at_once, seconds = _trial(forward, windows.shape[1], batch_size)
-    return count * seconds / at_once * _products(model, windows.shape[1]) / _products(model, tokens)
+        tokens, _, seconds = _trial(forward, windows.shape[1], 1)
+    return count * seconds * _products(model, windows.shape[1]) / _products(model, tokens)
 
 
 def _trial(seconds_of: Callable[[int, int], float], context_tokens: int, batch_size: int) -> tuple[int, int, float]:
@@ -220,8 +225,9 @@ def _products(model: nn.Module, tokens: int) -> int:
 
 
 def held_bytes(model: nn.Module, spec: ModelSpec) -> int:
-    """The weights, and on a CPU, whose memory is the process's, all else that the process holds; before a trial adds to it."""
-    weights = spec.parameters_total * next(model.parameters()).element_size()
+    """The weights that are not on disk, and on a CPU, whose memory is the process's, all else that it holds; before a trial adds to it."""
+    offloaded = sum(p.numel() for p in model.parameters() if p.is_meta)
+    weights = (spec.parameters_total - offloaded) * next(model.parameters()).element_size()
     return max(weights, resident_bytes() or 0) if model.device.type == "cpu" else weights
 
 

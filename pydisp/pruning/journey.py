@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
-from pydisp.placement import is_offloaded, is_spread, placed_like, read_device_map, refuse_untrainable
+from pydisp.placement import device_of_map, is_offloaded, is_spread, map_of_copy, placed_like, read_device_map, refuse_untrainable
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
@@ -167,9 +167,7 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     pruned = prune_model(run.model, planned.plan, run.spec)
     done = stage.run_in(workspace, placed_like(pruned, run.model), planned, recovering, checkpoint_seconds) if stage else None
     write_model(pruned, tokenizer, planned.plan, stored, workspace.output)
-    pruned = load_model(
-        str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=read_device_map(request.device_map)
-    )
+    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
     command = request.command(run.settings, is_usual=_is_usual(run), recovery=stage and stage.settings)
     outcome = run.outcome(planned, pruned, command, stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
@@ -191,7 +189,7 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     plan = PruningPlan.load(request.plan_file) if request.plan_file else None
     if request.resume and not request.recovery and (plan or request.settings.method not in SEARCHED):
         raise ValueError("only a search or a recovery can be resumed; run this command without --resume.")
-    device = choose_device(request.device)
+    device = choose_device(request.device or device_of_map(device_map))
     config = load_config(request.model, **request.source)
     family_of(config)
     stored = stored_dtype(config)

@@ -82,6 +82,7 @@ def choose(
     evaluation_tokens: int | None = None,
     most_evaluation_tokens: int | None = None,
     start_windows: int | None = None,
+    recovery_step_tokens: int | None = None,
     other_seconds: float = 0.0,
 ) -> Choice:
     """The numbers with which a run ends within `seconds`.
@@ -91,12 +92,13 @@ def choose(
         batch_size, evaluation_tokens: those that are given and not to be chosen.
         most_evaluation_tokens: never choose more; None: all of the texts if they fit.
         start_windows: at most so many windows, each a forward and backward, score the features before the search; None: no start.
+        recovery_step_tokens: of a step of the recovery, if its batch and context are given and not those of the search.
         other_seconds: what is spent already, and what is to come beside the stages.
     Raises: ValueError if not one step fits; it says what would.
     """
     window = context_tokens * speeds.forward_token
     counts = [tokens // context_tokens for tokens in texts]
-    search_window, recovery_window = (context_tokens * (t or 0.0) for t in (speeds.search_token, speeds.recovery_token))
+    search_window = context_tokens * (speeds.search_token or 0.0)
     is_search, is_recovery = speeds.search_token is not None, speeds.recovery_token is not None
 
     def evaluation_seconds(windows: float) -> float:
@@ -106,7 +108,8 @@ def choose(
         return batch * search_window + (speeds.search_step if is_search else 0.0)
 
     def recovery_seconds(batch: int) -> float:
-        return batch * recovery_window + (speeds.recovery_step if is_recovery else 0.0)
+        tokens = recovery_step_tokens or batch * context_tokens
+        return tokens * (speeds.recovery_token or 0.0) + (speeds.recovery_step if is_recovery else 0.0)
 
     fewest = batch_size or 1
     given = None if evaluation_tokens is None else evaluation_tokens // context_tokens or math.inf

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pydisp.placement import is_offloaded
 from pydisp.plan import PruningPlan
 from pydisp.progress import Bar, silence
 from pydisp.pruning import baselines
@@ -61,7 +62,8 @@ def make_plan(
     elif settings.method == "gradient":
         chosen = drawn_windows(windows, settings.start_windows, settings.seed)
         with Bar(len(chosen), say, title="gradients", unit="window") as bar:
-            squares = squared_gradients(model, spec, chosen, bfloat16=settings.bfloat16, after_window=bar)
+            options = dict(gradient_checkpointing=is_offloaded(model), bfloat16=settings.bfloat16)
+            squares = squared_gradients(model, spec, chosen, after_window=bar, **options)
         progress.forwards = progress.backwards = len(chosen)
         progress.tokens = chosen.numel()
         plan = convert(masks_of(gradient_scores(squares, feature_costs(spec)), is_tied=False), spec, budget, round_to)

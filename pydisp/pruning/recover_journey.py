@@ -24,7 +24,7 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.modeling.config import check_widths
-from pydisp.placement import is_spread, read_device_map
+from pydisp.placement import device_of_map, is_offloaded, map_of_copy, read_device_map, refuse_untrainable
 from pydisp.plan import PruningPlan
 from pydisp.progress import on_stderr
 from pydisp.pruning.corpora import Corpora
@@ -80,6 +80,9 @@ def recover(
     described = getattr(model.config, "pydisp", None)
     if not described:
         raise ValueError(f"this model is a {model.config.model_type}, not a pruned model; prune it first.")
+    if is_offloaded(model):
+        raise ValueError("a part of this pruned model has no values in memory, so it cannot be trained; load it without a device_map.")
+    refuse_untrainable(teacher)
     spec = ModelSpec.from_model(teacher)
     name = displayed_name(getattr(teacher.config, "_name_or_path", "") or teacher.config.model_type)
     refuse_other_teacher(name, spec, described["model_digest"])
@@ -165,7 +168,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
     stored = stored_dtype(config)
     stage = recovery_stage(run)
-    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=_in_memory(run.model))
+    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
     say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
     say(f"estimate: {run.estimate()}")
@@ -175,9 +178,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     planned = planned_in(state) if state else Planned(plan, SearchProgress())
     done = stage.run_in(workspace, pruned, planned, state, checkpoint_seconds)
     write_model(pruned, tokenizer, plan, stored, workspace.output)
-    pruned = load_model(
-        str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=read_device_map(request.device_map)
-    )
+    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
     commands = [*_first_command(made), request.command(stage.settings, teacher_name)]
     outcome = run.outcome(planned, pruned, "\n".join(commands), stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses))
@@ -186,11 +187,6 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     workspace.finish()
     result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
     return result | {"recovery": {**result["recovery"], "seconds": done.progress.seconds}}
-
-
-def _in_memory(teacher: nn.Module) -> dict | None:
-    """The device map of a model that is trained beside a teacher: its devices, without the disk; None for one device."""
-    return None if teacher.device.type == "cpu" or not is_spread(teacher) else teacher.hf_device_map
 
 
 def _read_folder(folder: Path) -> tuple[object, PruningPlan, dict]:
@@ -223,7 +219,7 @@ def _loaded(
     device_map = read_device_map(request.device_map, request.device)
     folder = Path(request.folder)
     name = request.teacher or made["result"]["model"]
-    device = choose_device(request.device)
+    device = choose_device(request.device or device_of_map(device_map))
     try:
         stored = stored_dtype(load_config(name, **request.source))
     except LoadingError as error:

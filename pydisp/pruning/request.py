@@ -72,6 +72,7 @@ class FolderRequest:
         if recovery:  # the rest follows from the run and the machine
             parts += ["--recover", "--recover-steps", str(recovery.steps), "--recover-learning-rate", str(recovery.learning_rate)]
             parts += ["--recover-lora-rank", str(recovery.lora_rank)] if recovery.lora_rank else []
+            parts += ["--recover-bfloat16" if recovery.bfloat16 else "--no-recover-bfloat16"]
         for source in self.text or ():
             parts += ["--text", without_folder(source)]
         parts += _where(self)

@@ -177,7 +177,8 @@ class Run:
         """
         s, recovery = self.settings, self.recovery
         trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
-        recovering = try_recovery(self.model, self.windows, self._resolved_recovery(), self._kept) if recovery else None
+        r = self._resolved_recovery() if recovery else None
+        recovering = try_recovery(self.model, self.windows, r, self._kept) if r else None
         forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
         speeds = Speeds(forward_token)
         if recovering:
@@ -198,6 +199,7 @@ class Run:
             start_windows=s.start_windows if self.is_search and s.start != "none" else None,
             evaluation_tokens=asked.evaluation_tokens,
             most_evaluation_tokens=None if is_small else LARGE_MODEL_EVALUATION_TOKENS,
+            recovery_step_tokens=r.batch_size * r.context_tokens if recovery and (recovery.batch_size or recovery.context_tokens) else None,
             other_seconds=limit.other_seconds(),
         )
         given = {"steps": asked.steps, "recovery_steps": recovery and recovery.steps}

@@ -173,6 +173,20 @@ def test_prune_recovers_what_recover_would(pruned, model, text, tmp_path):
     assert "--recover --recover-steps 5 --recover-learning-rate 0.01" in (tmp_path / "b/README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("given", "recorded", "used"),
+    [
+        (["--method", "magnitude", "--no-bfloat16"], "--no-recover-bfloat16", False),
+        (["--method", "magnitude", "--no-bfloat16", "--recover-bfloat16"], "--recover-bfloat16", True),
+    ],
+)
+def test_the_command_repeats_the_dtype_of_the_recovery(model, text, tmp_path, given, recorded, used):
+    common = ["--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--no-speed", "--context", "32", "--round-to", "4"]
+    status, printed, err = call("prune", model, *common, *given, "--recover", "--recover-steps", "2", "--out", tmp_path / "out", "--json")
+    assert status == 0, err
+    assert json.loads(printed)["recovery"]["bfloat16"] is used and f" {recorded} " in (tmp_path / "out/README.md").read_text()
+
+
 def test_other_ways(pruned, model, text, tmp_path):
     pytest.importorskip("peft")
     more = ["--lora-rank", "2", "--cross-entropy", "0.5", "--no-bfloat16", "--quiet"]

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny_text import TEXT, tiny_llama, tiny_tokenizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pydisp.pruning import estimate
+from pydisp.pruning.adapters import adapter_parameters
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.search import Search
 from pydisp.pruning.settings import PruneSettings
@@ -207,6 +209,7 @@ def test_a_recovery_is_its_teacher_its_loss_and_a_share_of_its_student(windows, 
     model = tiny_llama()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.lm_head.weight.requires_grad_(False)
+    own = model.model.norm.weight.grad = torch.ones(32)
     asked = RecoverySettings(batch_size=2, context_tokens=32, bfloat16=False, trains_head=trains_head)
     tried = estimate.try_recovery(model, windows, asked.resolved(1, 2, 32, model.device), 0.5)
     assert seen == {31, 62}
@@ -214,8 +217,20 @@ def test_a_recovery_is_its_teacher_its_loss_and_a_share_of_its_student(windows, 
     trained = sum(p.numel() for p in model.parameters()) - (0 if trains_head else model.lm_head.weight.numel())
     assert tried.step_seconds == pytest.approx(0.5 * 1e-5 * trained)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
+    assert model.model.norm.weight.grad is own and sum(p.grad is not None for p in model.parameters()) == 1
     assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["model.embed_tokens.weight"]  # tied to the head
+
+
+def test_adapters_are_tried_without_the_gradients_of_weights(windows):
+    model, seen = tiny_llama(), []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, _args, _kwargs: seen.append(optimizer))
+    asked = RecoverySettings(lora_rank=2, bfloat16=False).resolved(1, 2, 32, model.device)
+    got = []
+    model.model.layers[0].mlp.up_proj.weight.register_hook(got.append)
+    tried = estimate.try_recovery(model, windows, asked, 0.5)
+    hook.remove()
+    assert tried.token_seconds > 0 and not got
+    assert {p.numel() for o in seen for group in o.param_groups for p in group["params"]} == {adapter_parameters(model, 2)}
 
 
 def test_recovery_counts_the_student_its_gradients_and_two_moments():

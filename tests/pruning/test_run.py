@@ -31,7 +31,7 @@ def machine(monkeypatch):
         tried.append("recovery")
         return RecoveryTrial(0.002 + kept * 0.007, 0.2)
 
-    def try_forward(_model, windows, count, _batch_size=1):
+    def try_forward(_model, windows, count):
         tried.append("forward")
         return 0.002 * count * windows.shape[1]
 
@@ -163,6 +163,12 @@ def test_a_recovery_gets_most_of_the_time(machine):
     assert f"{both.recovery.steps} steps of recovery" in said[0]
     both.announce()
     assert "of search (from a trial of 128 tokens), then about" in said[-1] and "of recovery, then about" in said[-1]
+
+
+def test_the_steps_of_a_recovery_follow_its_own_batch(machine):
+    small, large = (checked(TimeLimit(10), None, RecoverySettings(bfloat16=False, batch_size=n), method="random") for n in (4, 16))
+    seconds = [run.recovery.steps * (run.recovery.batch_size * 128 * run.recovery_trial.token_seconds + 0.21) for run in (small, large)]
+    assert seconds[0] == pytest.approx(seconds[1], rel=0.05) and 3 < small.recovery.steps / large.recovery.steps < 4
 
 
 def test_a_model_of_another_dtype_is_searched_in_its_own(monkeypatch):
