@@ -15,7 +15,7 @@ from pydisp.progress import duration_words
 from pydisp.report.words import counted
 
 DEFAULT_MINUTES = 45.0  # for a model above 50 M parameters on a CPU that was given none
-RESERVE_SHARE = 0.2  # of all time: on a machine that others share, two runs took 1.2 and 1.35 times what their trials foretold
+RESERVE_SHARE = 0.2  # of all time: two runs of 45 minutes, with tests beside them, took 1.3 times what their trials foretold
 EVALUATION_SHARE = 0.1  # at most; twice the text makes the standard error of a figure only 1.4 times smaller
 START_SHARE = 0.08  # at most; the 16 windows of SmolLM2's gradient scores took 2 minutes of two cores, which is 5 % of 45
 SEARCH_SHARE = 0.4  # of search and recovery together: 100 steps and 400 of recovery beat 900 steps (damage 0.13 against 0.22, demo model)
