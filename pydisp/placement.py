@@ -159,8 +159,8 @@ def values(module: nn.Module, name: str = "weight") -> Tensor:
 
 def free_bytes_around(model: nn.Module) -> float | None:
     """Bytes that are free on all devices that compute for a model, together; None if the platform does not tell."""
-    places = set(getattr(model, "hf_device_map", {}).values()) - {MEMORY, DISK}
-    free = [free_bytes(torch.device(place)) for place in places] or [free_bytes(model.device)]
+    devices = set(getattr(model, "hf_device_map", {}).values()) - {MEMORY, DISK}
+    free = [free_bytes(torch.device(device)) for device in devices] or [free_bytes(model.device)]
     return None if None in free else sum(free)
 
 
@@ -179,8 +179,8 @@ def refuse_untrainable(model: nn.Module) -> None:
 
 def map_of_copy(model: nn.Module) -> Map | None:
     """The map for a smaller model with the same parts: the same places, what was on disk in memory; None if it is on one device."""
-    places = {part: MEMORY if place == DISK else place for part, place in getattr(model, "hf_device_map", {}).items()}
-    return places if len(set(places.values())) > 1 else None
+    copied = {part: MEMORY if place == DISK else place for part, place in getattr(model, "hf_device_map", {}).items()}
+    return copied if len(set(copied.values())) > 1 else None
 
 
 def placed_like(copy: nn.Module, model: nn.Module) -> nn.Module:
