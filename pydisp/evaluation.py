@@ -127,14 +127,14 @@ def evaluate(
     Raises: ValueError (LoadingError is one), TypeError or FileNotFoundError with one sentence, if possible before the model is loaded; and
         the errors of `evaluate_text`.
     """
-    _check_sizes(context_tokens, batch_size, most_tokens)
+    check_sizes(context_tokens, batch_size, most_tokens)
     corpus = read_text([text] if isinstance(text, str) else text)
     if isinstance(model, str | os.PathLike):
         name = displayed_name(str(model))
         model, tokens = _load(str(model), tokenizer, corpus, context_tokens, device, dtype, revision, trust_remote_code)
     else:
         given = {"device": device, "dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code or None}
-        _check_in_memory(model, tokenizer, [name for name, value in given.items() if value is not None])
+        check_in_memory(model, tokenizer, [name for name, value in given.items() if value is not None])
         name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
         tokens = tokenize(corpus, tokenizer)
         check_token_ids(tokens, _vocabulary(model), tokenizer)
@@ -150,7 +150,7 @@ def evaluate(
 def usual_context_tokens(model: nn.Module) -> int:
     """The default length of a window: 256 tokens below 50 M parameters, else 2,048, and at most the number of positions of the model."""
     usual = 256 if sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS else 2048
-    return min(usual, _positions(model.config) or usual)
+    return min(usual, positions(model.config) or usual)
 
 
 def evaluate_text(
@@ -177,16 +177,16 @@ def evaluate_text(
     Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
         vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
     """
-    _check_sizes(context_tokens, batch_size, most_tokens)
+    check_sizes(context_tokens, batch_size, most_tokens)
     windows = tokens.windows(context_tokens, most_tokens)
-    _check_context(context_tokens, model.config)
+    check_context(context_tokens, model.config)
     check_token_ids(tokens, _vocabulary(model))
     device = model.get_input_embeddings().weight.device
     means = torch.empty(len(windows), dtype=torch.float64)
     bar = Bar(len(windows), say, title="evaluate", unit="window", every_seconds=_SECONDS_BETWEEN_LINES)
     with torch.no_grad(), evaluating(model), bar as show:
         score = scorer(model, windows[:1].to(device))
-        batch_size = batch_size or _windows_per_forward(model, context_tokens, has_logits=score is not token_nll)
+        batch_size = batch_size or windows_per_forward(model, context_tokens, has_logits=score is not token_nll)
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             means[start : start + len(batch)] = score(model, batch.to(device)).double().mean(1).cpu()
@@ -223,7 +223,7 @@ def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision
     source = dict(revision=revision, trust_remote_code=trust_remote_code)
     config = load_config(name, **source)
     if context_tokens is not None:
-        _check_context(context_tokens, config)
+        check_context(context_tokens, config)
     tokenizer = tokenizer or load_tokenizer(name, **source)
     tokens = tokenize(corpus, tokenizer)
     if context_tokens is not None:
@@ -232,7 +232,8 @@ def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision
     return load_model(name, device=chosen, dtype=choose_dtype(dtype, chosen, stored_dtype(config)), **source), tokens
 
 
-def _check_in_memory(model, tokenizer, given: Sequence[str]) -> None:
+def check_in_memory(model, tokenizer, given: Sequence[str]) -> None:
+    """Refuse a model that is none, one without its tokenizer, and arguments (`given`, by name) that go with the name of a model."""
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
         raise TypeError(f"model is a {type(model).__name__}; give a transformers causal language model, a folder, a hub name, or 'demo'.")
     if tokenizer is None:
@@ -241,7 +242,8 @@ def _check_in_memory(model, tokenizer, given: Sequence[str]) -> None:
         raise ValueError(f"{given[0]} goes with the name of a model, but this model is in memory and runs on its own device; leave it out.")
 
 
-def _positions(config) -> int | None:
+def positions(config) -> int | None:
+    """The longest text that a model of this config can read, in tokens; None without a limit."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
@@ -249,7 +251,11 @@ def _vocabulary(model: nn.Module) -> int:
     return model.get_input_embeddings().weight.shape[0]
 
 
-def _check_sizes(context_tokens: int | None, batch_size: int | None, most_tokens: int | None) -> None:
+def check_sizes(context_tokens: int | None, batch_size: int | None, most_tokens: int | None) -> None:
+    """Refuse numbers that leave nothing to score.
+
+    Raises: ValueError.
+    """
     if context_tokens is not None and context_tokens < 2:
         raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, because the first token is not scored.")
     if batch_size is not None and batch_size < 1:
@@ -260,13 +266,18 @@ def _check_sizes(context_tokens: int | None, batch_size: int | None, most_tokens
         )
 
 
-def _check_context(context_tokens: int, config) -> None:
-    positions = _positions(config)
-    if positions is not None and context_tokens > positions:
-        raise ValueError(f"a context of {context_tokens} tokens was asked for, the model has {positions} positions; ask for fewer.")
+def check_context(context_tokens: int, config) -> None:
+    """Refuse a context longer than the model's positions.
+
+    Raises: ValueError.
+    """
+    most = positions(config)
+    if most is not None and context_tokens > most:
+        raise ValueError(f"a context of {context_tokens} tokens was asked for, the model has {most} positions; ask for fewer.")
 
 
-def _windows_per_forward(model: nn.Module, context_tokens: int, *, has_logits: bool) -> int:
+def windows_per_forward(model: nn.Module, context_tokens: int, *, has_logits: bool) -> int:
+    """Windows that make 4,096 tokens; with logits (`has_logits`) fewer, if these would take more than 256 MiB in float32."""
     tokens = min(_TOKENS_PER_FORWARD, _MOST_LOGITS // _vocabulary(model)) if has_logits else _TOKENS_PER_FORWARD
     return max(1, tokens // context_tokens)
 

@@ -43,7 +43,7 @@ def token_nll_by_logits(model: nn.Module, input_ids: Tensor) -> Tensor:
     Raises: TypeError for a model that returns none.
     """
     with torch.no_grad():
-        logits = _logits(model, input_ids)[:, :-1].flatten(0, 1)
+        logits = logits_of(model, input_ids)[:, :-1].flatten(0, 1)
         targets = input_ids[:, 1:].flatten().to(logits.device)
         chunks = zip(logits.split(_ROWS_PER_CHUNK), targets.split(_ROWS_PER_CHUNK), strict=True)
         return torch.cat([_cross_entropy(rows, words) for rows, words in chunks]).view(len(input_ids), -1)
@@ -52,29 +52,37 @@ def token_nll_by_logits(model: nn.Module, input_ids: Tensor) -> Tensor:
 def scorer(model: nn.Module, input_ids: Tensor) -> Scorer:
     """`token_nll` if it gives the model's own loss, else `token_nll_by_logits` (a log line then says so).
 
+    Args and Raises: as `is_scored_from_hidden`.
+    """
+    return token_nll if is_scored_from_hidden(model, input_ids) else token_nll_by_logits
+
+
+def is_scored_from_hidden(model: nn.Module, input_ids: Tensor) -> bool:
+    """Whether the products of hidden states and output matrix (`before_the_head`) are the model's own logits; if not, a log line says so.
+
     Args:
         model: any causal language model, in evaluation mode.
         input_ids: (B, T) int64; for a model of no known family, the first 64 tokens are scored both ways.
     Raises: TypeError for a model that returns no logits.
     """
     if _is_known(model):
-        return token_nll
+        return True
     few = input_ids[:1, :_PROBED_TOKENS]
     with torch.no_grad():
-        logits = _logits(model, few)
+        logits = logits_of(model, few)
         try:
             hidden, weight, bias, softcap = before_the_head(model, few)
             difference = _difference(nn.functional.linear(hidden, weight, bias), logits, softcap)
         except Exception as error:  # an unknown model may raise anything
             difference = f"they cannot be had: {' '.join(str(error).split()) or type(error).__name__}"
     if difference is None:
-        return token_nll
+        return True
     logger.warning(
         "%s is scored from its own logits, which need memory: the products of hidden states and output matrix differ from them (%s).",
         type(model).__name__,
         difference,
     )
-    return token_nll_by_logits
+    return False
 
 
 def before_the_head(model: nn.Module, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
@@ -108,7 +116,11 @@ def _computes_otherwise(module: nn.Module) -> bool:
     return any(hooks) or own is not None and not type(own).__module__.startswith("pydisp.")
 
 
-def _logits(model: nn.Module, input_ids: Tensor) -> Tensor:
+def logits_of(model: nn.Module, input_ids: Tensor) -> Tensor:
+    """(B, T, V) logits as the model returns them.
+
+    Raises: TypeError for a model that returns none.
+    """
     output = model(input_ids=input_ids, use_cache=False)
     logits = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[:2] != input_ids.shape:

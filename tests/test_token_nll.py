@@ -45,7 +45,7 @@ def plain_nll(model, ids):
 
 @pytest.fixture
 def no_logits(monkeypatch):
-    monkeypatch.setattr(module, "_logits", lambda *_: pytest.fail("logits were made"))
+    monkeypatch.setattr(module, "logits_of", lambda *_: pytest.fail("logits were made"))
 
 
 @pytest.mark.parametrize("name", MODELS)

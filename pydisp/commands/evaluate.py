@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import GateClosed, WrongUsage, print_json, progress, quiet_libraries
+from pydisp.commands.output import GateClosed, WrongUsage, claimed, print_json, progress, quiet_libraries
 
 RESULT_FILE = "evaluation.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 LM_EVAL_ARGUMENTS = "as lm-eval takes them: a=1,b=x, or a JSON object."
@@ -63,7 +63,7 @@ def evaluate(
     if max_perplexity is not None and not max_perplexity >= 1:
         raise ValueError(f"--max-perplexity is {max_perplexity}; a perplexity is 1 or more.")
     shared = dict(batch_size=batch_size, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
-    with _claimed(out, overwrite) as workspace:
+    with claimed(out, RESULT_FILE, "eval", overwrite=overwrite) as workspace:
         if tasks:
             from pydisp.integrations.lm_eval import evaluate_tasks
 
@@ -133,15 +133,6 @@ def _task_report(results: dict):
         sections=[Section("Results of lm-eval", [Table("Metrics by task", ("task", "metric", "value"), rows)])],
         facts={"result": results, **run_facts()},
     )
-
-
-def _claimed(out: Path | None, overwrite: bool):
-    """The workspace of the folder to make, refused before the work if it cannot be made; None without --out."""
-    if out is None:
-        return contextlib.nullcontext()
-    from pydisp.workspace import Workspace
-
-    return Workspace(out, marker=RESULT_FILE, journey="eval").claimed(overwrite=overwrite)
 
 
 def _write(workspace, result: dict, report) -> None:

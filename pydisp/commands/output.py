@@ -1,8 +1,10 @@
 """The output of a command: results on standard output, progress on standard error, and one sentence for wrong usage."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import typer
 
@@ -33,6 +35,15 @@ def progress(ctx: typer.Context) -> Callable[[str], None]:
 def print_json(values: dict) -> None:
     """Print one JSON object on standard output; numbers of numpy and torch become floats."""
     typer.echo(json.dumps(values, indent=2, allow_nan=False, default=float))
+
+
+def claimed(out: Path | None, marker: str, journey: str, *, overwrite: bool):
+    """The workspace of the folder to make (`pydisp.workspace.Workspace`), refused before the work if it cannot be made; None without one."""
+    if out is None:
+        return contextlib.nullcontext()
+    from pydisp.workspace import Workspace
+
+    return Workspace(out, marker=marker, journey=journey).claimed(overwrite=overwrite)
 
 
 def quiet_libraries() -> None:
