@@ -12,6 +12,7 @@ import typer
 
 from pydisp.commands.environment import env
 from pydisp.commands.evaluate import evaluate
+from pydisp.commands.fairness import app as fairness
 from pydisp.commands.folder import export, info
 from pydisp.commands.output import GateClosed, WrongUsage
 from pydisp.commands.prune import prune
@@ -34,6 +35,7 @@ for _name, _command in {
     "env": env,
 }.items():
     app.command(_name)(_command)
+app.add_typer(fairness, name="fairness")
 
 
 def _version(wanted: bool) -> None:

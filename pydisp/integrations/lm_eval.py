@@ -6,6 +6,7 @@ lm_eval run --model pydisp --model_args pretrained=DIR ...       # if lm-eval fi
 lm_eval run --model hf --model_args pretrained=DIR,trust_remote_code=True ...    # stock lm-eval, through the folder's shim
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -144,7 +145,8 @@ def evaluate_tasks(
     metadata: dict | None = None,
     apply_chat_template: bool | str = False,
 ) -> dict:
-    """Run tasks of lm-eval. Returns: {"model", "results": {task: {metric: value}}, "n_samples"}.
+    """Run tasks of lm-eval. Returns: {"model", "results": {task: {metric: value}}, "n_samples"}; None for a
+    value that is not finite.
 
     Args:
         model: a name that `pydisp.loading` knows.
@@ -170,7 +172,7 @@ def evaluate_tasks(
         model=PydispLM(model, **options), tasks=list(tasks), task_manager=manager, limit=limit, apply_chat_template=apply_chat_template
     )
     results = {
-        task: {name: value for name, value in values.items() if isinstance(value, int | float)}
+        task: {name: value if math.isfinite(value) else None for name, value in values.items() if isinstance(value, int | float)}
         for task, values in scores["results"].items()
     }
     return {"model": displayed_name(model), "results": results, "n_samples": scores["n-samples"]}

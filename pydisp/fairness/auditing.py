@@ -1,0 +1,330 @@
+"""Audit: loss, accuracy and calibration of a language model by the frequency of a token, and what another model has more or less of it.
+
+    report, stats = pydisp.fairness.audit("pruned", text=["test.txt"], against="SMOLLM2", counts="train_counts.json")
+    audit(model, tokenizer, text="test.txt").report.write("out")
+
+Source: The Fair Language Model Paradox (https://arxiv.org/abs/2410.11985). Unlike there, the text is held out, every figure has an interval
+whose replicate is the document, and both means are given: over the tokens, and over the types.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from pydisp.environment import run_facts
+from pydisp.evaluation import check_context, check_sizes, check_token_ids, positions, usual_context_tokens
+from pydisp.fairness import groups
+from pydisp.fairness.comparison import Comparison, compare
+from pydisp.fairness.counts import Counts
+from pydisp.fairness.documents import BLOCK_TOKENS, Documents, ReadTokens, read_tokens
+from pydisp.fairness.groups import Group
+from pydisp.fairness.intervals import Estimate, Ratio, Resamples
+from pydisp.fairness.measures import EMPTY, Figures, figures, of_ratios
+from pydisp.fairness.scores import Scores, characters_of, numbered_windows, score_units
+from pydisp.fairness.subject import Subject
+from pydisp.fairness.token_stats import TokenStats
+from pydisp.fairness.units import Units, token_units, word_starts, word_units
+from pydisp.loading import DEMO
+from pydisp.report import Report
+from pydisp.text import Text, read_text
+
+logger = logging.getLogger("pydisp")
+
+MODES = ("auto", "id", "word")
+_FEWEST_IDS = 8192  # with fewer, almost no id is rare: words are counted
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """The figures of one model, perhaps against a reference.
+
+    Args:
+        model, reference, text: names.
+        documents, counts: of the text; where the counts are from.
+        scores: of the model on each unit. counts_of_units: (V,) the count of each type of `scores.units`.
+        average: mean loss of a token, the figure of `pydisp eval`.
+        whole, bins, parts, deciles, classes: figures of all units and of groups of them, with the groups; None where a group is empty.
+        comparison: MODEL minus REFERENCE, if there is a reference. reference_scores: its scores.
+        context_tokens: tokens a window. vocabulary: digest of the tokenizer.
+        texts: (V,) how people read each type.
+        facts: of the run.
+    """
+
+    model: str
+    reference: str | None
+    text: str
+    documents: Documents
+    counts: Counts
+    scores: Scores
+    counts_of_units: np.ndarray
+    average: Estimate
+    whole: Figures
+    bins: tuple[tuple[Group, Figures | None], ...]
+    parts: dict[str, tuple[Group, Figures | None]]
+    deciles: tuple[tuple[Group, Figures | None], ...]
+    classes: dict[str, tuple[Group, Figures | None]]
+    comparison: Comparison | None
+    reference_scores: Scores | None
+    context_tokens: int
+    vocabulary: str
+    texts: tuple[str, ...]
+    facts: dict
+
+    def __iter__(self) -> Iterator:
+        """The report and the sums by type, so that `report, stats = audit(…)`."""
+        yield self.report
+        yield self.stats
+
+    @property
+    def unit(self) -> str:
+        return self.scores.units.unit
+
+    @property
+    def nats_per_byte(self) -> float:
+        """Loss of all whole units over the bytes that they stand for: to compare two tokenizers."""
+        whole = self.scores.is_whole
+        return float(self.scores.values.nats[whole].sum() / self.scores.units.bytes[whole].sum())
+
+    @property
+    def stats(self) -> TokenStats:
+        """Sums by type over all documents; `scores.stats` has those of one."""
+        return self.scores.stats(self.vocabulary if self.unit == "token" else "")
+
+    @property
+    def report(self) -> Report:
+        """The figures for people and programs; `report.write(folder)` makes report.json, report.md and report.html."""
+        from pydisp.fairness.audit_report import report
+
+        return report(self)
+
+    def as_dict(self) -> dict:
+        """The object that `pydisp fairness audit --json` prints. Means and intervals are in nats a unit, `average_nats` in nats a token."""
+
+        def plain(group: Group, found: Figures | None) -> dict:
+            limits = {} if group.low is None and group.name in self.classes else {"low": group.low, "high": group.high}
+            return limits | (dict(EMPTY) if found is None else found.as_dict())
+
+        return {
+            "model": self.model,
+            "text": self.text,
+            "unit": self.unit,
+            "context_tokens": self.context_tokens,
+            "tokens": int(self.scores.tokens_by_document.sum()),
+            "documents": {"count": len(self.documents), "are_blocks": self.documents.are_blocks, "block_tokens": BLOCK_TOKENS},
+            "counts_source": {"name": self.counts.source, "is_scored_text": self.counts.is_biased},
+            "average_nats": self.average.value,
+            "average_interval": self.average.interval,
+            "unit_nats": self.whole.nats.value,
+            "unit_interval": self.whole.nats.interval,
+            "balanced_nats": self.whole.balanced.value,
+            "balanced_interval": self.whole.balanced.interval,
+            "nats_per_byte": self.nats_per_byte,
+            **{name: value for name, value in self.whole.as_dict().items() if name in ("types", "units", "accuracy", "ece", "rank", "entropy", "confidence")},
+            "bins": [plain(*one) for one in self.bins],
+            "parts": {name: plain(*one) for name, one in self.parts.items()},
+            "deciles": [plain(*one) for one in self.deciles],
+            "classes": {name: plain(*one) for name, one in self.classes.items()},
+            **({} if self.comparison is None else {"against": self.reference, "delta": self.comparison.as_dict()}),
+        }  # fmt: skip
+
+
+def audit(
+    model: nn.Module | str | os.PathLike,
+    tokenizer=None,
+    text: Sequence[str] | str | None = None,
+    *,
+    against: nn.Module | str | os.PathLike | None = None,
+    against_tokenizer=None,
+    mode: str = "auto",
+    counts: str | os.PathLike | Counts | None = None,
+    counts_text: Sequence[str] | str | None = None,
+    context_tokens: int | None = None,
+    most_tokens: int | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] = logger.info,
+) -> Audit:
+    """Audit a causal language model, dense or pruned, on a text.
+
+    Args:
+        model, tokenizer, text: as for `pydisp.evaluate`.
+        against: the reference, on the same documents; every difference is MODEL minus REFERENCE.
+        against_tokenizer: its tokenizer, if it is in memory and has one of its own; by default that of `model`.
+        mode: "id" counts token ids, "word" words; "auto" words where the vocabulary has fewer than 8,192 ids or two tokenizers differ.
+        counts: a file of counts by id or word, best of the training text; or "demo" (the demo model's training text); or `Counts`.
+        counts_text: a text to count instead. Without both: the demo's counts if one of the models is the demo, else the scored text,
+            which makes rare types look harder than they are (the report says so).
+        context_tokens, most_tokens, batch_size, say: as for `pydisp.evaluation.evaluate_text`.
+        device, dtype, revision, trust_remote_code: only for models by name.
+        seed: of the draws for intervals and p-values.
+    Returns: an Audit, which is also the pair of a Report and the TokenStats.
+    Raises: ValueError, TypeError, FileNotFoundError or ImportError with one sentence, if possible before weights are loaded: for two
+        tokenizers in mode "id", counts of another vocabulary, a text that is too short or all padding.
+    """
+    if mode not in MODES:
+        raise ValueError(f"the mode is {mode!r}; it must be one of: {', '.join(MODES)}.")
+    if counts is not None and counts_text is not None:
+        raise ValueError("counts and a text to count exclude each other; give one of them.")
+    check_sizes(context_tokens, batch_size, most_tokens)
+    if text is None:
+        raise ValueError("there is no text to audit on; name one or more files, folders or other sources.")
+    source = read_text([text] if isinstance(text, str) else text)
+    by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+    subject = Subject.of(model, tokenizer, **by_name)
+    subjects = [subject]
+    if against is not None:
+        is_named = isinstance(against, str | os.PathLike)
+        subjects.append(
+            Subject.of(against, against_tokenizer or (None if is_named else subject.tokenizer), **(by_name if is_named else {}))
+        )
+    reads, has_one_tokenizer = _read(source, subjects)
+    unit = _unit(mode, subjects, has_one_tokenizer)
+    documents = Documents.of(source, reads[0], word_starts(source.joined))
+    units = _units(unit, documents, reads, subjects)
+    for one in subjects:
+        if context_tokens is not None:
+            check_context(context_tokens, one.config)
+    counted = _counts(counts, counts_text, unit, subjects, units[0])
+    counted.check(units[0].keys, subject.vocabulary if unit == "token" else None)
+    scores: list[Scores] = []
+    facts: dict = {}
+    like = None
+    for one, read, its_units in zip(subjects, reads, units, strict=True):
+        with one.loaded() as its_model:
+            if context_tokens is None:
+                context_tokens = min([usual_context_tokens(its_model), *(p for other in subjects if (p := positions(other.config)))])
+            check_token_ids(read.tokens, its_model.get_input_embeddings().weight.shape[0], one.tokenizer)
+            numbered = numbered_windows(read, context_tokens, most_tokens, like)
+            if not has_one_tokenizer and most_tokens is not None:
+                like = characters_of(read, numbered)  # the reference scores the same parts of the text
+            padding_id = subject.padding_id if has_one_tokenizer else one.padding_id
+            scores.append(
+                score_units(
+                    its_model, documents, read, its_units, numbered, batch_size=batch_size, padding_id=padding_id, say=say, title=one.name
+                )
+            )  # fmt: skip
+            facts = facts or run_facts(its_model)
+            del its_model  # else it would stay in memory beside the next one
+    described = {"name": source.name, "sha256": source.sha256, "bytes": source.bytes, "tokens": len(reads[0].tokens)}
+    return _audited(
+        subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, {"text": described, "seed": seed, **facts}
+    )
+
+
+def _audited(
+    subjects: Sequence[Subject], documents: Documents, counts: Counts, scores: Sequence[Scores], context_tokens: int, has_one_tokenizer: bool,
+    seed: int, facts: dict,
+) -> Audit:  # fmt: skip
+    """The figures of the scores."""
+    mine, units = scores[0], scores[0].units
+    if not mine.is_whole.any():
+        raise ValueError(
+            f"{documents.text.name}: no {units.unit} was scored whole at a context of {context_tokens} tokens; ask for a longer one."
+        )
+    resamples = Resamples(len(documents), seed)
+    of_units = counts.of(units.keys)
+    among = np.fromiter(counts.by_type.values(), dtype=np.int64, count=len(counts.by_type))
+    by_bin, by_part = groups.bins(units, of_units), groups.parts(units, of_units, among)
+    by_decile, by_class = groups.deciles(units, of_units, among), groups.classes(units)
+
+    def measured(group: Group) -> tuple[Group, Figures | None]:
+        return group, figures(mine, group.holds, resamples)
+
+    comparison = None
+    if len(scores) > 1:
+        if not (mine.is_whole & scores[1].is_whole).any():
+            raise ValueError(f"{documents.text.name}: no {units.unit} was scored whole by both models; ask for a longer context.")
+        comparison = compare(
+            mine, scores[1], resamples, bins=by_bin, parts=by_part, deciles=by_decile, classes=by_class, has_one_tokenizer=has_one_tokenizer
+        )
+    return Audit(
+        model=subjects[0].name,
+        reference=subjects[1].name if len(subjects) > 1 else None,
+        text=documents.text.name,
+        documents=documents,
+        counts=counts,
+        scores=mine,
+        counts_of_units=of_units,
+        average=of_ratios([Ratio(mine.nats_by_document, mine.tokens_by_document)], resamples),
+        whole=figures(mine, mine.is_whole, resamples),
+        bins=tuple(measured(group) for group in by_bin),
+        parts={name: measured(group) for name, group in by_part.items()},
+        deciles=tuple(measured(group) for group in by_decile),
+        classes={name: measured(group) for name, group in by_class.items()},
+        comparison=comparison,
+        reference_scores=scores[1] if len(scores) > 1 else None,
+        context_tokens=context_tokens,
+        vocabulary=subjects[0].digest,
+        texts=_texts(units, subjects[0].tokenizer),
+        facts=facts,
+    )
+
+
+def _read(source: Text, subjects: Sequence[Subject]) -> tuple[list[ReadTokens], bool]:
+    """The tokens of the text for each model, and whether both models have one tokenizer."""
+    reads = [read_tokens(source, subjects[0].tokenizer)]
+    is_same = len(subjects) == 1 or subjects[0].tokenizer is subjects[1].tokenizer
+    if len(subjects) > 1 and not is_same:
+        other = read_tokens(source, subjects[1].tokenizer)
+        is_same = subjects[0].digest == subjects[1].digest and np.array_equal(reads[0].tokens.ids.numpy(), other.tokens.ids.numpy())
+        if not is_same:
+            return [reads[0], other], False
+    return reads * len(subjects), True
+
+
+def _unit(mode: str, subjects: Sequence[Subject], has_one_tokenizer: bool) -> str:
+    if mode == "id" and not has_one_tokenizer:
+        raise ValueError(
+            f"the tokenizers of {subjects[0].name} and {subjects[1].name} differ, so their ids cannot be compared; count words with mode 'word'."
+        )
+    if mode == "auto":
+        return "word" if not has_one_tokenizer or subjects[0].vocabulary < _FEWEST_IDS else "token"
+    return "token" if mode == "id" else "word"
+
+
+def _units(unit: str, documents: Documents, reads: Sequence[ReadTokens], subjects: Sequence[Subject]) -> list[Units]:
+    tokenizer = subjects[0].tokenizer
+    if unit == "token":
+        return [token_units(documents, reads[0], tokenizer.all_special_ids)] * len(subjects)
+    special = [token for one in subjects for token in one.tokenizer.all_special_tokens]
+    if len(reads) > 1 and reads[0] is reads[1]:
+        return word_units(documents, reads[:1], special) * 2
+    return word_units(documents, reads, special)
+
+
+def _counts(given, given_text, unit: str, subjects: Sequence[Subject], units: Units) -> Counts:
+    if isinstance(given, Counts):
+        if given.unit != unit:
+            raise ValueError(f"{given.source} has counts by {given.unit}, the audit is by {unit}; choose the other mode or other counts.")
+        return given
+    if given_text is not None:
+        return Counts.of_text(read_text([given_text] if isinstance(given_text, str) else given_text), unit, subjects[0].tokenizer)
+    is_demo = any(one.is_demo for one in subjects)
+    if given == DEMO or (given is None and is_demo):
+        if unit == "token" and not is_demo and subjects[0].digest != Subject.of(DEMO).digest:
+            raise ValueError(
+                f"the counts of the demo model's ids are of another vocabulary than that of {subjects[0].name}; count by word."
+            )
+        return Counts.of_demo(unit)
+    if given is not None:
+        return Counts.read(given, unit)
+    seen = np.bincount(units.type, minlength=len(units.keys))
+    return Counts("the scored text itself", unit, dict(zip(units.keys.tolist(), seen.tolist(), strict=True)), is_biased=True)
+
+
+def _texts(units: Units, tokenizer) -> tuple[str, ...]:
+    """How people read each type: a word as it is, an id as its text, or as the tokenizer's own symbol where it is part of a character."""
+    if units.unit == "word":
+        return tuple(units.keys.tolist())
+    ids = units.keys.tolist()
+    decoded = tokenizer.batch_decode([[one] for one in ids], clean_up_tokenization_spaces=False)
+    symbols = tokenizer.convert_ids_to_tokens(ids)
+    return tuple(symbol if "\ufffd" in text or not text else text for text, symbol in zip(decoded, symbols, strict=True))

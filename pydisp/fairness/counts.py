@@ -1,0 +1,148 @@
+"""Counts: how often a text, best the model's training text, has each type.
+
+Counts.read("counts.json", "word")            # {"the": 58023, "zygote": 1}, or ids as keys; or Parquet with the columns key and count
+counts.of(units.keys)                         # (V,) int64; 0 for a type that is not there
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from pydisp.distribution import install_command
+from pydisp.fairness.documents import read_tokens
+from pydisp.fairness.units import word_texts
+from pydisp.text import Text
+
+_NAMES = {"token": ("key", "id", "token", "token_id"), "word": ("key", "word", "type", "token")}
+_COUNT_NAMES = ("count", "n", "frequency")
+DEMO_FILES = {"token": "token_counts.json.gz", "word": "word_counts.json.gz"}  # beside the demo model: what its training text had
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts by type.
+
+    Args:
+        source: where they are from, for people.
+        unit: "token" or "word".
+        by_type: from id or word to count.
+        is_biased: whether they are from the scored text itself: a rare type is then one that this text happens to have rarely.
+    """
+
+    source: str
+    unit: str
+    by_type: Mapping[int | str, int]
+    is_biased: bool = False
+
+    def of(self, keys: np.ndarray) -> np.ndarray:
+        """(V,) int64 the count of each key."""
+        return np.fromiter((self.by_type.get(key, 0) for key in keys.tolist()), dtype=np.int64, count=len(keys))
+
+    def check(self, keys: np.ndarray, vocabulary: int | None = None) -> None:
+        """Refuse counts that belong to another vocabulary or another unit.
+
+        Args:
+            keys: types of the scored text.
+            vocabulary: number of ids, for tokens.
+        Raises: ValueError.
+        """
+        if self.unit == "token" and vocabulary is not None and self.by_type and max(self.by_type) >= vocabulary:
+            raise ValueError(
+                f"{self.source} has a count for id {max(self.by_type)}, the vocabulary has {vocabulary} ids; "
+                "give counts made with this model's tokenizer, or count by word."
+            )
+        if not np.any(self.of(keys)):
+            raise ValueError(f"{self.source} has none of the {len(keys)} types of the text; give counts of {self.unit}s of such text.")
+
+    @classmethod
+    def of_text(cls, text: Text, unit: str, tokenizer=None, *, is_biased: bool = False) -> "Counts":
+        """Count a text: its words, or the ids that the tokenizer makes of it."""
+        if unit == "word":
+            types = word_texts(text.joined)
+        else:
+            read = read_tokens(text, tokenizer)
+            types = read.tokens.ids[int(read.tokens.has_bos) :].tolist()
+        counts: dict = {}
+        for one in types:
+            counts[one] = counts.get(one, 0) + 1
+        return cls(text.name, unit, counts, is_biased)
+
+    @classmethod
+    def of_demo(cls, unit: str) -> "Counts":
+        """What the training text of the demo model had."""
+        packed = (resources.files("pydisp.demo") / "model" / DEMO_FILES[unit]).read_bytes()
+        return cls("training text of the demo model", unit, _checked(json.loads(gzip.decompress(packed)), unit, DEMO_FILES[unit]))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike, unit: str) -> "Counts":
+        """Counts from a file: a JSON object (also .gz) from id or word to count, or Parquet with a column of each.
+
+        Raises: FileNotFoundError; ImportError for Parquet without pyarrow; ValueError, naming the entry, for anything else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is no file; --counts takes a JSON or Parquet file of counts by {unit}.")
+        values = _from_parquet(path, unit) if path.suffix == ".parquet" else _from_json(path)
+        return cls(path.name, unit, _checked(values, unit, path.name))
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the counts as JSON, the most frequent type first; as gzip if the name ends in .gz, with the same bytes each time."""
+        from pydisp.workspace import write_whole
+
+        ordered = dict(sorted(self.by_type.items(), key=lambda item: (-item[1], item[0])))
+        text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))
+        write_whole(path, gzip.compress(text.encode(), mtime=0) if str(path).endswith(".gz") else text)
+
+
+def _from_json(path: Path) -> dict:
+    try:
+        data = path.read_bytes()
+        values = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}); write an object from id or word to count.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}; it must be an object from id or word to count.")
+    return values
+
+
+def _from_parquet(path: Path, unit: str) -> dict:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(f"{path} needs pyarrow to be read; install it with: {install_command('fairness')}") from error
+    try:
+        table = parquet.read_table(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}).") from error
+    named = [next((name for name in names if name in table.column_names), None) for names in (_NAMES[unit], _COUNT_NAMES)]
+    if None in named:
+        raise ValueError(f"{path} has the columns {', '.join(table.column_names)}; it needs {_NAMES[unit][1]} and {_COUNT_NAMES[0]}.")
+    keys, counts = (table[name].to_pylist() for name in named)
+    return dict(zip(keys, counts, strict=True))
+
+
+def _checked(values: dict, unit: str, name: str) -> dict:
+    checked: dict = {}
+    if unit == "word" and values and all(isinstance(key, int) or isinstance(key, str) and key.isdecimal() for key in values):
+        raise ValueError(f"{name} has numbers for words, as counts by id have; count by id with --mode id, or give counts by word.")
+    for key, count in values.items():
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**53:
+            raise ValueError(f"{name}: the count of {key!r} is {count!r}; it must be a whole number of 0 or more.")
+        if unit == "token":
+            try:
+                key = int(key)
+            except (TypeError, ValueError):
+                raise ValueError(f"{name}: {key!r} is no token id; give counts by id, or count by word with --mode word.") from None
+        elif not isinstance(key, str):
+            raise ValueError(f"{name}: {key!r} is no word; give counts by word, or count by id with --mode id.")
+        checked[key] = checked.get(key, 0) + count
+    if not any(checked.values()):
+        raise ValueError(f"{name} has no count above 0; give counts of a text.")
+    return checked

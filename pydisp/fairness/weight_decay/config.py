@@ -1,0 +1,157 @@
+"""The configuration of a sweep: YAML, or a mapping, read so that any mistake ends in one sentence.
+
+name: who pays for weight decay
+train: [reviews.jsonl.gz]             # sources of text as pydisp.text takes them, relative to the file
+held_out: [other_reviews.jsonl.gz]
+vocabulary_size: 4096
+train_tokens: 200_000                 # a setting of `ArmSettings` stands at the top for all arms, or under one arm
+epochs: 2
+weight_decay: [0, 0.5, 2]
+arms:
+  held_out: {}
+  memorising: {train_tokens: 20_000, epochs: 40, weight_decay: [0, 1], seeds: [0, 1]}
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from pydisp.fairness.weight_decay.settings import ArmSettings, SweepSettings, is_named
+
+_MOST_BYTES = 1 << 16
+_MOST_LETTERS = 60  # of a value that a sentence repeats
+_ARM_KEYS = tuple(f.name for f in fields(ArmSettings))
+_REQUIRED = ("train", "held_out", "vocabulary_size")
+_KEYS = ("name", *_REQUIRED, "arms", *_ARM_KEYS)
+
+
+def read_config(config: Mapping | str | os.PathLike) -> SweepSettings:
+    """The settings of a mapping (its paths are relative to the current folder) or of a YAML file (relative to its own).
+
+    Raises: FileNotFoundError; ValueError, with one sentence, for an unknown or missing setting, or a value that cannot be used.
+    """
+    if isinstance(config, Mapping):
+        return _of(dict(config), Path(), "the sweep's settings", "sweep")
+    path = Path(config)
+    return _of(_parsed(path), path.parent, str(path), path.stem)
+
+
+def _of(values: dict, folder: Path, place: str, name: str) -> SweepSettings:
+    _refuse_unknown(values, _KEYS, place)
+    for key in _REQUIRED:
+        if values.get(key) is None:
+            raise ValueError(f"{place}: {key} is missing; it needs {', '.join(_REQUIRED)}.")
+    shared = {key: values[key] for key in _ARM_KEYS if key in values}
+    arms = values.get("arms")
+    arms = {"sweep": {}} if arms is None else arms
+    if not isinstance(arms, Mapping) or not arms:
+        raise ValueError(f"{place}: arms is {_short(arms)}; it must hold a name with settings of its own for each arm.")
+    checked = {}
+    for arm, own in arms.items():
+        if not isinstance(arm, str) or not re.fullmatch(r"[A-Za-z0-9_]+", arm):
+            raise ValueError(f"{place}: an arm is called {_short(arm)}; its name must consist of letters, digits and '_'.")
+        if not isinstance(own, Mapping | None):
+            raise ValueError(f"{place}: the arm {arm} is {_short(own)}; it must hold settings such as 'epochs: 2'.")
+        _refuse_unknown(own or {}, _ARM_KEYS, f"{place}, arm {arm}")
+        checked[arm] = _arm({**_without(shared, own or {}), **(own or {})}, f"{place}, arm {arm}")
+    whole = {"name": values.get("name") or name, **{key: values[key] for key in _REQUIRED}}
+    for key, kind, example in (("name", str, "a text"), ("vocabulary_size", int, "a whole number")):
+        if not isinstance(whole[key], kind) or isinstance(whole[key], bool):
+            raise ValueError(f"{place}: {key} is {_short(whole[key])}; it must be {example}.")
+    for key in ("train", "held_out"):
+        whole[key] = _sources(whole[key], folder, f"{place}: {key}")
+    try:
+        return SweepSettings(**whole, arms=checked)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _without(shared: dict, own: Mapping) -> dict:
+    """The settings for all arms without those that an arm's own stand against: epochs and steps say the same thing."""
+    against = {"epochs", "steps"} if {"epochs", "steps"} & own.keys() else set()
+    return {key: value for key, value in shared.items() if key not in against}
+
+
+def _arm(values: dict, place: str) -> ArmSettings:
+    from pydantic import TypeAdapter, ValidationError
+
+    for key in ("weight_decay", "train_tokens"):
+        if values.get(key) is None:
+            raise ValueError(f"{place}: {key} is missing; give it for this arm, or at the top for all.")
+    try:
+        # as JSON, because in strict mode pydantic makes a dataclass from nothing else
+        return TypeAdapter(ArmSettings).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        first = error.errors()[0]
+        words = first["msg"].removeprefix("Value error, ").rstrip(".")
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {_as_found(key, first['input'])}{words}.") from None
+
+
+def _as_found(key: str, value) -> str:
+    """Which value is wrong; empty where the sentence already says it. YAML's own trap is named."""
+    if not key:
+        return ""
+    hint = ", which YAML reads as text (write 1.0e-3)" if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else ""
+    return f"{key} is {_short(value)}{hint}: "
+
+
+def _sources(value, folder: Path, place: str) -> tuple[str, ...]:
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, Sequence) or not all(isinstance(v, str) for v in found):
+        raise ValueError(f"{place} is {_short(value)}; it must be a list of files, folders, 'pythondoc' or 'hub:NAME'.")
+    return tuple(source if not source or is_named(source) else str(folder / source) for source in found)
+
+
+def _refuse_unknown(values: Mapping, known: Sequence[str], place: str) -> None:
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{place}: unknown setting {_short(key)}; known: {', '.join(known)}.")
+
+
+def _parsed(path: Path) -> dict:
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no configuration at {path}; give a YAML file with train, held_out and weight_decay.")
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a file of settings has at most {_MOST_BYTES:,}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        has_alias = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        twice = None if has_alias else _key_given_twice(yaml.compose(text, Loader=yaml.SafeLoader))
+        values = None if has_alias or twice else yaml.safe_load(text)
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        OverflowError,
+        RecursionError,
+    ) as error:  # whatever a value's type makes of its letters
+        raise ValueError(f"{path} is not YAML ({(str(error).splitlines() or [''])[0]}); write lines such as 'epochs: 2'.") from None
+    if has_alias:
+        raise ValueError(f"{path} has an alias (*name); write the value itself.")
+    if twice:
+        raise ValueError(f"{path} gives {_short(twice)} twice; leave one out.")
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no settings; write lines such as 'epochs: 2'.")
+    return values
+
+
+def _key_given_twice(node) -> str | None:
+    """A key that stands twice in one mapping: yaml would take the last one."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    found = [key for key in keys if keys.count(key) > 1] + [_key_given_twice(value) for _, value in node.value]
+    return next((key for key in found if key is not None), None)
+
+
+def _short(value) -> str:
+    words = repr(value)
+    return words if len(words) <= _MOST_LETTERS else f"{words[:_MOST_LETTERS]}…"
