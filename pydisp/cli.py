@@ -123,7 +123,7 @@ def _disk_is_full(error: Exception) -> str | None:
 
 
 def _memory_is_full(error: Exception) -> str | None:
-    if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+    if type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in ("not enough memory", "can't allocate memory")):
         return "the memory is used up; choose a smaller --batch-size or --context, another --device, or --dtype bfloat16."
     return None
 

@@ -55,7 +55,8 @@ class Workspace:
 
     Args:
         out: the folder to make, DIR.
-        marker: a file that every finished output has; `--overwrite` never replaces a folder without it.
+        marker: a file that every finished output has; `--overwrite` never replaces a folder without it. One of JSON stands beside a
+            `report.json`, or begins with "pydisp".
         journey: the kind of run, for messages: "prune", "export".
     """
 
@@ -180,10 +181,21 @@ class Workspace:
             return
         if not self._overwrites:
             raise FileExistsError(f"{self.out} exists; choose another --out, or replace it with --overwrite.")
-        if not (self.out / self.marker).is_file():
+        if not self._is_output(self.out):
             raise FileExistsError(
                 f"{self.out} exists and is not the output of an earlier {self.journey}, so --overwrite leaves it alone; choose another --out."
             )
+
+    def _is_output(self, folder: Path) -> bool:
+        """Whether a folder has the marker; beside one that others may use too (JSON without pydisp's name) a report of pydisp's must stand."""
+        if not (folder / self.marker).is_file():
+            return False
+        if not self.marker.endswith(".json") or self.marker.startswith("pydisp"):
+            return True
+        try:
+            return str(json.loads((folder / "report.json").read_text(encoding="utf-8"))["format"]).startswith("pydisp-")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return False
 
     def _locked(self) -> int | None:
         """The open lock file; None, with a warning, if the platform or the file system has no locks."""

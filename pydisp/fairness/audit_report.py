@@ -81,6 +81,17 @@ def _warnings(audit: "Audit") -> list[str]:
         lines.append(f"The text has few documents, so blocks of about 1,024 tokens serve as documents ({len(audit.documents)}).")
     if audit.average.interval is None:
         lines.append(f"The scored text has fewer than {FEWEST_DOCUMENTS} documents, so there are no intervals.")
+    whole, touched = int(audit.scores.is_whole.sum()), int(audit.scores.is_touched.sum())
+    if whole < 0.9 * touched:
+        lines.append(
+            f"{whole:,} of {touched:,} {audit.unit}s were scored whole, the windows of {audit.context_tokens} tokens cut the others: "
+            "figures of words are of these only; ask for a longer --context, or count ids with --mode id."
+        )
+    for name, share in audit.unknown.items():
+        if share > 0.005:
+            lines.append(f"{share:.1%} of the tokens of {name} are unknown to its tokenizer: it predicts that they are, not what they are.")
+    if audit.comparison is not None and audit.comparison.average_unit == "word":
+        lines.append("The tokenizers differ: a word ends where both end a token, so a few are longer than in an audit of one model.")
     if audit.comparison is not None:
         mine, both = int(audit.scores.is_whole.sum()), audit.comparison.whole.units
         if both < 0.9 * mine:

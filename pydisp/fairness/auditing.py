@@ -9,7 +9,7 @@ whose replicate is the document, and both means are given: over the tokens, and 
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,7 @@ class Audit:
         comparison: MODEL minus REFERENCE, if there is a reference. reference_scores: its scores.
         context_tokens: tokens a window. vocabulary: digest of the tokenizer.
         texts: (V,) how people read each type.
+        unknown: by model the share of the text's tokens that its tokenizer does not know, where it has a token for that.
         facts: of the run.
     """
 
@@ -72,6 +73,7 @@ class Audit:
     context_tokens: int
     vocabulary: str
     texts: tuple[str, ...]
+    unknown: dict[str, float]
     facts: dict
 
     def __iter__(self) -> Iterator:
@@ -140,7 +142,7 @@ def audit(
     against: nn.Module | str | os.PathLike | None = None,
     against_tokenizer=None,
     mode: str = "auto",
-    counts: str | os.PathLike | Counts | None = None,
+    counts: str | os.PathLike | Mapping | Counts | None = None,
     counts_text: Sequence[str] | str | None = None,
     context_tokens: int | None = None,
     most_tokens: int | None = None,
@@ -159,7 +161,8 @@ def audit(
         against: the reference, on the same documents; every difference is MODEL minus REFERENCE.
         against_tokenizer: its tokenizer, if it is in memory and has one of its own; by default that of `model`.
         mode: "id" counts token ids, "word" words; "auto" words where the vocabulary has fewer than 8,192 ids or two tokenizers differ.
-        counts: a file of counts by id or word, best of the training text; or "demo" (the demo model's training text); or `Counts`.
+        counts: a file of counts by id or word, best of the training text; or such a mapping; or "demo" (the demo model's training text); or
+            `Counts`.
         counts_text: a text to count instead. Without both: the demo's counts if one of the models is the demo, else the scored text,
             which makes rare types look harder than they are (the report says so).
         context_tokens, most_tokens, batch_size, say: as for `pydisp.evaluation.evaluate_text`.
@@ -176,7 +179,7 @@ def audit(
     check_sizes(context_tokens, batch_size, most_tokens)
     if text is None:
         raise ValueError("there is no text to audit on; name one or more files, folders or other sources.")
-    source = read_text([text] if isinstance(text, str) else text)
+    source = read_text([text] if isinstance(text, str) else list(map(str, text)) if not isinstance(text, os.PathLike) else [str(text)])
     by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     subject = Subject.of(model, tokenizer, **by_name)
     subjects = [subject]
@@ -214,20 +217,30 @@ def audit(
             facts = facts or run_facts(its_model)
             del its_model  # else it would stay in memory beside the next one
     described = {"name": source.name, "sha256": source.sha256, "bytes": source.bytes, "tokens": len(reads[0].tokens)}
+    unknown = {one.name: share for one, read in zip(subjects, reads, strict=True) if (share := _unknown_share(one, read)) is not None}
     return _audited(
-        subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, {"text": described, "seed": seed, **facts}
-    )
+        subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, unknown, {"text": described, "seed": seed, **facts}
+    )  # fmt: skip
+
+
+def _unknown_share(subject: Subject, read: ReadTokens) -> float | None:
+    """The share of unknown tokens; None for a tokenizer that knows every text (bytes), or whose token for it has another meaning."""
+    tokenizer = subject.tokenizer
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id):
+        return None
+    return float((read.tokens.ids == unknown).double().mean())
 
 
 def _audited(
     subjects: Sequence[Subject], documents: Documents, counts: Counts, scores: Sequence[Scores], context_tokens: int, has_one_tokenizer: bool,
-    seed: int, facts: dict,
+    seed: int, unknown: dict[str, float], facts: dict,
 ) -> Audit:  # fmt: skip
     """The figures of the scores."""
     mine, units = scores[0], scores[0].units
     if not mine.is_whole.any():
         raise ValueError(
-            f"{documents.text.name}: no {units.unit} was scored whole at a context of {context_tokens} tokens; ask for a longer one."
+            f"{documents.text.name}: no {units.unit} was scored whole at a context of {context_tokens} tokens; count token ids (mode 'id'), or ask for a longer context."
         )
     resamples = Resamples(len(documents), seed)
     of_units = counts.of(units.keys)
@@ -264,6 +277,7 @@ def _audited(
         context_tokens=context_tokens,
         vocabulary=subjects[0].digest,
         texts=_texts(units, subjects[0].tokenizer),
+        unknown=unknown,
         facts=facts,
     )
 
@@ -301,6 +315,8 @@ def _units(unit: str, documents: Documents, reads: Sequence[ReadTokens], subject
 
 
 def _counts(given, given_text, unit: str, subjects: Sequence[Subject], units: Units) -> Counts:
+    if isinstance(given, Mapping):
+        given = Counts.given(given, unit)
     if isinstance(given, Counts):
         if given.unit != unit:
             raise ValueError(f"{given.source} has counts by {given.unit}, the audit is by {unit}; choose the other mode or other counts.")

@@ -25,8 +25,10 @@ class FrequencyLossCallback(TrainerCallback):
     """
 
     def __init__(self, probe: FrequencyProbe, *, every: int = 500, trainer=None):
-        if every < 1:
-            raise ValueError(f"every is {every}; it must be 1 step or more.")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every is {every!r}; it must be a whole number of 1 step or more.")
+        if not callable(probe):
+            raise TypeError(f"the probe is {probe!r}; give a FrequencyProbe.")
         self.probe, self.every, self.trainer = probe, every, trainer
         self.history: list[dict[str, float]] = []
 

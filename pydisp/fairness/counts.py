@@ -7,6 +7,8 @@ counts.of(units.keys)                         # (V,) int64; 0 for a type that is
 import gzip
 import json
 import os
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -52,11 +54,13 @@ class Counts:
             vocabulary: number of ids, for tokens.
         Raises: ValueError.
         """
-        if self.unit == "token" and vocabulary is not None and self.by_type and max(self.by_type) >= vocabulary:
-            raise ValueError(
-                f"{self.source} has a count for id {max(self.by_type)}, the vocabulary has {vocabulary} ids; "
-                "give counts made with this model's tokenizer, or count by word."
-            )
+        if self.unit == "token" and vocabulary is not None and self.by_type:
+            outside = next((one for one in (min(self.by_type), max(self.by_type)) if not 0 <= one < vocabulary), None)
+            if outside is not None:
+                raise ValueError(
+                    f"{self.source} has a count for id {outside}, the vocabulary has the ids 0 to {vocabulary - 1}; "
+                    "give counts made with this model's tokenizer, or count by word."
+                )
         if not np.any(self.of(keys)):
             raise ValueError(f"{self.source} has none of the {len(keys)} types of the text; give counts of {self.unit}s of such text.")
 
@@ -87,9 +91,17 @@ class Counts:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is no file; --counts takes a JSON or Parquet file of counts by {unit}.")
+            raise FileNotFoundError(f"'{path}' is no file; --counts takes a JSON or Parquet file of counts by {unit}.")
         values = _from_parquet(path, unit) if path.suffix == ".parquet" else _from_json(path)
         return cls(path.name, unit, _checked(values, unit, path.name))
+
+    @classmethod
+    def given(cls, values: Mapping, unit: str) -> "Counts":
+        """Counts from a mapping of id or word to count.
+
+        Raises: ValueError, naming the entry, for anything else.
+        """
+        return cls("the given counts", unit, _checked(dict(values), unit, "the given counts"))
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the counts as JSON, the most frequent type first; as gzip if the name ends in .gz, with the same bytes each time."""
@@ -103,12 +115,30 @@ class Counts:
 def _from_json(path: Path) -> dict:
     try:
         data = path.read_bytes()
-        values = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); write an object from id or word to count.") from error
+        values = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data, object_pairs_hook=_once)
+    except _Twice as error:
+        raise ValueError(f"{path} gives {error.args[0]!r} twice; add its counts up.") from None
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
+        words = str(error).split(";")[0]
+        raise ValueError(
+            f"{path} is no {'gzip of ' * (path.suffix == '.gz')}JSON ({words}); write an object from id or word to count."
+        ) from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; it must be an object from id or word to count.")
+        raise ValueError(f"{path} holds {json.dumps(values)[:20]}; it must hold an object from id or word to count.")
     return values
+
+
+class _Twice(Exception):
+    """A key of a JSON object that stands twice."""
+
+
+def _once(pairs: list[tuple]) -> dict:
+    """The object of these pairs."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+    return found
 
 
 def _from_parquet(path: Path, unit: str) -> dict:
@@ -120,12 +150,17 @@ def _from_parquet(path: Path, unit: str) -> dict:
     try:
         table = parquet.read_table(path)
     except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}).") from error
+        raise ValueError(
+            f"{path} is no Parquet file ({str(error).splitlines()[0]}); give one with the columns {_NAMES[unit][1]} and count."
+        ) from error
     named = [next((name for name in names if name in table.column_names), None) for names in (_NAMES[unit], _COUNT_NAMES)]
     if None in named:
         raise ValueError(f"{path} has the columns {', '.join(table.column_names)}; it needs {_NAMES[unit][1]} and {_COUNT_NAMES[0]}.")
     keys, counts = (table[name].to_pylist() for name in named)
-    return dict(zip(keys, counts, strict=True))
+    try:
+        return _once(list(zip(keys, counts, strict=True)))
+    except _Twice as error:
+        raise ValueError(f"{path} gives {error.args[0]!r} twice; add its counts up.") from None
 
 
 def _checked(values: dict, unit: str, name: str) -> dict:
@@ -134,15 +169,15 @@ def _checked(values: dict, unit: str, name: str) -> dict:
         raise ValueError(f"{name} has numbers for words, as counts by id have; count by id with --mode id, or give counts by word.")
     for key, count in values.items():
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**53:
-            raise ValueError(f"{name}: the count of {key!r} is {count!r}; it must be a whole number of 0 or more.")
+            raise ValueError(f"{name}: the count of {key!r} is {str(count)[:40]}; it must be a whole number from 0 to 2**53 - 1.")
         if unit == "token":
-            try:
+            if isinstance(key, str) and re.fullmatch(r"0|[1-9][0-9]{0,17}", key):
                 key = int(key)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name}: {key!r} is no token id; give counts by id, or count by word with --mode word.") from None
+            if isinstance(key, bool) or not isinstance(key, int) or key < 0:
+                raise ValueError(f"{name}: {key!r} is no token id; give counts by id, or count by word with --mode word.")
         elif not isinstance(key, str):
             raise ValueError(f"{name}: {key!r} is no word; give counts by word, or count by id with --mode id.")
-        checked[key] = checked.get(key, 0) + count
+        checked[key] = count
     if not any(checked.values()):
         raise ValueError(f"{name} has no count above 0; give counts of a text.")
     return checked

@@ -31,7 +31,8 @@ class FrequencyProbe:
             Without both, the held-out text is counted, which is biased.
         context_tokens: tokens a window. most_tokens: at most so many are scored, evenly over the text.
         batch_size: windows a forward.
-    Raises: as `pydisp.fairness.audit`; at the first call for a context longer than the model's.
+    A model whose loss is not finite gives NaN, for a training to go on.
+    Raises: as `pydisp.fairness.audit`; at the first call for a context longer than the model's, or another vocabulary.
     """
 
     def __init__(
@@ -69,6 +70,11 @@ class FrequencyProbe:
     def stats(self, model: nn.Module) -> TokenStats:
         """The sums by id of the model as it is now; its modes and torch's random state stay as they are."""
         check_context(self.windows.shape[1], model.config)
+        rows = model.get_input_embeddings().weight.shape[0]
+        if int(self.windows.max()) >= rows:
+            raise ValueError(
+                f"the text has token id {int(self.windows.max())}, the model has {rows}; give the probe the model's own tokenizer."
+            )
         return scored(model, self.windows, batch_size=self.batch_size)
 
     def __call__(self, model: nn.Module) -> dict[str, float]:

@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_PATTERN = re.compile(r"\s*([a-z_.]+)\s*(>=|<=|>|<)\s*([+-]?)(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
+_PATTERN = re.compile(
+    r"\s*([a-z_.]+)\s*(>=|<=|>|<)\s*([+-]?)([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?)\s*", re.IGNORECASE
+)
 _OF_PART = ("nats", "balanced", "accuracy", "ece", "rank", "entropy", "confidence")
 FIGURES = {
     "average": ("average_nats",),
@@ -60,7 +62,10 @@ class Gate:
         if name not in known:
             kind = "difference (a number with a sign)" if sign else "figure (a number without a sign)"
             raise ValueError(f"the limit {text!r} names no {kind}; known: {', '.join(known)}.")
-        return cls(name, comparison, float(f"{sign}{digits}"), bool(sign))
+        number = float(f"{sign}{digits}")
+        if not math.isfinite(number):
+            raise ValueError(f"the limit {text!r} has a number beyond the largest float; write a smaller one.")
+        return cls(name, comparison, number, bool(sign))
 
     @property
     def needs_reference(self) -> bool:

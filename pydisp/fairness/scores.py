@@ -41,6 +41,12 @@ class Scores:
         """The mean loss of a token: the figure of `pydisp eval`."""
         return float(self.nats_by_document.sum() / self.tokens_by_document.sum())
 
+    @property
+    def is_touched(self) -> np.ndarray:
+        """(U,) whether at least one token was scored."""
+        units = self.units.of_token[self.first_choices >= 0]
+        return np.bincount(units, minlength=len(self.units)) > 0
+
     def agrees(self, other: "Scores") -> np.ndarray:
         """(U,) whether both models have the same first choice at every token of a unit; for one tokenizer."""
         same = (self.first_choices == other.first_choices) | (self.first_choices < 0)
@@ -109,7 +115,7 @@ def score_units(
         raise ValueError(f"{tokens.name} holds nothing but padding (token {padding_id}); give a text with words in it.")
     found = token_values(model, windows, batch_size=batch_size, say=say, title=title)
     found = TokenValues(*(column.ravel()[is_scored] for column in found))
-    _check_finite(found.nats, targets[is_scored], tokens.name, documents, read)
+    _check_finite(found.nats, targets[is_scored], title, documents, read)
     return _by_unit(found, targets[is_scored], documents, read, units)
 
 
@@ -137,12 +143,12 @@ def _by_unit(found: TokenValues, places: np.ndarray, documents: Documents, read:
     )  # fmt: skip
 
 
-def _check_finite(nats: np.ndarray, places: np.ndarray, name: str, documents: Documents, read: ReadTokens) -> None:
+def _check_finite(nats: np.ndarray, places: np.ndarray, model: str, documents: Documents, read: ReadTokens) -> None:
     wrong = ~np.isfinite(nats)
     if wrong.any():
         place = int(places[int(wrong.argmax())])
         document = int(documents.holding(read.last_characters[place]))
         raise ValueError(
-            f"{name}: the loss of token {place} (document {document + 1}: '{documents.excerpt(document)}') is {nats[wrong][0]}; "
+            f"{documents.text.name}: the loss of {model} at token {place} (document {document + 1}: '{documents.excerpt(document)}') is {nats[wrong][0]}; "
             "check the weights, or run in float32 if the model runs in half precision."
         )

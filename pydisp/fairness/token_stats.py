@@ -149,6 +149,8 @@ class TokenStats:
         Raises: ImportError without pyarrow; FileNotFoundError; ValueError for any other file.
         """
         pyarrow, parquet = _pyarrow()
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"'{path}' is no file; give one that TokenStats.save wrote.")
         try:
             table = parquet.read_table(path)
         except pyarrow.ArrowInvalid as error:

@@ -131,11 +131,20 @@ def test_a_sweep_makes_a_folder_and_prints_its_figures(config, tmp_path):
 def test_a_wrong_sweep_is_refused(config, tmp_path):
     (tmp_path / "wrong.yaml").write_text(config.read_text().replace("points", "pionts"))
     (tmp_path / "taken").mkdir()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "sweep.json").write_text("{}")  # a name that others use too
+    (tmp_path / "alike.yaml").write_text(config.read_text().replace("arms: {few: {steps: 4}}", "arms: {few: {steps: 4}, Few: {steps: 5}}"))
+    (tmp_path / "huge.yaml").write_text(config.read_text().replace("hidden_size: 16", "hidden_size: 10000000000"))
+    (tmp_path / "deep.yaml").write_text("[" * 50_000)
     refused(
         [
             (["fairness", "sweep", "--config", tmp_path / "wrong.yaml", "--out", tmp_path / "new"], "pionts"),
             (["fairness", "sweep", "--config", tmp_path / "absent.yaml", "--out", tmp_path / "new"], "absent.yaml"),
             (["fairness", "sweep", "--config", config, "--out", tmp_path / "taken"], "exists"),
+            (["fairness", "sweep", "--config", config, "--out", tmp_path / "theirs", "--overwrite"], "not the output of an earlier sweep"),
+            (["fairness", "sweep", "--config", tmp_path / "alike.yaml", "--out", tmp_path / "new"], "differ in capitals"),
+            (["fairness", "sweep", "--config", tmp_path / "huge.yaml", "--out", tmp_path / "new"], "hidden_size is 10000000000"),
+            (["fairness", "sweep", "--config", tmp_path / "deep.yaml", "--out", tmp_path / "new"], "nested more than 20 deep"),
             (["fairness", "sweep", "--config", config, "--out", tmp_path / "new", "--resume"], "nothing to resume"),
             (["fairness", "sweep", "--config", config, "--out", tmp_path / "new", "--workers", "0"], "workers is 0"),
         ],

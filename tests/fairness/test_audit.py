@@ -179,6 +179,33 @@ def test_a_few_rare_events_have_no_interval():
         assert (average(values, document, Resamples(40), is_difference=True).interval is not None) == has_interval
 
 
+def test_words_that_the_windows_cut_are_told(models, documents):
+    model, _, tokenizer = models
+    found = audit(model, tokenizer, documents, context_tokens=4)
+    assert any("words were scored whole, the windows of 4 tokens cut the others" in line for line in found.report.summary)
+    assert not any("scored whole" in line for line in audit(model, tokenizer, documents, context_tokens=128).report.summary)
+
+
+def test_unknown_tokens_are_told(models, documents):
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers import models as kinds
+    from transformers import PreTrainedTokenizerFast
+
+    model, _, tokenizer = models
+    words = Tokenizer(kinds.WordLevel({"[UNK]": 0, "fox": 1}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    second = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
+    found = audit(model, tokenizer, documents, against=model, against_tokenizer=second, context_tokens=32)
+    assert found.unknown and max(found.unknown.values()) > 0.9
+    assert any("unknown to its tokenizer" in line for line in found.report.summary)
+
+
+def test_counts_may_be_a_mapping(models, documents):
+    model, _, tokenizer = models
+    found = audit(model, tokenizer, documents, mode="id", counts={i: 5 for i in range(1, 257)}, **QUIET)
+    assert found.as_dict()["counts_source"]["name"] == "the given counts"
+
+
 def test_the_default_context_fits_both_models(models, documents):
     model, _, tokenizer = models
     longer = copy.deepcopy(model)
@@ -262,7 +289,7 @@ def test_a_loss_that_is_not_finite_names_the_document(models, documents):
     broken = copy.deepcopy(model)
     with torch.no_grad():
         broken.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="the loss of token .* is nan"):
+    with pytest.raises(ValueError, match="the loss of llama at token .* is nan"):
         audit(broken, tokenizer, documents, **QUIET)
 
 

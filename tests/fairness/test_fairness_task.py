@@ -66,5 +66,5 @@ def test_a_task_without_text_or_with_wrong_counts_is_refused(files, tmp_path):
         evaluate_tasks(str(folder / "model"), ["pydisp_fairness"])
     (tmp_path / "counts.json").write_text("[]")
     metadata = {"text": str(folder / "text.jsonl"), "counts": str(tmp_path / "counts.json")}
-    with pytest.raises(ValueError, match="holds a list"):
+    with pytest.raises(ValueError, match="must hold an object"):
         evaluate_tasks(str(folder / "model"), ["pydisp_fairness"], metadata=metadata)

@@ -41,7 +41,7 @@ def test_a_part_without_units_closes_the_gate():
     "limit, words",
     [("", "is not NAME"), ("tail > ", "is not NAME"), ("tail.nats = 3", "is not NAME"), ("tail.nats > three", "is not NAME"),
      ("tale.nats > 3", "names no figure"), ("ece > +0.1", "names no difference"), ("agreement > +0.1", "names no difference"),
-     ("excess > 1", "names no figure"), ("tail.nats > +1 and head.nats > 1", "is not NAME")],
+     ("excess > 1", "names no figure"), ("tail.nats > +1 and head.nats > 1", "is not NAME"), ("average > 1e400", "beyond the largest float"), ("average > ٣", "is not NAME")],
 )  # fmt: skip
 def test_what_names_nothing_is_refused(limit, words):
     with pytest.raises(ValueError, match=words):

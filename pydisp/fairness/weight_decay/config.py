@@ -17,11 +17,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import accumulate
 from pathlib import Path
 
 from pydisp.fairness.weight_decay.settings import ArmSettings, SweepSettings, is_named
+from pydisp.report.values import slug
 
 _MOST_BYTES = 1 << 16
+_MOST_DEEP = 20
 _MOST_LETTERS = 60  # of a value that a sentence repeats
 _ARM_KEYS = tuple(f.name for f in fields(ArmSettings))
 _REQUIRED = ("train", "held_out", "vocabulary_size")
@@ -51,8 +54,13 @@ def _of(values: dict, folder: Path, place: str, name: str) -> SweepSettings:
         raise ValueError(f"{place}: arms is {_short(arms)}; it must hold a name with settings of its own for each arm.")
     checked = {}
     for arm, own in arms.items():
-        if not isinstance(arm, str) or not re.fullmatch(r"[A-Za-z0-9_]+", arm):
-            raise ValueError(f"{place}: an arm is called {_short(arm)}; its name must consist of letters, digits and '_'.")
+        if not isinstance(arm, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,39}", arm):
+            raise ValueError(
+                f"{place}: an arm is called {_short(arm)}; its name must consist of at most 40 letters, digits and '_', no '_' first."
+            )
+        like = next((other for other in checked if slug(other) == slug(arm)), None)  # files and addresses on the page are named by it
+        if like is not None:
+            raise ValueError(f"{place}: the arms {like} and {arm} differ in capitals or '_' only; give one another name.")
         if not isinstance(own, Mapping | None):
             raise ValueError(f"{place}: the arm {arm} is {_short(own)}; it must hold settings such as 'epochs: 2'.")
         _refuse_unknown(own or {}, _ARM_KEYS, f"{place}, arm {arm}")
@@ -121,6 +129,8 @@ def _parsed(path: Path) -> dict:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a file of settings has at most {_MOST_BYTES:,}.")
     try:
         text = path.read_text(encoding="utf-8")
+        if _depth(text) > _MOST_DEEP:
+            raise ValueError(f"brackets nested more than {_MOST_DEEP} deep")
         has_alias = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
         twice = None if has_alias else _key_given_twice(yaml.compose(text, Loader=yaml.SafeLoader))
         values = None if has_alias or twice else yaml.safe_load(text)
@@ -139,6 +149,11 @@ def _parsed(path: Path) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no settings; write lines such as 'epochs: 2'.")
     return values
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested, those in texts counted too: yaml takes minutes for thousands."""
+    return max(accumulate((c in "[{") - (c in "]}") for c in text), default=0)
 
 
 def _key_given_twice(node) -> str | None:

@@ -12,12 +12,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
 from pydisp.environment import run_facts, versions
 from pydisp.fairness.weight_decay.config import read_config
 from pydisp.fairness.weight_decay.report import OUTCOME_FILE, outcome_text, sweep_report
 from pydisp.fairness.weight_decay.settings import RunSettings, SweepSettings
 from pydisp.fairness.weight_decay.text import SweepText, read_sweep_text
 from pydisp.fairness.weight_decay.workers import CHECKPOINT_SECONDS, files_of, results_of, train_all
+from pydisp.memory import free_bytes
 from pydisp.progress import Interrupted
 from pydisp.report import Report
 from pydisp.workspace import Workspace, write_whole
@@ -25,6 +28,7 @@ from pydisp.workspace import Workspace, write_whole
 logger = logging.getLogger("pydisp")
 
 RUNS = "runs"
+_BYTES_A_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -74,6 +78,7 @@ def _swept(
     settings: SweepSettings, workspace: Workspace, resume: bool, workers: int, say: Callable[[str], None], checkpoint_seconds: float
 ) -> tuple[Report, dict]:
     text = read_sweep_text(settings)
+    _check_memory(settings, workers)
     say(f"{settings.name}: {_plan_words(settings.runs)}, in {workers} process{'es' * (workers != 1)}")
     workspace.begin(_identity(settings, text), resume=resume)
     folder = workspace.folder / RUNS
@@ -82,8 +87,11 @@ def _swept(
         workspace.save_state({"runs": [run.name for run in settings.runs]})  # marks the folder as one that can be resumed
     folder.mkdir(exist_ok=True)
     train_all(settings.runs, text, folder, workers=workers, say=say, checkpoint_seconds=checkpoint_seconds)
+    results = results_of(settings.runs, folder)
+    if all(one["diverged"] for one in results):
+        raise ValueError(f"all {len(results)} runs diverged, so there is nothing to report; lower the learning_rate and start anew.")
     facts = {**run_facts(), "threads": 1, "device": "cpu", "dtype": "float32", "texts": text.facts, "vocabulary": text.vocabulary}
-    report, outcome = sweep_report(settings, results_of(settings.runs, folder), facts)
+    report, outcome = sweep_report(settings, results, facts)
     _write(workspace.output, report, outcome, text, settings, folder)
     workspace.finish()
     shutil.rmtree(folder, ignore_errors=True)
@@ -98,6 +106,21 @@ def _write(output: Path, report: Report, outcome: dict, text: SweepText, setting
             shutil.copyfile(path, output / RUNS / path.name)
     write_whole(output / TOKENIZER_FILE, text.tokenizer)
     write_whole(output / OUTCOME_FILE, outcome_text(outcome))
+
+
+def _check_memory(settings: SweepSettings, workers: int) -> None:
+    """Refuse models that the memory cannot hold, before anything is trained; activations are not counted.
+
+    Raises: ValueError.
+    """
+    largest = max(arm.parameters(settings.vocabulary_size) for arm in settings.arms.values())
+    side_by_side = min(workers, len(settings.runs))
+    needed, free = _BYTES_A_PARAMETER * largest * side_by_side, free_bytes(torch.device("cpu"))
+    if free is not None and needed > free:
+        raise ValueError(
+            f"{side_by_side} models of {largest:,} parameters need {needed / 2**20:,.0f} MiB to be trained side by side, {free / 2**20:,.0f} MiB are "
+            "free; make the model smaller, or ask for fewer workers."
+        )
 
 
 def _plan_words(runs: tuple[RunSettings, ...]) -> str:

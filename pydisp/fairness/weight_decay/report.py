@@ -126,11 +126,16 @@ def _headlines(arm: ArmFigures) -> list[Metric]:
 
 def _section(arm: ArmFigures) -> Section:
     if not arm.ended:
-        return Section(arm.name, [f"All {len(arm.results)} runs diverged; lower the learning rate."])
+        return Section(_title(arm), [f"All {len(arm.results)} runs diverged; lower the learning rate."])
     return Section(
-        arm.name,
+        _title(arm),
         [_intro(arm), _runs_table(arm), _bins_section(arm), _gaps_section(arm), _curves_section(arm), _slope_section(arm)],
     )
+
+
+def _title(arm: ArmFigures) -> str:
+    """A heading that no other section of the page has."""
+    return f"Arm {arm.name}"
 
 
 def _intro(arm: ArmFigures) -> str:

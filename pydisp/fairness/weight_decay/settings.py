@@ -14,10 +14,17 @@ import numpy as np
 
 SCHEDULES = ("cosine", "linear")
 SMALLEST_VOCABULARY = 257  # an id for each byte, and one for the end of a text
+_LARGEST_VOCABULARY = 10**7
 _FIRST_POINT_SHARE = 0.01  # of the steps: before it nothing has been learned that a curve could show
 _LEAST = {
     "train_tokens": 2, "held_out_tokens": 2, "context_tokens": 2, "hidden_size": 1, "intermediate_size": 1, "num_hidden_layers": 1,
     "num_attention_heads": 1, "num_key_value_heads": 1, "batch_windows": 1, "steps": 1, "points": 3, "curve_tokens": 2, "least_count": 1,
+}  # fmt: skip
+
+_MOST = {  # of what is certainly a slip: before a number of this size can fill the memory
+    "train_tokens": 10**12, "held_out_tokens": 10**12, "context_tokens": 10**6, "hidden_size": 10**5, "intermediate_size": 10**6,
+    "num_hidden_layers": 10**4, "num_attention_heads": 10**4, "num_key_value_heads": 10**4, "batch_windows": 10**7, "steps": 10**8,
+    "points": 10**4, "curve_tokens": 10**12, "least_count": 10**12, "epochs": 10**6,
 }  # fmt: skip
 
 
@@ -73,6 +80,10 @@ class ArmSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}.")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise ValueError(f"{name} is {value}; it must be at most {most:,}.")
         self._check_lists()
         self._check_training()
         self._check_model()
@@ -84,7 +95,9 @@ class ArmSettings:
                 f"{self.train_tokens} train tokens are {self.windows} windows, a step takes {self.batch_windows}; ask for more tokens or a smaller batch_windows."
             )
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}; give one of the two.")
+            raise ValueError(
+                f"{'both epochs and steps are given' if self.steps else 'neither epochs nor steps is given'}; give one of the two."
+            )
         if self.epochs is not None and not (math.isfinite(self.epochs) and self.epochs * self.windows >= self.batch_windows):
             raise ValueError(
                 f"epochs is {self.epochs}; it must be a finite number that makes at least one step of {self.batch_windows} windows."
@@ -124,6 +137,13 @@ class ArmSettings:
             raise ValueError(
                 f"a head has {self.hidden_size // self.num_attention_heads} dimensions; rotary positions need an even number, so change hidden_size or num_attention_heads."
             )
+
+    def parameters(self, vocabulary_size: int) -> int:
+        """Of the matrices of the model, embeddings included."""
+        head = self.hidden_size // self.num_attention_heads
+        attention = self.hidden_size * head * 2 * (self.num_attention_heads + self.num_key_value_heads)
+        layer = attention + 3 * self.hidden_size * self.intermediate_size
+        return self.num_hidden_layers * layer + vocabulary_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
 
     @property
     def windows(self) -> int:
@@ -183,6 +203,8 @@ class SweepSettings:
     arms: Mapping[str, ArmSettings]
 
     def __post_init__(self):
+        if self.vocabulary_size > _LARGEST_VOCABULARY:
+            raise ValueError(f"vocabulary_size is {self.vocabulary_size}; it must be at most {_LARGEST_VOCABULARY:,}.")
         if self.vocabulary_size < SMALLEST_VOCABULARY:
             raise ValueError(
                 f"vocabulary_size is {self.vocabulary_size}; it must be at least {SMALLEST_VOCABULARY}, an id for each byte and one for the end of a text."

@@ -139,7 +139,7 @@ def test_an_output_that_exists_is_kept(config, tmp_path):
         ({"weight_decays": [0]}, "unknown setting 'weight_decays'; known: name, train, "),
         ({"arms": {"few": {"rate": 1}}}, "arm few: unknown setting 'rate'; known: weight_decay, "),
         ({"arms": {"few": {"name": "x"}}}, "arm few: unknown setting 'name'"),
-        ({"arms": {"a b": {}}}, "an arm is called 'a b'; its name must consist of letters"),
+        ({"arms": {"a b": {}}}, "an arm is called 'a b'; its name must consist of at most 40 letters"),
         ({"arms": []}, "arms is []; it must hold a name"),
         ({"train": []}, "train names no text; list files"),
         ({"train": 3}, "train is 3; it must be a list of files"),
@@ -153,8 +153,8 @@ def test_an_output_that_exists_is_kept(config, tmp_path):
         ({"seeds": [0, 0]}, "seeds has 0 twice"),
         ({"seeds": [-1]}, "seeds has -1; each must be a whole number from 0"),
         ({"seeds": [0.5]}, "seeds.0 is 0.5: "),
-        ({"steps": 3, "epochs": 1, "arms": None}, "epochs is 1.0 and steps is 3; give one of the two."),
-        ({"arms": None}, "epochs is None and steps is None; give one of the two."),
+        ({"steps": 3, "epochs": 1, "arms": None}, "both epochs and steps are given; give one of the two."),
+        ({"arms": None}, "neither epochs nor steps is given; give one of the two."),
         ({"arms": {"few": {"epochs": 0.01}}}, "epochs is 0.01; it must be a finite number that makes at least one step of 4 windows."),
         ({"learning_rate": 0}, "learning_rate is 0.0; it must be a finite number above 0."),
         ({"learning_rate": "1e-3"}, r"learning_rate is '1e-3', which YAML reads as text (write 1.0e-3): "),
@@ -325,3 +325,10 @@ def test_a_damaged_checkpoint_is_refused(config, tmp_path, monkeypatch):
     checkpoint.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is damaged .*; start the sweep anew without --resume"):
         sweep(config, tmp_path / "out", workers=1, resume=True, say=silence)
+
+
+def test_a_sweep_whose_runs_all_diverge_is_no_result(config, tmp_path):
+    arms = {"few": {"steps": 6, "weight_decay": [0], "seeds": [0]}}
+    with pytest.raises(ValueError, match="all 1 runs diverged"):
+        sweep({**config, "arms": arms, "learning_rate": 1e30}, tmp_path / "out", workers=1, say=silence)
+    assert not (tmp_path / "out").exists()
