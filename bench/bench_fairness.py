@@ -109,7 +109,7 @@ def audit_ratio() -> dict:
     from pydisp.loading import load_model, load_tokenizer
 
     model, tokenizer = load_model("demo", device=torch.device("cpu"), dtype=torch.float32), load_tokenizer("demo")
-    given = {"text": ["pythondoc"], "context_tokens": 256}
+    given = {"text": ["pythondoc:heldout"], "context_tokens": 256}
     counts = Counts.of_demo("token")
     calls = {
         "evaluate": lambda: evaluate(model, tokenizer, **given),
