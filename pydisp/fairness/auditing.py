@@ -179,48 +179,55 @@ def audit(
     check_sizes(context_tokens, batch_size, most_tokens)
     if text is None:
         raise ValueError("there is no text to audit on; name one or more files, folders or other sources.")
-    source = read_text([text] if isinstance(text, str) else list(map(str, text)) if not isinstance(text, os.PathLike) else [str(text)])
+    source = read_text([str(text)] if isinstance(text, str | os.PathLike) else list(map(str, text)))
     by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
-    subject = Subject.of(model, tokenizer, **by_name)
-    subjects = [subject]
+    subjects = [Subject.of(model, tokenizer, **by_name)]
     if against is not None:
         is_named = isinstance(against, str | os.PathLike)
-        subjects.append(
-            Subject.of(against, against_tokenizer or (None if is_named else subject.tokenizer), **(by_name if is_named else {}))
-        )
+        its_tokenizer = against_tokenizer or (None if is_named else subjects[0].tokenizer)
+        subjects.append(Subject.of(against, its_tokenizer, **(by_name if is_named else {})))
     reads, has_one_tokenizer = _read(source, subjects)
     unit = _unit(mode, subjects, has_one_tokenizer)
     documents = Documents.of(source, reads[0], word_starts(source.joined))
     units = _units(unit, documents, reads, subjects)
-    for one in subjects:
-        if context_tokens is not None:
+    if context_tokens is not None:
+        for one, read in zip(subjects, reads, strict=True):
             check_context(context_tokens, one.config)
+            read.tokens.windows(context_tokens)  # refuses a text that is too short
     counted = _counts(counts, counts_text, unit, subjects, units[0])
-    counted.check(units[0].keys, subject.vocabulary if unit == "token" else None)
-    scores: list[Scores] = []
-    facts: dict = {}
-    like = None
-    for one, read, its_units in zip(subjects, reads, units, strict=True):
-        with one.loaded() as its_model:
-            if context_tokens is None:
-                context_tokens = min([usual_context_tokens(its_model), *(p for other in subjects if (p := positions(other.config)))])
-            check_token_ids(read.tokens, its_model.get_input_embeddings().weight.shape[0], one.tokenizer)
-            numbered = numbered_windows(read, context_tokens, most_tokens, like)
-            if not has_one_tokenizer and most_tokens is not None:
-                like = characters_of(read, numbered)  # the reference scores the same parts of the text
-            padding_id = subject.padding_id if has_one_tokenizer else one.padding_id
-            scores.append(
-                score_units(
-                    its_model, documents, read, its_units, numbered, batch_size=batch_size, padding_id=padding_id, say=say, title=one.name
-                )
-            )  # fmt: skip
-            facts = facts or run_facts(its_model)
-            del its_model  # else it would stay in memory beside the next one
+    counted.check(units[0].keys, subjects[0].vocabulary if unit == "token" else None)
+    scores, context_tokens, facts = _scored(
+        subjects, documents, reads, units, context_tokens, most_tokens, batch_size, has_one_tokenizer, say
+    )  # fmt: skip
     described = {"name": source.name, "sha256": source.sha256, "bytes": source.bytes, "tokens": len(reads[0].tokens)}
     unknown = {one.name: share for one, read in zip(subjects, reads, strict=True) if (share := _unknown_share(one, read)) is not None}
     return _audited(
         subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, unknown, {"text": described, "seed": seed, **facts}
     )  # fmt: skip
+
+
+def _scored(
+    subjects: Sequence[Subject], documents: Documents, reads: Sequence[ReadTokens], units: Sequence[Units], context_tokens: int | None,
+    most_tokens: int | None, batch_size: int | None, has_one_tokenizer: bool, say: Callable[[str], None],
+) -> tuple[list[Scores], int, dict]:  # fmt: skip
+    """The scores of each model, one in memory at a time; the tokens of a window, chosen by the first if not given; facts of the run."""
+    scores: list[Scores] = []
+    facts: dict = {}
+    like = None
+    for one, read, its_units in zip(subjects, reads, units, strict=True):
+        with one.loaded() as model:
+            if context_tokens is None:
+                context_tokens = min([usual_context_tokens(model), *(p for other in subjects if (p := positions(other.config)))])
+            check_token_ids(read.tokens, model.get_input_embeddings().weight.shape[0], one.tokenizer)
+            numbered = numbered_windows(read, context_tokens, most_tokens, like)
+            if not has_one_tokenizer and most_tokens is not None:
+                like = characters_of(read, numbered)  # the reference scores the same parts of the text
+            padding_id = (subjects[0] if has_one_tokenizer else one).padding_id
+            options = {"batch_size": batch_size, "padding_id": padding_id, "say": say, "title": one.name}
+            scores.append(score_units(model, documents, read, its_units, numbered, **options))
+            facts = facts or run_facts(model)
+            del model  # else it would stay in memory beside the next one
+    return scores, context_tokens, facts
 
 
 def _unknown_share(subject: Subject, read: ReadTokens) -> float | None:

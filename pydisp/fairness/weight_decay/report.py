@@ -43,6 +43,7 @@ def sweep_report(settings: SweepSettings, results: Sequence[Mapping], facts: Map
 
 
 def outcome_text(outcome: dict) -> str:
+    """The figures as the text of a JSON file; the same figures give the same bytes."""
     return json.dumps(outcome, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
