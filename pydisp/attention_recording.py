@@ -12,6 +12,7 @@ GPT-2's reorder_and_upcast_attn, sparse attention by indices); any other gives t
 
 # B batch, H query heads, Tq queries of one forward, T positions, C groups
 
+import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,10 +21,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
-from transformers.masking_utils import causal_mask_function, flash_attention_mask, sdpa_mask
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-from pydisp.ops.attention_mass import MOST_GROUPS, attention_mass
+from pydisp.attention_support import ImplementationName, recordable_configs
+from pydisp.ops.attention_mass import MOST_GROUPS, attention_key_mass, attention_mass
 from pydisp.ops.library import check_flags, check_number, check_tensors
 
 _PREFIX = "pydisp_recording"
@@ -35,21 +37,6 @@ _UNKNOWN_MASK = (
 )
 
 
-class _Name(str):
-    """The name that a recording puts into the config in place of `implementation` while it runs.
-
-    In a deep copy or a pickle it is `implementation` again: a copy of the model is not recorded, and it may outlive the recording.
-    """
-
-    def __new__(cls, name: str, implementation: str):
-        made = super().__new__(cls, name)
-        made.implementation = implementation
-        return made
-
-    def __reduce__(self):  # copies, deep ones too, and pickles
-        return str, (self.implementation,)
-
-
 @dataclass
 class LayerAttention:
     """The attention of one layer in all forwards of a recording, on the layer's device, in float32 (float64 for a float64 model).
@@ -59,15 +46,31 @@ class LayerAttention:
     queries: (B,) int64, the number of counted queries.
     mass: (B, H, Q, C); entropy, lse, maximum: (B, H, Q); as in ops.AttentionMass, for all Q queries of all forwards in the order of the
         calls, counted or not; None unless per_query.
+    key_mass: (B, H, T) probability that the counted queries gave to each position, summed over these queries; None unless per_key.
+    self_mass: (B, H, T) the part of it that the position's own query gave; 0 where that query does not count. None unless per_key.
+    key_heads: number of key heads; each serves H / key_heads query heads.
+    window: the newest positions that a query sees, itself included; None: all. softcap: bound of the logits, or None.
+    has_sinks: whether each row's softmax has a learned logit that belongs to no key.
     """
 
     mass_sum: Tensor
     entropy_sum: Tensor
     queries: Tensor
+    key_heads: int
+    window: int | None = None
+    softcap: float | None = None
+    has_sinks: bool = False
     mass: Tensor | None = None
     entropy: Tensor | None = None
     lse: Tensor | None = None
     maximum: Tensor | None = None
+    key_mass: Tensor | None = None
+    self_mass: Tensor | None = None
+
+    @property
+    def kind(self) -> str:
+        """What its queries see: "full" or "sliding window"."""
+        return "full" if self.window is None else "sliding window"
 
     @property
     def mass_mean(self) -> Tensor:
@@ -92,6 +95,9 @@ class LayerAttention:
         for name in ("mass", "entropy", "lse", "maximum"):
             if getattr(self, name) is not None:
                 setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)], 2))
+        for name in ("key_mass", "self_mass"):
+            if getattr(self, name) is not None:
+                setattr(self, name, _longest_sum(getattr(self, name), getattr(other, name)))
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ class AttentionRecording:
     num_groups: int
     query_mask: Tensor | None
     per_query: bool
+    per_key: bool
     _numbers: dict[nn.Module, int]
     _layers: dict[int, LayerAttention] = field(default_factory=dict)
     _modules: dict[int, nn.Module] = field(default_factory=dict)
@@ -254,24 +261,29 @@ class AttentionRecording:
         counted = _rows(self.query_mask, batch, sight.first_query, behind, key.device)
         if real is not None:
             counted = real[:, -queries:] if counted is None else counted & real[:, -queries:]
-        measured = attention_mass(
-            query.detach(),
-            key[:, :, :keys].detach(),
-            _rows(self.groups, batch, sight.first_key, behind, key.device),
-            self.num_groups,
-            window=sight.window,
-            scale=scaling,
-            softcap=softcap,
-            sinks=None if s_aux is None else s_aux.detach(),
-            key_mask=real,
-            query_mask=counted,
-            per_query=self.per_query,
-        )
+        query, key = query.detach(), key[:, :, :keys].detach()
+        seen = dict(window=sight.window, scale=scaling, softcap=softcap, key_mask=real, query_mask=counted)
+        groups = _rows(self.groups, batch, sight.first_key, behind, key.device)
+        sinks = None if s_aux is None else s_aux.detach()
+        measured = attention_mass(query, key, groups, self.num_groups, sinks=sinks, per_query=self.per_query, **seen)
         if counted is None:
             counted = key.new_ones((batch, queries), dtype=torch.bool)
-        layer = LayerAttention(measured.mass_sum, measured.entropy.masked_fill(~counted[:, None], 0).sum(-1), counted.sum(-1))
+        layer = LayerAttention(
+            measured.mass_sum,
+            measured.entropy.masked_fill(~counted[:, None], 0).sum(-1),
+            counted.sum(-1),
+            key_heads=key.shape[1],
+            window=sight.window,
+            softcap=softcap,
+            has_sinks=sinks is not None,
+        )
         if self.per_query:
             layer.mass, layer.entropy, layer.lse, layer.maximum = measured.mass, measured.entropy, measured.lse, measured.maximum
+        if self.per_key:
+            of_keys = attention_key_mass(query, key, measured.lse, **seen)
+            of_own = _self_mass(query, key[:, :, keys - queries :], measured.lse, scaling, softcap).masked_fill(~counted[:, None], 0)
+            layer.key_mass = nn.functional.pad(of_keys, (sight.first_key, 0))
+            layer.self_mass = nn.functional.pad(of_own, (sight.first_query, 0))
         if number in self._layers:
             self._layers[number].add_(layer)
         else:
@@ -280,7 +292,13 @@ class AttentionRecording:
 
 @contextmanager
 def record_attention(
-    model: nn.Module, groups: Tensor, num_groups: int, *, query_mask: Tensor | None = None, per_query: bool = False
+    model: nn.Module,
+    groups: Tensor,
+    num_groups: int,
+    *,
+    query_mask: Tensor | None = None,
+    per_query: bool = False,
+    per_key: bool = False,
 ) -> Iterator[AttentionRecording]:
     """Record the attention of every forward of `model` inside the `with`; afterwards the model is as before, even after an error.
 
@@ -294,6 +312,7 @@ def record_attention(
         num_groups: C, from 1 to 64.
         query_mask: (B, T) bool, rows as in groups: only positions that are True count as queries, none from T on. By default all count.
         per_query: also keep each query's mass, entropy, lse and maximum.
+        per_key: also keep the mass that each key received, from which the mass of any group is a sum.
     Returns: an AttentionRecording. Several forwards accumulate: sums are added and queries appended. So `generate`, which runs the prompt
         and then one token at a time, gives the same sums as one forward over the whole text. The batch size must stay the same.
         Another model that shares the config, and a deep copy of the model made inside the `with`, run as usual and are not recorded.
@@ -302,38 +321,16 @@ def record_attention(
         code depends on its name (flash attention, eager with reorder_and_upcast_attn); for bad groups; and, during a forward, for masks
         other than causal, window and padding. TypeError for arguments of another type and for a model without a transformers config.
     """
-    if not isinstance(getattr(model, "config", None), PreTrainedConfig):
-        raise TypeError(f"record_attention: model is a {type(model).__name__} without a transformers config; give a transformers model.")
-    config = model.config.get_text_config(decoder=True)
-    _check_arguments(groups, num_groups, query_mask, per_query)
-    _check_model(model, config)
+    _check_arguments(groups, num_groups, query_mask, per_query, per_key)
+    configs = recordable_configs(model)
+    before = [(own, own._attn_implementation) for own in configs]
     modules = dict(model.named_modules())
     numbers = {module: next((int(part) for part in name.split(".") if part.isdigit()), 0) for name, module in modules.items()}
-    configs = {id(config): config}  # parts of a model may hold copies
-    for module in modules.values():
-        own = getattr(module, "config", None)
-        if isinstance(own, PreTrainedConfig) and own.model_type == config.model_type:
-            configs[id(own)] = own
-    before = [(own, own._attn_implementation) for own in configs.values()]
-    for _, implementation in before:
-        if isinstance(implementation, _Name):
-            raise ValueError(
-                "record_attention: this model is being recorded already, or shares its config with a model that is; leave that `with` first."
-            )
-        if implementation not in AttentionMaskInterface._global_mapping:
-            raise ValueError(
-                f"record_attention: the attention implementation {implementation!r} has no mask function to read; "
-                'choose another, such as model.set_attn_implementation("sdpa").'
-            )
-        # transformers loads the kernels of flash attention by the name in the config, where the recording's name stands meanwhile
-        if "flash" in implementation or AttentionMaskInterface._global_mapping[implementation] is flash_attention_mask:
-            raise ValueError(
-                f"record_attention: the attention implementation {implementation!r} is a flash attention, which cannot be recorded; "
-                'choose another, such as model.set_attn_implementation("sdpa").'
-            )
-    recording = AttentionRecording(groups, num_groups, query_mask, per_query, numbers)
+    recording = AttentionRecording(groups, num_groups, query_mask, per_query, per_key, numbers)
     # One name per implementation, because copies of a config may name different ones
-    names = {implementation: _Name(f"{_PREFIX}_{id(recording):x}_{implementation}", implementation) for _, implementation in before}
+    names = {
+        implementation: ImplementationName(f"{_PREFIX}_{id(recording):x}_{implementation}", implementation) for _, implementation in before
+    }
     try:
         for implementation, name in names.items():
             AttentionInterface.register(name, recording._attended_by(implementation))
@@ -351,7 +348,7 @@ def record_attention(
         recording._held.clear()
 
 
-def _check_arguments(groups: Tensor, num_groups: int, query_mask: Tensor | None, per_query: bool) -> None:
+def _check_arguments(groups: Tensor, num_groups: int, query_mask: Tensor | None, per_query: bool, per_key: bool) -> None:
     check_tensors("record_attention", ("query_mask",), groups=groups, query_mask=query_mask)
     for name, given, dtype in (("groups", groups, torch.int64), ("query_mask", query_mask, torch.bool)):
         if given is None:
@@ -361,20 +358,23 @@ def _check_arguments(groups: Tensor, num_groups: int, query_mask: Tensor | None,
     check_number("record_attention", "num_groups", num_groups, is_whole=True)
     if not 1 <= num_groups <= MOST_GROUPS:
         raise ValueError(f"record_attention: num_groups is {num_groups}; it must be from 1 to {MOST_GROUPS}, the bits of an int64.")
-    check_flags("record_attention", per_query=per_query)
+    check_flags("record_attention", per_query=per_query, per_key=per_key)
 
 
-def _check_model(model: nn.Module, config: PreTrainedConfig) -> None:
-    if config.is_encoder_decoder:
-        raise ValueError(f"record_attention: {type(model).__name__} is an encoder-decoder; only causal language models can be recorded.")
-    if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
-        raise ValueError("record_attention: gradient checkpointing runs each layer twice; call model.eval() or model.gradient_checkpointing_disable() first.")  # fmt: skip
-    # GPT-2 computes this way only under the name "eager", which the recording's name replaces meanwhile
-    if config._attn_implementation == "eager" and any(getattr(module, "reorder_and_upcast_attn", False) for module in model.modules()):
-        raise ValueError(
-            f"record_attention: {type(model).__name__} has reorder_and_upcast_attn, an eager attention of its own that cannot be recorded; "
-            'choose another implementation, such as model.set_attn_implementation("sdpa").'
-        )
+def _self_mass(query: Tensor, key: Tensor, lse: Tensor, scale: float | None, softcap: float | None) -> Tensor:
+    """(B, H, Tq): the probability that each query gives to its own position; the keys are those of the queries' positions."""
+    batch, heads, queries, size = query.shape
+    grouped = query.to(lse.dtype).unflatten(1, (key.shape[1], -1))  # (B, Hk, H / Hk, Tq, Dh)
+    logits = (grouped * key.to(lse.dtype)[:, :, None]).sum(-1).view(batch, heads, queries) * (size**-0.5 if scale is None else scale)
+    if softcap is not None:
+        logits = softcap * (logits / softcap).tanh()
+    return torch.where(lse == -math.inf, 0, (logits - lse).exp())
+
+
+def _longest_sum(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of two (B, H, T), the shorter one continued with zeros."""
+    length = max(one.shape[2], other.shape[2])
+    return nn.functional.pad(one, (0, length - one.shape[2])) + nn.functional.pad(other, (0, length - other.shape[2]))
 
 
 def _rows(given: Tensor | None, batch: int, start: int, stop: int, device: torch.device) -> Tensor | None:

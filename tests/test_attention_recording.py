@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 
 import pytest
 import torch
@@ -98,6 +99,10 @@ def assert_is_eager(recording, weights, groups, counted, per_query=True):
         sink = (1 - weight.sum(-1, keepdim=True)).clamp_min(0)  # what is left of a row went to the layer's sink, if it has one
         entropy = torch.special.entr(torch.cat([weight, torch.where(sink > 1e-5, sink, 0)], -1)).sum(-1)
         torch.testing.assert_close(layer.entropy_sum.double(), torch.where(real, entropy, 0).sum(2), rtol=1e-5, atol=1e-5)
+        if layer.key_mass is not None:
+            received = torch.where(real[..., None], weight, 0)
+            torch.testing.assert_close(layer.key_mass.double(), received.sum(2), **near)
+            torch.testing.assert_close(layer.self_mass.double(), received.diagonal(dim1=2, dim2=3), **near)
         if per_query:
             assert layer.mass.shape == mass.shape
             torch.testing.assert_close(torch.where(real[..., None], layer.mass.double(), 0), torch.where(real[..., None], mass, 0), **near)
@@ -119,7 +124,7 @@ def test_is_eager_attention_and_leaves_the_output_alone(name, kind, implementati
         inputs = dict(input_ids=IDS, attention_mask=mask)
         with torch.no_grad():
             want = model(use_cache=False, **inputs).logits
-            with record_attention(model, GROUPS, COUNT, per_query=True) as recording:
+            with record_attention(model, GROUPS, COUNT, per_query=True, per_key=True) as recording:
                 logits = model(use_cache=False, **inputs).logits
         assert torch.equal(logits, want)
         assert model.config._attn_implementation == implementation
@@ -142,7 +147,7 @@ def test_generate_gives_the_sums_of_one_forward(name, kind, cache, padding):
     inputs = dict(input_ids=IDS, attention_mask=MASKS[padding])
     how = dict(max_new_tokens=7, min_new_tokens=7, do_sample=False, cache_implementation=None if cache == "dynamic" else "static")
     want = model.generate(**inputs, **how)
-    with record_attention(model, GROUPS, COUNT, per_query=True) as recording:
+    with record_attention(model, GROUPS, COUNT, per_query=True, per_key=True) as recording:
         generated = model.generate(**inputs, **how)
     assert torch.equal(generated, want)
     seen = generated.shape[1] - 1  # the last token was not read
@@ -157,7 +162,7 @@ def test_generate_gives_the_sums_of_one_forward(name, kind, cache, padding):
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3_text", "gpt2"])
 def test_chunks_with_a_cache_add_up(name):
     model = a_model(name, implementation="sdpa")
-    with torch.no_grad(), record_attention(model, GROUPS, COUNT, per_query=True) as recording:
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT, per_query=True, per_key=True) as recording:
         cache = DynamicCache(config=model.config)
         for start, stop in ((0, 8), (8, 9), (9, 15), (15, TOKENS)):
             model(input_ids=IDS[:, start:stop], past_key_values=cache, use_cache=True)
@@ -166,7 +171,7 @@ def test_chunks_with_a_cache_add_up(name):
 
 def test_chunks_with_a_static_cache_add_up():
     model = a_model("llama", implementation="sdpa")
-    with torch.no_grad(), record_attention(model, GROUPS, COUNT) as recording:
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT, per_key=True) as recording:
         cache = StaticCache(config=model.config, max_cache_len=40)
         for start, stop in ((0, 8), (8, 9), (9, TOKENS)):
             model(input_ids=IDS[:, start:stop], past_key_values=cache, use_cache=True)
@@ -194,13 +199,14 @@ def test_query_mask_counts_only_its_positions():
     model = a_model("mistral", implementation="sdpa")
     chosen = torch.zeros(2, 12, dtype=torch.bool)
     chosen[0, 3:9] = chosen[1, 10] = chosen[0, 0] = True
-    with torch.no_grad(), record_attention(model, GROUPS, COUNT, query_mask=chosen) as recording:
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT, query_mask=chosen, per_key=True) as recording:
         model(input_ids=IDS, attention_mask=MASKS["left"])
     counted = torch.nn.functional.pad(chosen, (0, TOKENS - 12)) & MASKS["left"].bool()
     assert counted.sum().item() == 5
     weights = eager_weights(model, input_ids=IDS, attention_mask=MASKS["left"])
     assert_is_eager(recording, weights, GROUPS, counted.long(), per_query=False)
     assert recording.layers[0].mass is None
+    assert recording.layers[0].key_mass.shape == recording.layers[0].self_mass.shape == (2, 4, TOKENS)
 
 
 def test_forwards_add_up_and_another_batch_size_is_refused():
@@ -251,6 +257,63 @@ def test_bfloat16_and_float64_models():
             model(input_ids=IDS)
         assert recording.layers[1].mass_sum.dtype == wide
         torch.testing.assert_close(recording.layers[1].mass_sum, torch.full((2, 4, 1), TOKENS, dtype=wide), rtol=1e-6, atol=0)
+
+
+def test_layers_say_what_they_are():
+    found = {}
+    for name in ("gemma2", "gemma3_text", "gpt_oss", "opt-125m"):
+        model = a_model(name)
+        with torch.no_grad(), record_attention(model, GROUPS, COUNT) as recording:
+            model(input_ids=IDS)
+        found[name] = {(layer.kind, layer.window, layer.key_heads, layer.softcap, layer.has_sinks) for layer in recording.layers.values()}
+        assert recording.layers[0].key_mass is None is recording.layers[0].self_mass
+    sliding, full = "sliding window", "full"
+    softcap = a_model("gemma2").config.attn_logit_softcapping
+    assert found["gemma2"] == {(sliding, 6, 2, softcap, False), (full, None, 2, softcap, False)}
+    assert found["gemma3_text"] == {(sliding, 6, 2, None, False), (full, None, 2, None, False)}
+    assert found["gpt_oss"] == {(sliding, 6, 2, None, True), (full, None, 2, None, True)}
+    assert found["opt-125m"] == {(full, None, 4, None, False)}
+
+
+def test_one_forward_by_key_gives_every_group():
+    """The mass of any group is a sum of columns: as many groups as one likes cost one recording."""
+    model = a_model("mistral", implementation="sdpa")
+    with torch.no_grad(), record_attention(model, GROUPS, COUNT, per_key=True) as recording:
+        model(input_ids=IDS, attention_mask=MASKS["left"])
+    indicator = (GROUPS[..., None] >> torch.arange(COUNT) & 1).float()
+    for layer in recording.layers.values():
+        torch.testing.assert_close(torch.einsum("bhk,bkc->bhc", layer.key_mass, indicator), layer.mass_sum, rtol=1e-6, atol=1e-6)
+
+
+def test_two_threads_record_two_models():
+    """Each recording has names of its own in transformers' registries; a third model runs beside them unrecorded."""
+    before = registered()
+    models = [a_model("llama", implementation="sdpa"), a_model("mistral", implementation="sdpa")]
+    bystander = a_model("qwen3", implementation="sdpa")
+    with torch.no_grad():
+        want = bystander(input_ids=IDS).logits
+    weights = [eager_weights(model, input_ids=IDS) for model in models]
+    inside, found = threading.Barrier(3, timeout=60), [None, None]
+
+    def record(number):
+        with torch.no_grad(), record_attention(models[number], GROUPS, COUNT, per_key=True) as recording:
+            inside.wait()
+            models[number](input_ids=IDS)
+            inside.wait()
+        found[number] = recording
+
+    threads = [threading.Thread(target=record, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    with torch.no_grad():
+        assert torch.equal(bystander(input_ids=IDS).logits, want)
+    inside.wait()
+    for thread in threads:
+        thread.join(60)
+    for recording, weight in zip(found, weights, strict=True):
+        assert_is_eager(recording, weight, GROUPS, MASKS["whole"], per_query=False)
+    assert registered() == before
 
 
 def registered():
@@ -471,6 +534,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_changes():
         (dict(num_groups=2.5), "num_groups is 2.5, it must be a whole number"),
         (dict(num_groups=True), "num_groups is True, it must be a whole number"),
         (dict(per_query="x"), "per_query is 'x', it must be True or False"),
+        (dict(per_key=1), "per_key is 1, it must be True or False"),
     ],
 )
 def test_arguments_of_another_type_are_refused_at_entry(changes, says):
