@@ -177,7 +177,7 @@ def coverage(data_sets: int) -> dict:
     """Shares of intervals that hold the truth, on simulated texts of 40 documents whose lengths and levels are skewed."""
     from scipy import stats
 
-    from pydisp.fairness.intervals import Ratio, Resamples, balanced_jackknife
+    from pydisp.intervals import Ratio, Resamples, balanced_jackknife
 
     rng = np.random.default_rng(0)
     documents, types = 40, 300

@@ -6,8 +6,8 @@ import numpy as np
 
 from pydisp.fairness import pictures
 from pydisp.fairness.documents import FEWEST_DOCUMENTS
-from pydisp.fairness.intervals import Estimate
 from pydisp.fairness.measures import Figures, reliability
+from pydisp.intervals import Estimate
 from pydisp.report import Metric, Picture, Report, Section, Table
 
 if TYPE_CHECKING:

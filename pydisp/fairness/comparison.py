@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydisp.fairness.groups import Group
-from pydisp.fairness.intervals import Estimate, Ratio, Resamples
 from pydisp.fairness.measures import average, balanced_difference, calibration_error, of_ratios
 from pydisp.fairness.scores import Scores
 from pydisp.fairness.token_stats import UnitValues
+from pydisp.intervals import Estimate, Ratio, Resamples
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydisp.fairness.documents import FEWEST_DOCUMENTS
-from pydisp.fairness.intervals import Estimate, Ratio, Resamples, balanced_jackknife
 from pydisp.fairness.scores import Scores
+from pydisp.intervals import Estimate, Ratio, Resamples, balanced_jackknife
 
 _CALIBRATION_BINS = 15
 _FEWEST_EVENTS = 8

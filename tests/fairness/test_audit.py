@@ -10,8 +10,8 @@ from tiny_text import TEXT, tiny_llama, tiny_tokenizer
 
 from pydisp import evaluation
 from pydisp.fairness import Counts, TokenStats, audit, comparison
-from pydisp.fairness.intervals import Resamples
 from pydisp.fairness.measures import average, calibration_error
+from pydisp.intervals import Resamples
 from pydisp.loading import load_tokenizer
 from pydisp.text import read_text
 from pydisp.token_nll import token_nll_by_logits

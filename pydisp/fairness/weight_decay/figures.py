@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from pydisp.fairness.frequency import PARTS, bin_limits
-from pydisp.fairness.intervals import LEVEL
 from pydisp.fairness.weight_decay.settings import ArmSettings
+from pydisp.intervals import LEVEL
 
 TEXTS = {"train": "the train text", "held_out": "held-out text"}
 MEASURES = {

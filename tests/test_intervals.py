@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pydisp.fairness.intervals import Ratio, Resamples, balanced_jackknife
+from pydisp.intervals import Ratio, Resamples, balanced_jackknife
 
 DATA_SETS = 300  # bench/bench_fairness.py does 2,000
 

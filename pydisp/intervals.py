@@ -1,4 +1,4 @@
-"""Intervals and p-values whose replicate is the document. Tokens of one document are alike, so it is documents that are drawn again.
+"""Intervals and p-values whose replicate is the document (in a probe the passage): its tokens are alike, so it is documents that are drawn again.
 
     interval = Resamples(documents=80, seed=0).interval([Ratio(nats_by_document, tokens_by_document)])
 
