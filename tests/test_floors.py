@@ -39,6 +39,7 @@ FLOORS = [
         "attention_support",
         "attention_recording",
         "intervals",
+        "subject",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

@@ -2,7 +2,7 @@
 
     report, stats = pydisp.fairness.audit("pruned", text=["test.txt"], against="SMOLLM2", counts="train_counts.json")
 
-Files: `auditing`: from models and a text to figures · `subject`: a model by name or in memory · `documents`: the replicates, tokens with their
+Files: `auditing`: from models and a text to figures · `documents`: the replicates, tokens with their
 characters · `units`: token ids or words · `counts`, `frequency`, `groups`: how frequent a type is, bins, head and tail · `token_values`,
 `scores`: what a model did on each token and unit · `token_stats`: sums by type, which can be added up and kept · `measures`, `comparison`:
 figures and differences (errors: `pydisp.intervals`) · `gate`: limits for CI · `audit_report`, `pictures`: the report · `frequency_probe`,

@@ -24,12 +24,12 @@ from pydisp.fairness.documents import BLOCK_TOKENS, Documents, ReadTokens, read_
 from pydisp.fairness.groups import Group
 from pydisp.fairness.measures import EMPTY, Figures, figures, of_ratios
 from pydisp.fairness.scores import Scores, characters_of, numbered_windows, score_units
-from pydisp.fairness.subject import Subject
 from pydisp.fairness.token_stats import TokenStats
 from pydisp.fairness.units import Units, token_units, word_starts, word_units
 from pydisp.intervals import Estimate, Ratio, Resamples
 from pydisp.loading import DEMO
 from pydisp.report import Report
+from pydisp.subject import Subject
 from pydisp.text import Text, read_text
 
 logger = logging.getLogger("pydisp")

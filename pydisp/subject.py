@@ -1,4 +1,4 @@
-"""Subject: a model under audit, by name or in memory, whose weights are loaded only while it is scored."""
+"""Subject: a model under audit or probe, by name or in memory, whose weights are loaded only while it is scored."""
 
 import gc
 import hashlib
