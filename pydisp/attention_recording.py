@@ -132,6 +132,7 @@ class AttentionRecording:
     _layers: dict[int, LayerAttention] = field(default_factory=dict)
     _modules: dict[int, nn.Module] = field(default_factory=dict)
     _sights: list[_Sight] = field(default_factory=list)
+    _last: nn.Module | None = None  # that was measured
     _held: list[Tensor] = field(default_factory=list)  # the newest forward's masks: generate may hand on a copy and drop what was made
 
     @property
@@ -174,6 +175,7 @@ class AttentionRecording:
         device: torch.device | str = "cpu",
         **_others,
     ) -> None:
+        self._last = None
         first_query, first_key = int(q_offset), int(kv_offset)
         is_plain = local_size is None and mask_function is causal_mask_function
         if not is_plain and not use_vmap:  # use_vmap: the mask function comes from the model or its user
@@ -249,6 +251,9 @@ class AttentionRecording:
                 raise ValueError(f"record_attention: {type(module).__name__} passes {name}, which changes what attention sees and is not recorded; use another model or cache.")  # fmt: skip
         if self._modules.setdefault(number, module) is not module:
             raise ValueError(f"record_attention: layer {number} has two attention modules; only models with one a layer can be recorded.")
+        if self._last is module:  # no forward has begun since: its mask would have been made
+            raise ValueError(f"record_attention: {type(module).__name__} attends twice in one forward; only models that attend once a layer can be recorded.")  # fmt: skip
+        self._last = module
         batch, queries = query.shape[0], query.shape[2]
         if is_causal is None:
             is_causal = getattr(module, "is_causal", True)  # transformers decides by this if it made no mask
@@ -365,7 +370,8 @@ def _self_mass(query: Tensor, key: Tensor, lse: Tensor, scale: float | None, sof
     """(B, H, Tq): the probability that each query gives to its own position; the keys are those of the queries' positions."""
     batch, heads, queries, size = query.shape
     grouped = query.to(lse.dtype).unflatten(1, (key.shape[1], -1))  # (B, Hk, H / Hk, Tq, Dh)
-    logits = (grouped * key.to(lse.dtype)[:, :, None]).sum(-1).view(batch, heads, queries) * (size**-0.5 if scale is None else scale)
+    products = torch.einsum("bkgqd,bkqd->bkgq", grouped, key.to(lse.dtype))
+    logits = products.reshape(batch, heads, queries) * (size**-0.5 if scale is None else scale)
     if softcap is not None:
         logits = softcap * (logits / softcap).tanh()
     return torch.where(lse == -math.inf, 0, (logits - lse).exp())

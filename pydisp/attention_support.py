@@ -6,6 +6,7 @@ support(model)          # Support(is_supported=False, reason="... is a flash att
 import sys
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from transformers import AttentionMaskInterface, PreTrainedConfig
 from transformers.masking_utils import flash_attention_mask
@@ -60,6 +61,18 @@ def support(model: nn.Module) -> Support:
     return Support(True)
 
 
+def support_of_config(config: PreTrainedConfig) -> Support:
+    """The same for a causal language model that is not loaded: its modules are made without weights."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config).eval()
+    except Exception:  # a model of its own code, or one that cannot be made without weights: it is asked when it is loaded
+        return Support(True)
+    return support(model)
+
+
 def recordable_configs(model: nn.Module) -> list[PreTrainedConfig]:
     """The configs that name the attention implementation of a model's layers: its text config and the copies that parts of it hold.
 
@@ -111,12 +124,20 @@ def _check_layers(model: nn.Module, config: PreTrainedConfig) -> None:
     unknown = [kind for kind in getattr(config, "layer_types", None) or () if "attention" in kind and kind not in _RECORDED]
     if unknown:
         raise ValueError(f"{name} has layers of the kind {unknown[0]!r}; only full and sliding causal attention can be recorded: take another model.")  # fmt: skip
+    attentions = _attentions(model, config)
     both_ways = getattr(config, "use_bidirectional_attention", False) or getattr(config, "is_causal", True) is False
-    if both_ways or any(getattr(module, "is_causal", True) is False for module in _attentions(model)):
+    if both_ways or any(getattr(module, "is_causal", True) is False for module in attentions):
         raise ValueError(f"{name} attends in both directions; only causal language models can be recorded: take another model.")
-    if not any("ALL_ATTENTION_FUNCTIONS" in vars(sys.modules[type(module).__module__]) for module in _attentions(model)):
+    if not any("ALL_ATTENTION_FUNCTIONS" in vars(sys.modules[type(module).__module__]) for module in attentions):
         raise ValueError(f"{name} has no attention that goes through transformers' AttentionInterface, which is what can be recorded; take another model.")  # fmt: skip
 
 
-def _attentions(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if "Attention" in type(module).__name__]
+def _attentions(model: nn.Module, config: PreTrainedConfig) -> list[nn.Module]:
+    """The attention modules of the text's layers; a vision tower has a config of its own."""
+    found = []
+    for module in model.modules():
+        own = getattr(module, "config", None)
+        is_of_text = not isinstance(own, PreTrainedConfig) or own.model_type == config.model_type
+        if "Attention" in type(module).__name__ and is_of_text:
+            found.append(module)
+    return found

@@ -15,6 +15,7 @@ from pydisp.commands.evaluate import evaluate
 from pydisp.commands.fairness import app as fairness
 from pydisp.commands.folder import export, info
 from pydisp.commands.output import GateClosed, WrongUsage
+from pydisp.commands.probe import app as probe
 from pydisp.commands.prune import prune
 from pydisp.commands.recover import recover
 from pydisp.commands.speed import speed
@@ -36,6 +37,7 @@ for _name, _command in {
 }.items():
     app.command(_name)(_command)
 app.add_typer(fairness, name="fairness")
+app.add_typer(probe, name="probe")
 
 
 def _version(wanted: bool) -> None:

@@ -98,21 +98,28 @@ class Resamples:
             drawn += np.arange(count)[:, None] * self.documents
             yield np.bincount(drawn.ravel(), minlength=count * self.documents).reshape(count, self.documents).astype(np.float64)
 
-    def sign_flip_p(self, contributions: np.ndarray) -> np.ndarray:
-        """(G,) two-sided p-values of sums over documents, (D, G); 1 / 10,000 is the smallest.
+    def sign_flip_p(self, contributions: np.ndarray, flips: int = _FLIPS) -> np.ndarray:
+        """(G,) two-sided p-values of sums over documents, (D, G); 1 / (flips + 1) is the smallest.
 
-        A figure's contributions are those that add up to it: of a ratio, the document's sum / the sum of all counts.
+        A figure's contributions are those that add up to it: of a ratio, the document's sum / the sum of all counts. All flips are taken, each
+        once, where there are no more than `flips` + 1 of them.
         """
         contributions = np.asarray(contributions, dtype=np.float64)
         observed = np.abs(contributions.sum(0))
         tolerance = 1e-12 * np.abs(contributions).sum(0)  # equal sums in another order are equal
         reached = np.zeros(contributions.shape[1], dtype=np.int64)
+        is_complete = self.documents < 40 and 2**self.documents <= flips + 1
+        count = 2**self.documents if is_complete else flips
         generator = np.random.default_rng([self.seed, 2])
-        rows = max(1, _CHUNK_VALUES // self.documents)
-        for start in range(0, _FLIPS, rows):
-            signs = generator.integers(0, 2, size=(min(rows, _FLIPS - start), self.documents), dtype=np.int8) * 2.0 - 1.0
-            reached += (np.abs(signs @ contributions) >= observed - tolerance).sum(0)
-        return (reached + 1) / (_FLIPS + 1)
+        rows = max(1, _CHUNK_VALUES // max(contributions.shape))
+        for start in range(0, count, rows):
+            size = min(rows, count - start)
+            if is_complete:
+                bits = np.arange(start, start + size)[:, None] >> np.arange(self.documents) & 1
+            else:
+                bits = generator.integers(0, 2, size=(size, self.documents), dtype=np.int8)
+            reached += (np.abs((bits * 2.0 - 1.0) @ contributions) >= observed - tolerance).sum(0)
+        return reached / count if is_complete else (reached + 1) / (count + 1)
 
 
 def _studentized(ratios: Sequence[Ratio], weights: Iterable[np.ndarray]) -> tuple[float, tuple[float, float] | None, float | None]:

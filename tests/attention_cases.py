@@ -4,7 +4,8 @@ import numpy as np
 
 from pydisp.legal_probe.passage_tokens import PassageTokens, TokenSpan
 from pydisp.legal_probe.passages import Passage
-from pydisp.legal_probe.reading import Reading, read_window
+from pydisp.legal_probe.place import Trend
+from pydisp.legal_probe.reading import Reading, ranked, read_window
 from pydisp.legal_probe.received import LayerFacts, Received
 
 WINDOW = 40
@@ -56,11 +57,32 @@ def random_spans(generator: np.random.Generator, length: int, count: int) -> lis
             return spans
 
 
+def reading_of(passages, later: bool = False, seed: int = 0, groups=None, most: int = 200) -> Reading:
+    """The reading of (tokens, received) pairs."""
+    return ranked("random", passages[0][1].layers, *windows_of(passages, later, seed, groups, most))
+
+
+def windows_of(passages, later: bool = False, seed: int = 0, groups=None, most: int = 200):
+    """What `ranked` makes a reading of: each window by its number, and the trend over places."""
+    trend = Trend(len(passages[0][1].entropy))
+    found = {
+        (n, 0): read_window(tokens, received, trend, groups or {}, later, most, (seed, 0)) for n, (tokens, received) in enumerate(passages)
+    }
+    return found, trend
+
+
 def random_reading(
     generator: np.random.Generator, passages: int, boost: float = 0.0, heads: int = 4, seed: int = 0, later=False
 ) -> Reading:
     """Spans of a concept at random places of random passages; `boost` is what head 0 adds to their logits."""
-    read, layers = {}, ()
+    return reading_of(random_passages(generator, passages, boost, heads), later, seed)
+
+
+def random_passages(
+    generator: np.random.Generator, passages: int, boost: float = 0.0, heads: int = 4
+) -> list[tuple[PassageTokens, Received]]:
+    """The (tokens, received) pairs of `random_reading`."""
+    read = []
     for number in range(passages):
         length = int(generator.integers(50, 200))
         spans = random_spans(generator, length, int(generator.integers(1, 3)))
@@ -70,10 +92,5 @@ def random_reading(
         of_keys = np.zeros(length)
         for first, stop in spans:
             of_keys[first:stop] = boost
-        received = random_received(generator, length, heads, of_keys)
-        layers = received.layers
-        concepts, _, missed = read_window(tokens, received, {}, later, 200, np.random.default_rng([seed, number]))
-        assert later or not missed
-        if "c" in concepts:
-            read[str(number)] = concepts["c"]
-    return Reading("random", layers, {"c": read}, {})
+        read.append((tokens, random_received(generator, length, heads, of_keys)))
+    return read

@@ -1,5 +1,17 @@
-"""Legal probe: how much attention a causal language model gives to the tokens of annotated concepts (https://arxiv.org/abs/2410.12001)."""
+"""Legal probe: how much attention a causal language model gives to the tokens of annotated concepts (https://arxiv.org/abs/2410.12001).
 
-from pydisp.legal_probe.passages import shipped
+    report = pydisp.legal_probe.probe("pruned", against="SMOLLM2").report
+    probe(model, tokenizer, read_concepts("concepts.yaml")).figures["role"].enrichment
 
-__all__ = ["shipped"]
+Files: `probing`: from models and passages to figures · `passages`, `records`, `spans`, `fields`: annotated texts and what is wrong in them ·
+`passage_tokens`, `exclusion`, `windows`: the tokens of a passage, what does not count, passages that are too long · `received`: what each token
+received · `uniform`: what it would receive under uniform attention · `null_spans`, `chance`: random spans like the concept's, and p-values ·
+`reading`: all of that in one model · `figures`, `comparison`: of a concept, and between models · `moments`, `matrices`: the paper's statistics, of
+values measured elsewhere too · `probe_report`, `pictures`: the report · `data/`: the passages that pydisp ships, and the rules they follow.
+"""
+
+from pydisp.legal_probe.exclusion import Exclusion
+from pydisp.legal_probe.passages import ConceptSet, Passage, Span, concept_set, read_concepts, shipped
+from pydisp.legal_probe.probing import Probe, probe
+
+__all__ = ["ConceptSet", "Exclusion", "Passage", "Probe", "Span", "concept_set", "probe", "read_concepts", "shipped"]

@@ -5,6 +5,9 @@
 
 Heads are compared by layer and number where both models have them. The paper's moments (arXiv 2410.12001) describe how the differences of the
 heads are spread. They are not a test: a positive skew does not mean that the model gives the concept more attention.
+
+The null hypothesis of the p-values is that model and reference are interchangeable on each passage, so that a difference is as likely with the other
+sign. Under it the rates of heads that are found hold. Differences whose mean is 0 but that are skewed are another hypothesis.
 """
 
 # P passages, G heads that both models have
@@ -14,11 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydisp.intervals import LEVEL, Estimate, Resamples
-from pydisp.legal_probe.figures import FEWEST_PASSAGES, FOUND_RATE, _plain, adjusted, mean_of
+from pydisp.legal_probe.figures import FEWEST_PASSAGES, FOUND_RATE, adjusted, mean_of, plain
 from pydisp.legal_probe.moments import Moments
 from pydisp.legal_probe.reading import Reading
 
+_PURPOSE = 13  # of this file's random numbers
 FEWEST_PASSAGES_OF_A_HALF = 4
+_MOST_FLIPS = 99_999
 SEARCH_RATE = 0.1  # of the heads that the first half finds, the expected share of false ones
 
 
@@ -49,7 +54,8 @@ class ConceptComparison:
 
     Args:
         reference: name of the model. passages: how many both models have read.
-        share, enrichment: mean differences over passages, of each model's mean over the heads that both have (over all of its own, if none).
+        share, enrichment, percentile: mean differences over passages, of each model's mean over the heads that both have (over all of its
+            own, if none). The percentile, among null spans, changes only if a concept gains against the words around it.
         heads: (layer, head) of the G heads that both models have. head_share: (G,) mean difference. head_interval: (G, 2), NaN without one.
         head_p, head_q: (G,) sign flips of passages, and after Benjamini and Hochberg; NaN where there are too few passages.
         moments: of the G differences. layers: numbers of the layers that both have; layer_share: by these, mean difference;
@@ -61,6 +67,7 @@ class ConceptComparison:
     passages: int
     share: Estimate
     enrichment: Estimate
+    percentile: Estimate
     heads: tuple[tuple[int, int], ...]
     head_share: np.ndarray
     head_interval: np.ndarray
@@ -82,17 +89,18 @@ class ConceptComparison:
         return {
             "against": self.reference,
             "passages": self.passages,
-            "share": self.share.as_dict(),
-            "enrichment": self.enrichment.as_dict(),
+            "share": _estimate(self.share),
+            "enrichment": _estimate(self.enrichment),
+            "percentile": _estimate(self.percentile),
             "moments": None if self.moments is None else self.moments.as_dict(),
             "layers": [
-                {"layer": layer, **share.as_dict(), "median": median}
+                {"layer": layer, **_estimate(share), "median": plain(median)}
                 for layer, share, median in zip(self.layers, self.layer_share, self.layer_median, strict=True)
             ],
             "heads": [
                 {
-                    "layer": layer, "head": head, "share": _plain(share),
-                    "interval": None if np.isnan(interval).any() else interval.tolist(), "p": _plain(p), "q": _plain(q),
+                    "layer": layer, "head": head, "share": plain(share),
+                    "interval": None if np.isnan(interval).any() else interval.tolist(), "p": plain(p), "q": plain(q),
                 }
                 for (layer, head), share, interval, p, q in zip(
                     self.heads, self.head_share, self.head_interval, self.head_p, self.head_q, strict=True
@@ -106,8 +114,11 @@ class ConceptComparison:
 
 
 def compare(reading: Reading, reference: Reading, concept: str, *, seed: int = 0) -> ConceptComparison | None:
-    """Compare two readings of the same passages; None if no passage was read by both."""
-    common = [one for one in reading.passages[concept] if one in reference.passages.get(concept, {})]
+    """Compare two readings of the same passages; None if there is no passage of which both measured all the same spans."""
+    its_passages = reference.passages.get(concept, {})
+    common = [
+        name for name, one in reading.passages[concept].items() if name in its_passages and len(one.spans) == len(its_passages[name].spans)
+    ]
     if not common:
         return None
     resamples = Resamples(len(common), seed)
@@ -116,7 +127,7 @@ def compare(reading: Reading, reference: Reading, concept: str, *, seed: int = 0
     places = [np.array([one.heads.index(head) for head in heads], dtype=np.int64) for one in (reading, reference)]
     both = [[values[:, place] for values in one] if heads else one for one, place in zip((mine, its), places, strict=True)]
     of_heads = mine[0][:, places[0]] - its[0][:, places[1]]  # (P, G)
-    p = _sign_flips(of_heads, resamples)
+    p = sign_flips(of_heads, resamples)
     means = of_heads.mean(0)
     layers = sorted({layer for layer, _ in heads})
     layer_of = np.array([layer for layer, _ in heads])
@@ -126,6 +137,7 @@ def compare(reading: Reading, reference: Reading, concept: str, *, seed: int = 0
         passages=len(common),
         share=_difference(np.nanmean(both[0][0], 1) - np.nanmean(both[1][0], 1), resamples),
         enrichment=_difference(np.nanmean(both[0][1], 1) - np.nanmean(both[1][1], 1), resamples),
+        percentile=_difference(np.nanmean(both[0][2], 1) - np.nanmean(both[1][2], 1), resamples),
         heads=tuple(heads),
         head_share=means,
         head_interval=_student_intervals(of_heads),
@@ -135,14 +147,18 @@ def compare(reading: Reading, reference: Reading, concept: str, *, seed: int = 0
         layers=tuple(layers),
         layer_share=tuple(_difference(np.nanmean(of_heads[:, layer_of == layer], 1), resamples) for layer in layers),
         layer_median=tuple(float(np.nanmedian(means[layer_of == layer])) for layer in layers),
-        standing_out=_standing_out(of_heads, heads, seed),
+        standing_out=standing_out(of_heads, heads, seed),
     )
 
 
-def _of(reading: Reading, concept: str, passages: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Share and enrichment, (P, G), of some passages."""
+def _estimate(one: Estimate) -> dict:
+    return one.as_dict() | {"mean": plain(one.value)}
+
+
+def _of(reading: Reading, concept: str, passages: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share, enrichment and percentile, (P, G), of some passages."""
     rows = [list(reading.passages[concept]).index(one) for one in passages]
-    return reading.share(concept)[rows], reading.enrichment(concept)[rows]
+    return reading.share(concept)[rows], reading.enrichment(concept)[rows], reading.percentile(concept)[rows]
 
 
 def _difference(values: np.ndarray, resamples: Resamples) -> Estimate:
@@ -151,12 +167,16 @@ def _difference(values: np.ndarray, resamples: Resamples) -> Estimate:
     return mean_of(values, resamples, float(resamples.sign_flip_p(values[:, None] / len(values))[0]))
 
 
-def _sign_flips(values: np.ndarray, resamples: Resamples) -> np.ndarray:
-    """(G,) two-sided p-values of the means of (P, G) differences; NaN where there is none."""
+def sign_flips(values: np.ndarray, resamples: Resamples) -> np.ndarray:
+    """(G,) two-sided p-values of the means of (P, G) differences; NaN where there is none.
+
+    There are so many flips that one head among all can be found (Benjamini and Hochberg), if there are as many for so few passages.
+    """
     p = np.full(values.shape[1], np.nan)
     is_usable = np.isfinite(values).all(0)
     if len(values) >= FEWEST_PASSAGES and is_usable.any():
-        p[is_usable] = resamples.sign_flip_p(values[:, is_usable] / len(values))
+        flips = min(_MOST_FLIPS, max(9999, 40 * values.shape[1] - 1))
+        p[is_usable] = resamples.sign_flip_p(values[:, is_usable] / len(values), flips)
     return p
 
 
@@ -171,14 +191,14 @@ def _student_intervals(values: np.ndarray) -> np.ndarray:
     return np.stack([values.mean(0) - reach, values.mean(0) + reach], 1)
 
 
-def _standing_out(values: np.ndarray, heads: list[tuple[int, int]], seed: int) -> tuple[HeadThatStandsOut, ...] | None:
+def standing_out(values: np.ndarray, heads: list[tuple[int, int]], seed: int) -> tuple[HeadThatStandsOut, ...] | None:
     """Heads that one half of the passages finds (Student's t, Benjamini and Hochberg), tried on the other half (Student's t, Holm)."""
     from scipy import stats
 
     count = len(values) // 2
     if count < FEWEST_PASSAGES_OF_A_HALF:
         return None
-    order = np.random.default_rng([seed, 4]).permutation(len(values))
+    order = np.random.default_rng([_PURPOSE, seed, 1]).permutation(len(values))
     first, second = values[order[:count]], values[order[count:]]
     usable = np.flatnonzero(np.isfinite(values).all(0) & (first.std(0) > 0) & (second.std(0) > 0))
     if not len(usable):

@@ -1,20 +1,23 @@
 """Figures of a concept: share and enrichment of its tokens, of all heads, by layer and by head, with intervals and against chance.
 
-The replicate is the passage. A concept's figure is the mean over its passages, each the mean over all layers and heads.
+The replicate is the passage. A concept's figure is the mean over its passages, each the mean over all heads of all layers.
 """
 
 # P passages, G heads, L layers
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from pydisp.intervals import Estimate, Ratio, Resamples
+from pydisp.intervals import LEVEL, Estimate, Ratio, Resamples
 from pydisp.legal_probe.chance import Chance, chance
 from pydisp.legal_probe.null_spans import MATCHES
 from pydisp.legal_probe.reading import Reading
 
 FEWEST_PASSAGES = 3  # for an interval
+_FEWEST_DRAWN = 8  # passages from which draws of passages say more than Student's t: with 3 a draw may have almost no spread
+_SHARES, _RATIOS = (0.0, 1.0), (0.0, math.inf)  # of figures
 FOUND_RATE = 0.05  # of the heads that are called found, the expected share of false ones (Benjamini and Hochberg 1995)
 
 
@@ -57,17 +60,18 @@ class ConceptFigures:
         """The concept's entry in the JSON."""
         against = self.chance
         return {
-            "share": self.share.value,
+            "share": plain(self.share.value),
             "share_interval": self.share.interval,
-            "enrichment": self.enrichment.value,
+            "enrichment": plain(self.enrichment.value),
             "interval": self.enrichment.interval,
-            "percentile": None if self.percentile is None else self.percentile.value,
+            "percentile": None if self.percentile is None else plain(self.percentile.value),
             "percentile_interval": None if self.percentile is None else self.percentile.interval,
             "p": None if self.percentile is None else self.percentile.p,
             "chance": None if against is None else {
-                "share": against.share,
-                "enrichment": against.enrichment,
+                "share": plain(against.share),
+                "enrichment": plain(against.enrichment),
                 "null_spans": against.null_spans,
+                "draws": against.draws,
                 "matches": dict(zip(MATCHES, against.matches, strict=True)),
             },
             "sink": self.sink,
@@ -75,13 +79,16 @@ class ConceptFigures:
             "passages": self.passages,
             "spans": self.spans,
             "layers": [
-                {"share": share.value, "share_interval": share.interval, "enrichment": enrichment.value, "interval": enrichment.interval}
+                {
+                    "share": plain(share.value), "share_interval": share.interval, "enrichment": plain(enrichment.value),
+                    "interval": enrichment.interval,
+                }
                 for share, enrichment in zip(self.layer_share, self.layer_enrichment, strict=True)
             ],
             "heads": [
                 {
-                    "layer": layer, "head": head, "share": _plain(share), "enrichment": _plain(enrichment),
-                    "percentile": _plain(percentile), "q": _plain(q),
+                    "layer": layer, "head": head, "share": plain(share), "enrichment": plain(enrichment),
+                    "percentile": plain(percentile), "q": plain(q),
                 }
                 for (layer, head), share, enrichment, percentile, q in zip(
                     heads, self.head_share, self.head_enrichment, self.head_percentile, self.q, strict=True
@@ -93,7 +100,7 @@ class ConceptFigures:
 def concept_figures(reading: Reading, concept: str, *, seed: int = 0) -> ConceptFigures:
     """The figures of one concept of a reading."""
     passages = reading.passages[concept]
-    share, enrichment = reading.share(concept), reading.enrichment(concept)
+    share, enrichment, percentile = reading.share(concept), reading.enrichment(concept), reading.percentile(concept)
     resamples = Resamples(len(passages), seed)
     null = chance(reading, concept, seed=seed)
     heads = share.shape[1]
@@ -101,27 +108,42 @@ def concept_figures(reading: Reading, concept: str, *, seed: int = 0) -> Concept
         name=concept,
         passages=len(passages),
         spans=sum(len(one.spans) for one in passages.values()),
-        share=mean_of(np.nanmean(share, 1), resamples),
-        enrichment=mean_of(np.nanmean(enrichment, 1), resamples),
-        percentile=None if null is None else mean_of(np.nanmean(null.percentiles, 1), resamples, null.p_all),
+        share=mean_of(np.nanmean(share, 1), resamples, limits=_SHARES),
+        enrichment=mean_of(np.nanmean(enrichment, 1), resamples, limits=_RATIOS),
+        percentile=None if null is None else mean_of(np.nanmean(percentile, 1), resamples, null.p_all, _SHARES),
         sink=float(np.mean([one.sink.mean() for one in passages.values()])),
         entropy=float(np.mean([one.entropy.mean() for one in passages.values()])),
         head_share=share.mean(0),
         head_enrichment=enrichment.mean(0),
-        head_percentile=np.full(heads, np.nan) if null is None else null.percentiles.mean(0),
+        head_percentile=np.full(heads, np.nan) if null is None else percentile.mean(0),
         q=np.full(heads, np.nan) if null is None else adjusted(null.p),
-        layer_share=tuple(mean_of(column, resamples) for column in reading.by_layer(share).T),
-        layer_enrichment=tuple(mean_of(column, resamples) for column in reading.by_layer(enrichment).T),
+        layer_share=tuple(mean_of(column, resamples, limits=_SHARES) for column in reading.by_layer(share).T),
+        layer_enrichment=tuple(mean_of(column, resamples, limits=_RATIOS) for column in reading.by_layer(enrichment).T),
         chance=null,
     )
 
 
-def mean_of(values: np.ndarray, resamples: Resamples, p: float | None = None) -> Estimate:
-    """The mean of (P,) values with its interval, if there are enough passages."""
-    value = float(values.mean())
-    if len(values) < FEWEST_PASSAGES or not np.isfinite(values).all():
+def mean_of(
+    values: np.ndarray, resamples: Resamples, p: float | None = None, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """The mean of (P,) values with its interval, if there are enough passages: a bootstrap of passages, or Student's t where these are few.
+
+    Args:
+        limits: between which every value is.
+    """
+    value, count = float(values.mean()), len(values)
+    if count < FEWEST_PASSAGES or not np.isfinite(values).all():
         return Estimate(value, p=p)
-    _, interval, error = resamples.interval([Ratio(values, np.ones(len(values)))])
+    if count < _FEWEST_DRAWN:
+        from scipy import stats
+
+        error = float(values.std(ddof=1) / math.sqrt(count))
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
+        interval = (value - reach, value + reach)
+    else:
+        _, interval, error = resamples.interval([Ratio(values, np.ones(count))])
+    if interval is not None:
+        interval = (max(interval[0], limits[0]), min(interval[1], limits[1]))
     return Estimate(value, interval, error, p)
 
 
@@ -136,5 +158,6 @@ def adjusted(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def _plain(value) -> float | None:
+def plain(value) -> float | None:
+    """A number for JSON, which has no NaN."""
     return None if np.isnan(value) else float(value)

@@ -100,4 +100,4 @@ def _scaled(values: np.ndarray) -> tuple[np.ndarray, float]:
     spread = values - values[0]
     spread = spread - spread.mean()
     scale = float(np.abs(spread).max())
-    return (spread / scale, scale) if scale > 0 and np.ptp(values) > 0 else (np.zeros_like(values), 0.0)
+    return (spread / scale, scale) if scale > 0 else (np.zeros_like(values), 0.0)

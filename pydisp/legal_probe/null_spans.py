@@ -1,7 +1,8 @@
 """Null spans: random spans of the same passage that are like a concept's span, to say how much attention such a span receives by chance.
 
 A span that stands in for another has its length, its place in the passage (by tenths) and its share of excluded tokens. Where fewer than
-20 fit, the match is relaxed, in this order: a length within a quarter, a neighbouring tenth, any share of excluded tokens.
+20 fit, the match is relaxed, in this order: a length within a quarter and about the share of excluded tokens (within a tenth), a neighbouring
+tenth, any share of excluded tokens.
 
 Spans that overlap the concept's own are among them. Attention sits on single tokens: were the overlapping ones left out, no null span could
 hold the token that the concept's span happens to hold, and spans drawn at random would seem special far too often.
@@ -17,7 +18,7 @@ from pydisp.legal_probe.passage_tokens import PassageTokens, TokenSpan
 
 MATCHES = (
     "length, tenth of the passage, excluded tokens",
-    "length within a quarter",
+    "length within a quarter, about the share of excluded tokens",
     "and a neighbouring tenth",
     "and any share of excluded tokens",
 )
@@ -51,17 +52,16 @@ def null_spans(
     Args:
         can_receive: (T,) bool, the tokens that count and that a counted query sees; a null span has one at least.
     """
-    first, stop = _all_spans(tokens, span, can_receive)
-    length, share = stop - first, _shares(tokens, first, stop)
-    tenth = _tenth(first, stop, len(tokens.ids))
     own_length, own_share = span.stop - span.first, float(_shares(tokens, span.first, span.stop))
     own_tenth = int(_tenth(span.first, span.stop, len(tokens.ids)))
-    is_alike = (np.abs(share - own_share) < 1e-9) & (tenth == own_tenth) & (length == own_length)
-    is_near = np.abs(share - own_share) <= _SHARE_REACH
-    distance = np.abs(tenth - own_tenth)
-    is_own = (first == span.first) & (stop == span.stop)
-    for match, fits in enumerate((is_alike, is_near & (distance == 0), is_near & (distance <= 1), distance <= 1)):  # noqa: B007
-        found = np.flatnonzero(fits & ~is_own)
+    reach = int(own_length * _LENGTH_REACH)  # a span of one, two or three tokens has null spans of its own length only
+    match = -1
+    for length_reach, tenth_reach, share_reach in ((0, 0, 1e-9), (reach, 0, _SHARE_REACH), (reach, 1, _SHARE_REACH), (reach, 1, 1)):
+        match += 1
+        first, stop = _spans_of(tokens, own_length, length_reach, can_receive)
+        is_own = (first == span.first) & (stop == span.stop)
+        is_near = np.abs(_tenth(first, stop, len(tokens.ids)) - own_tenth) <= tenth_reach
+        found = np.flatnonzero(is_near & (np.abs(_shares(tokens, first, stop) - own_share) <= share_reach) & ~is_own)
         if len(found) >= FEWEST:
             break
     if len(found) > most:
@@ -69,12 +69,10 @@ def null_spans(
     return NullSpans(first[found], stop[found], match)
 
 
-def _all_spans(tokens: PassageTokens, span: TokenSpan, can_receive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and stop of all spans of about the same length between the special tokens at both ends."""
+def _spans_of(tokens: PassageTokens, own: int, reach: int, can_receive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and stop of all spans of this length, give or take, between the special tokens at both ends."""
     has_text = np.flatnonzero(tokens.ends > tokens.starts)
     begin, end = int(has_text[0]), int(has_text[-1]) + 1
-    own = span.stop - span.first
-    reach = max(1, round(own * _LENGTH_REACH))
     lengths = np.arange(max(1, own - reach), min(own + reach, end - begin) + 1)
     first = np.concatenate([np.arange(begin, end - length + 1) for length in lengths])
     stop = first + np.concatenate([np.full(end - begin - length + 1, length) for length in lengths])

@@ -4,12 +4,13 @@
     reading.share("definiendum")            # (P, G): passages x heads
 
 The share of a concept is that of arXiv 2410.12001, a ratio of sums over counted keys: all that the concept's tokens received / all that the
-counted tokens received. Its enrichment is the share over the share under uniform attention, which takes the place of the tokens into account:
-in a causal text, early keys are seen by more queries.
+counted tokens received. Its enrichment is the share over the share under uniform attention: in a causal text, early keys are seen by more queries.
+Its percentile is its rank among null spans, each by what it received over what its places receive in this head (`place`).
 """
 
 # G heads of all layers, L layers, T tokens, P passages, N null spans and the span itself
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,27 +19,35 @@ from torch import nn
 
 from pydisp.legal_probe.null_spans import MOST, null_spans
 from pydisp.legal_probe.passage_tokens import PassageTokens, TokenSpan
-from pydisp.legal_probe.received import BATCH_TOKENS, LayerFacts, receive
+from pydisp.legal_probe.place import Trend, design
+from pydisp.legal_probe.received import BATCH_TOKENS, LayerFacts, Received, receive
 from pydisp.legal_probe.uniform import uniform_received
 from pydisp.progress import Bar, silence
+
+_PURPOSE = 11  # of this file's random numbers, so that no other draw shares their stream
 
 
 @dataclass(frozen=True, eq=False)
 class SpanMass:
-    """What a span of a concept received, and its null spans.
+    """What a span of a concept received, and how it ranks among its null spans.
 
     Args:
-        mass: (N, G) float32, by head; row 0 is the span itself. uniform: (N, L) float64, under uniform attention, by layer.
-        first, stop: (N,) the tokens. match: how alike the null spans are, a number of `null_spans.MATCHES`.
-        window: number of the window that it is in, for a passage that is cut into windows.
+        mass: (G,) received, by head. uniform: (L,) under uniform attention, by layer.
+        percentile: (G,) the share of the span and its null spans that received less, for their place; half of those equal to it.
+        of_nulls: (N,) the mean over heads of that percentile, for the span itself (first) and each null span.
+        null_mass: (G,) mean of the null spans. null_enrichment: (G,) mean of their enrichment.
+        first, stop: the span's tokens. match: how alike the null spans are, a number of `null_spans.MATCHES`.
     """
 
     mass: np.ndarray
     uniform: np.ndarray
-    first: np.ndarray
-    stop: np.ndarray
+    percentile: np.ndarray
+    of_nulls: np.ndarray
+    null_mass: np.ndarray
+    null_enrichment: np.ndarray
+    first: int
+    stop: int
     match: int
-    window: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +121,14 @@ class Reading:
         """(P, G): its share over the share under uniform attention."""
         return np.stack([self.ratios(one, *observed(one))[1] for one in self.passages[concept].values()])
 
+    def percentile(self, concept: str) -> np.ndarray:
+        """(P, G): the mean percentile of its spans among their null spans; NaN where a head gave nothing to counted keys."""
+        found = [
+            np.where(one.counted > 0, np.mean([span.percentile for span in one.spans], 0), np.nan)
+            for one in self.passages[concept].values()
+        ]
+        return np.stack(found)
+
     def ratios(self, one: ConceptMass, mass: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Share and enrichment, (..., G), of spans that received `mass` (..., G) and under uniform attention `uniform` (..., L)."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -125,7 +142,7 @@ class Reading:
 
 def observed(one: ConceptMass) -> tuple[np.ndarray, np.ndarray]:
     """(G,) what the concept's own spans received, and (L,) what they would receive under uniform attention."""
-    return sum(span.mass[0].astype(np.float64) for span in one.spans), sum(span.uniform[0] for span in one.spans)
+    return sum(span.mass.astype(np.float64) for span in one.spans), sum(span.uniform for span in one.spans)
 
 
 def read_attention(
@@ -144,68 +161,165 @@ def read_attention(
     """Read all passages with one forward each.
 
     Args:
-        tokenized: for each passage its windows, mostly one.
+        tokenized: for each passage its windows, mostly one; none for a passage that is left out.
         groups: names for unions of concepts, which are read like concepts.
         later: without what a token's own query gave to it.
         null_most: null spans of each span. seed: of their draws; one seed draws the same for every model with one tokenizer.
     Raises: ValueError as `record_attention` does.
     """
     windows = [(passage, window, tokens) for passage, parts in enumerate(tokenized) for window, tokens in enumerate(parts)]
-    found: dict[tuple[int, int], tuple] = {}
+    found: dict[tuple[int, int], WindowMass] = {}
+    trend: Trend | None = None
     layers: tuple[LayerFacts, ...] = ()
-    texts = [tokens.ids for _, _, tokens in windows]
     with Bar(len(windows), say, title=name, unit="passage") as bar:
+        texts = [tokens.ids for _, _, tokens in windows]
         for number, received in receive(model, texts, padding_id=padding_id, batch_tokens=batch_tokens):
             passage, window, tokens = windows[number]
             layers = received.layers
-            found[passage, window] = read_window(
-                tokens, received, groups or {}, later, null_most, np.random.default_rng([seed, passage, window])
-            )
+            trend = trend or Trend(len(received.entropy))
+            found[passage, window] = read_window(tokens, received, trend, groups or {}, later, null_most, (seed, window))
             bar(len(found))
+    return ranked(name, layers, found, trend)
+
+
+def ranked(name: str, layers: tuple[LayerFacts, ...], found: "dict[tuple[int, int], WindowMass]", trend: Trend) -> Reading:
+    """The reading of all windows, when the trend of each head over places is known; by (passage, window), in order."""
+    coefficients = trend.solved()
     passages: dict[str, dict[str, ConceptMass]] = {}
     strips, skipped = {}, []
-    for passage, parts in enumerate(tokenized):
-        read = [found[passage, window] for window in range(len(parts))]
-        own_id = parts[0].passage.id
-        strips[own_id] = next((strip for _, strip, _ in read if strip.spans), read[0][1])
-        skipped += [(own_id, *one) for _, _, missed in read for one in missed]
-        for concept in dict.fromkeys(concept for concepts, _, _ in read for concept in concepts):
-            having = [concepts[concept] for concepts, _, _ in read if concept in concepts]
-            passages.setdefault(concept, {})[own_id] = _joined(having)
+    by_passage: dict[int, list[WindowMass]] = {}
+    for (passage, _), window in sorted(found.items(), key=lambda item: item[0]):
+        by_passage.setdefault(passage, []).append(window)
+    for windows in by_passage.values():
+        own_id = windows[0].strip.passage
+        strips[own_id] = next((one.strip for one in windows if one.strip.spans), windows[0].strip)
+        skipped += [(own_id, *missed) for one in windows for missed in one.missed]
+        read = [one.ranked(coefficients) for one in windows]
+        for concept in dict.fromkeys(concept for concepts in read for concept in concepts):
+            passages.setdefault(concept, {})[own_id] = _joined([concepts[concept] for concepts in read if concept in concepts])
     return Reading(name, layers, passages, strips, tuple(skipped))
 
 
-def read_window(tokens: PassageTokens, received, groups, later, null_most, generator) -> tuple[dict[str, ConceptMass], PassageStrip, list]:
-    """The concepts of one window, its strip, and the spans that could not be measured with the reason."""
+@dataclass(frozen=True, eq=False)
+class _Span:
+    """A span and its null spans before they are ranked: (N, G) float32 mass and (N, L) uniform, the span itself first."""
+
+    mass: np.ndarray
+    uniform: np.ndarray
+    first: np.ndarray
+    stop: np.ndarray
+    match: int
+
+
+@dataclass(frozen=True, eq=False)
+class WindowMass:
+    """One text that was read: its concepts before their spans are ranked.
+
+    Args:
+        spans: by concept. counted: (G,), of all counted tokens. uniform: (L, T) under uniform attention. counts: (T,) bool.
+        missed: (concept, reason) of spans that could not be measured.
+    """
+
+    spans: dict[str, list[_Span]]
+    counted: np.ndarray
+    uniform: np.ndarray
+    counts: np.ndarray
+    heads: tuple[slice, ...]
+    sink: np.ndarray
+    entropy: np.ndarray
+    strip: PassageStrip
+    missed: tuple[tuple[str, str], ...]
+
+    def ranked(self, coefficients: np.ndarray) -> dict[str, ConceptMass]:
+        """Its concepts, every span ranked among its null spans by what it received over what its places receive."""
+        from scipy.stats import rankdata
+
+        everything = [span for spans in self.spans.values() for span in spans]
+        ranks = [np.empty(span.mass.shape, dtype=np.float32) for span in everything]
+        places = design(len(self.counts))
+        for layer, heads in enumerate(self.heads):
+            log_expected = places @ coefficients[:, heads]  # (T, H)
+            expected = np.where(self.counts, self.uniform[layer], 0)[:, None] * np.exp(log_expected - log_expected.max(0))
+            before = _prefix(expected.T)  # (H, T + 1)
+            for span, rank in zip(everything, ranks, strict=True):
+                ratio = span.mass[:, heads] / (before[:, span.stop] - before[:, span.first]).T
+                rank[:, heads] = rankdata(ratio, axis=0)  # equal rows share the mean of their ranks; halves are exact in float32
+        counted_uniform = np.where(self.counts, self.uniform, 0).sum(1)
+        layer_of = np.repeat(np.arange(len(self.heads)), [one.stop - one.start for one in self.heads])
+        placed = iter(ranks)
+        concepts = {}
+        for concept, spans in self.spans.items():
+            read = []
+            for span in spans:
+                percentile = (next(placed).astype(np.float64) - 0.5) / len(span.first)
+                nulls = slice(1, None) if len(span.first) > 1 else slice(0, 1)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    enrichment = (span.mass[nulls] / self.counted) / (span.uniform[nulls] / counted_uniform)[:, layer_of]
+                read.append(
+                    SpanMass(
+                        span.mass[0], span.uniform[0], percentile[0], percentile.mean(1), span.mass[nulls].mean(0), enrichment.mean(0),
+                        int(span.first[0]), int(span.stop[0]), span.match,
+                    )
+                )  # fmt: skip
+            concepts[concept] = ConceptMass(tuple(read), self.counted, counted_uniform, self.sink, self.entropy)
+        return concepts
+
+
+def read_window(
+    tokens: PassageTokens, received: Received, trend: Trend, groups, later: bool, null_most: int, seed: tuple[int, int]
+) -> WindowMass:
+    """The concepts of one text; adds its tokens to the trend. seed: of the draws, and the number of the window."""
     counts = ~tokens.is_excluded
     length = len(tokens.ids)
     by_window = {one.window: uniform_received(length, one.window, later=later) for one in received.layers}
     uniform = np.stack([by_window[one.window] for one in received.layers])  # (L, T)
-    mass = received.mass - received.own if later else received.mass
     can_receive = counts & (uniform.min(0) > 0)
-    mass_before, uniform_before = (_prefix(np.where(counts, values, 0)) for values in (mass, uniform))
-    concepts, missed = {}, []
+    spans, missed = _placed(tokens, can_receive, groups, later, null_most, seed)
+    everything = [span for found in spans.values() for span in found]
+    total = len(received.entropy)
+    masses = [np.empty((len(first), total), dtype=np.float32) for first, _, _ in everything]
+    counted, enrichment = np.empty(total), np.zeros(length)
+    edges = np.cumsum([0, *(one.heads for one in received.layers)])
+    heads = tuple(slice(int(start), int(stop)) for start, stop in zip(edges, edges[1:], strict=False))
+    for layer, part in enumerate(heads):
+        mass = received.mass[part].astype(np.float64)
+        if later:
+            mass = np.maximum(mass - received.own[part], 0)
+        trend.add_(mass, uniform[layer], counts, part)
+        before = _prefix(np.where(counts, mass, 0))
+        counted[part] = before[:, -1]
+        for (first, stop, _), into in zip(everything, masses, strict=True):
+            into[:, part] = (before[:, stop] - before[:, first]).T
+        enrichment += np.divide(mass, uniform[layer], out=np.zeros_like(mass), where=uniform[layer] > 0).sum(0) / total
+    uniform_before = _prefix(np.where(counts, uniform, 0))
+    placed = iter(
+        _Span(mass, (uniform_before[:, stop] - uniform_before[:, first]).T, first, stop, match)
+        for (first, stop, match), mass in zip(everything, masses, strict=True)
+    )
+    strip = PassageStrip(tokens.passage.id, tuple(map(tokens.text_of, range(length))), tokens.is_excluded, tokens.spans, enrichment)
+    return WindowMass(
+        {concept: [next(placed) for _ in found] for concept, found in spans.items()},
+        counted, uniform, counts, heads, received.sink, received.entropy, strip, tuple(missed),
+    )  # fmt: skip
+
+
+def _placed(tokens, can_receive, groups, later, null_most, seed) -> tuple[dict[str, list[tuple]], list[tuple[str, str]]]:
+    """By concept the (first, stop, match) of each span with its null spans, and (concept, reason) of spans that cannot be measured."""
+    placed, missed = {}, []
     wanted = {one.concept: (one.concept,) for one in tokens.spans} | groups
     for concept, members in wanted.items():
-        spans = merged([one for one in tokens.spans if one.concept in members], concept)
-        usable = [one for one in spans if can_receive[one.first : one.stop].any()]
-        if len(usable) < len(spans):
-            missed.append((concept, "no later token sees it" if later else "none of its tokens counts"))
-        if not usable:
-            continue
-        read = []
-        for span in usable:
-            others = null_spans(tokens, span, can_receive, generator, null_most)
-            first, stop = np.concatenate([[span.first], others.first]), np.concatenate([[span.stop], others.stop])
-            of_spans = (mass_before[:, stop] - mass_before[:, first]).T.astype(np.float32)
-            read.append(SpanMass(of_spans, (uniform_before[:, stop] - uniform_before[:, first]).T, first, stop, others.match, 0))
-        concepts[concept] = ConceptMass(tuple(read), mass_before[:, -1], uniform_before[:, -1], received.sink, received.entropy)
-    heads = np.repeat(np.arange(len(received.layers)), [one.heads for one in received.layers])
-    ratio = np.divide(mass, uniform[heads], out=np.zeros_like(mass), where=uniform[heads] > 0)
-    strip = PassageStrip(
-        tokens.passage.id, tuple(map(tokens.text_of, range(length))), tokens.is_excluded, tokens.spans, np.nanmean(ratio, 0)
-    )
-    return concepts, strip, missed
+        for span in merged([one for one in tokens.spans if one.concept in members], concept):
+            inside = slice(span.first, span.stop)
+            if not can_receive[inside].any():
+                has_counted = later and not tokens.is_excluded[inside].all()
+                missed.append((concept, "no later token sees it" if has_counted else "none of its tokens counts"))
+                continue
+            # One span has the same draws whatever other passages and concepts are read
+            key = [_PURPOSE, *seed, zlib.crc32(tokens.passage.id.encode()), span.first, span.stop, 1]
+            others = null_spans(tokens, span, can_receive, np.random.default_rng(key), null_most)
+            first, stop = np.append(span.first, others.first), np.append(span.stop, others.stop)
+            placed.setdefault(concept, []).append((first, stop, others.match))
+    return placed, missed
 
 
 def _prefix(values: np.ndarray) -> np.ndarray:
@@ -228,13 +342,8 @@ def _joined(parts: Sequence[ConceptMass]) -> ConceptMass:
     """The sums over the windows of a passage; windows without the concept, whose queries cannot see it, are not among them."""
     if len(parts) == 1:
         return parts[0]
-    spans = tuple(
-        SpanMass(span.mass, span.uniform, span.first, span.stop, span.match, window)
-        for window, part in enumerate(parts)
-        for span in part.spans
-    )
     return ConceptMass(
-        spans,
+        tuple(span for part in parts for span in part.spans),
         sum(part.counted for part in parts),
         sum(part.uniform for part in parts),
         np.mean([part.sink for part in parts], 0),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pydisp.attention_recording import record_attention
+from pydisp.attention_recording import LayerAttention, record_attention
 from pydisp.evaluation import evaluating
 
 BATCH_TOKENS = 4096  # padding included
@@ -42,7 +42,7 @@ class Received:
     """What the tokens of one text received.
 
     Args:
-        mass: (G, T) float64, of all queries; the heads of the first layer come first. own: (G, T) float64, the part that is of the token's
+        mass: (G, T) float32, of all queries; the heads of the first layer come first. own: (G, T) float32, the part that is of the token's
             own query.
         entropy: (G,) float64, mean entropy of a query's probabilities, in nats.
         layers: of the G heads.
@@ -56,7 +56,7 @@ class Received:
     @property
     def sink(self) -> np.ndarray:
         """(G,): the share of all attention that the first token received."""
-        total = self.mass.sum(1)
+        total = self.mass.sum(1, dtype=np.float64)
         return np.divide(self.mass[:, 0], total, out=np.zeros(len(total)), where=total > 0)
 
 
@@ -71,33 +71,35 @@ def receive(
         batch_tokens: most tokens of a forward; a longer text runs alone.
     Raises: ValueError as `record_attention` does, if the model cannot be recorded, or if a probability is NaN.
     """
+    for numbers in _batches([len(one) for one in texts], batch_tokens):
+        layers = _recorded(model, [texts[number] for number in numbers], padding_id)
+        facts = tuple(LayerFacts(number, one.key_mass.shape[1], one.key_heads, one.kind, one.window) for number, one in layers.items())
+        for row, number in enumerate(numbers):
+            length = len(texts[number])
+            mass, own = (
+                torch.cat([getattr(layer, name)[row, :, :length] for layer in layers.values()]).float().cpu().numpy()
+                for name in ("key_mass", "self_mass")
+            )
+            entropy = torch.cat([layer.entropy_mean[row] for layer in layers.values()]).double().cpu().numpy()
+            if not np.isfinite(mass).all():
+                raise ValueError("the model's attention is NaN on a passage; its weights are damaged or its dtype is too small.")
+            yield number, Received(mass, own, entropy, facts)
+
+
+def _recorded(model: nn.Module, texts: Sequence[np.ndarray], padding_id: int) -> dict[int, LayerAttention]:
+    """The attention of each layer in one forward of a batch, padded on the right."""
     device = model.get_input_embeddings().weight.device
     decoder = model.base_model if hasattr(model, "base_model") else model  # without the logits, which nothing here reads
-    with evaluating(model), torch.no_grad():
-        for numbers in _batches([len(one) for one in texts], batch_tokens):
-            longest = max(len(texts[number]) for number in numbers)
-            ids = torch.full((len(numbers), longest), padding_id, dtype=torch.int64)
-            for row, number in enumerate(numbers):
-                ids[row, : len(texts[number])] = torch.as_tensor(texts[number], dtype=torch.int64)
-            lengths = torch.tensor([len(texts[number]) for number in numbers])
-            is_real = torch.arange(longest) < lengths[:, None]
-            padded = {} if bool(is_real.all()) else {"attention_mask": is_real.long().to(device)}
-            with record_attention(model, torch.zeros(1, longest, dtype=torch.int64), 1, per_key=True) as recording:
-                decoder(input_ids=ids.to(device), use_cache=False, **padded)
-            layers = recording.layers
-            facts = tuple(
-                LayerFacts(number, layer.key_mass.shape[1], layer.key_heads, layer.kind, layer.window) for number, layer in layers.items()
-            )
-            for row, number in enumerate(numbers):
-                length = len(texts[number])
-                mass, own = (
-                    torch.cat([getattr(layer, name)[row, :, :length] for layer in layers.values()]).double().cpu().numpy()
-                    for name in ("key_mass", "self_mass")
-                )
-                entropy = torch.cat([layer.entropy_mean[row] for layer in layers.values()]).double().cpu().numpy()
-                if not np.isfinite(mass).all():
-                    raise ValueError("the model's attention is NaN on a passage; its weights are damaged or its dtype is too small.")
-                yield number, Received(mass, own, entropy, facts)
+    lengths = torch.tensor([len(one) for one in texts])
+    ids = torch.full((len(texts), int(lengths.max())), padding_id, dtype=torch.int64)
+    for row, one in enumerate(texts):
+        ids[row, : len(one)] = torch.as_tensor(one, dtype=torch.int64)
+    is_real = torch.arange(ids.shape[1]) < lengths[:, None]
+    padded = {} if bool(is_real.all()) else {"attention_mask": is_real.long().to(device)}
+    no_groups = torch.zeros(1, ids.shape[1], dtype=torch.int64)
+    with evaluating(model), torch.no_grad(), record_attention(model, no_groups, 1, per_key=True) as recording:
+        decoder(input_ids=ids.to(device), use_cache=False, **padded)
+    return recording.layers
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -75,6 +75,11 @@ summary { cursor: pointer; color: var(--accent); font-weight: 600; padding: .25r
   th, td { padding: .4rem .45rem; }
   .facts div { grid-template-columns: 1fr; }
 }
-@media print { nav, .wide .hint, .widest .detail span { display: inline-block; }
-.hint { display: none; } .metrics div, figure, tr { break-inside: avoid; } main { max-width: none; } }
+@media print {
+  nav, .wide .hint, .widest .hint { display: none; }
+  .metrics div, figure, tr { break-inside: avoid; }
+  main { max-width: none; }
+  .scroll { overflow: visible; }
+  .wide table, .widest table { min-width: 0; font-size: .8rem; }
+}
 """

@@ -48,6 +48,7 @@ def test_a_matrix_of_one_column_or_one_value_is_read(tmp_path):
      ("1,2\n\n3\n", "a.csv, line 3: there are 1 cells, line 1 has 2"), ("a,b\n1,2,3\n", "line 2: there are 3 cells, line 1 has 2"),
      ("1,2\n3,x\n", "a.csv, line 2: cell 2 holds 'x'; it must be a number."), ("1,x\n3,4\n", "a.csv, line 1: cell 2 holds 'x'"),
      ("1,2,\n3,4,\n", "a.csv, line 1: cell 3 is empty; it must be a number."), ("1,1_0\n", "cell 2 holds '1_0'"),
+     ("1,2\n,4\n", "a.csv, line 2: cell 1 is empty; it must be a number."),
      ("a,1\n3,4\n", "a.csv, line 1: cell 1 holds 'a'; it must be a number (labels of layers need a header that begins with layer)."),
      ("layer/head,0,1\n0,2,3\n", "line 1: cell 1 holds 'layer/head'"),
      ("0,5;0,25\n", "a.csv, line 1: cell 1 holds '0,5'; it must be a number (write a decimal point)."),

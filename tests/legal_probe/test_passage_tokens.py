@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_text import tiny_tokenizer
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pydisp.legal_probe.exclusion import Exclusion
@@ -159,6 +159,28 @@ def test_a_span_that_cannot_be_measured_names_its_place(text, span, tokenizer, e
     with pytest.raises(ConceptsError) as error:
         tokens_of(text, span, tokenizer=tokenizer, exclusion=exclusion)
     assert message in str(error.value) and str(error.value).startswith("passage 1, passage 'p': ") and str(error.value).endswith(".")
+
+
+def test_a_special_token_with_the_space_before_it_is_found_in_a_span():
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("<mask>", special=True, lstrip=True)])
+    with pytest.raises(ConceptsError, match="the span 'a <mask> b' of 'c0' holds '<mask>', a special token"):
+        tokens_of("a <mask> b", "a <mask> b", tokenizer=tokenizer)
+
+
+def test_a_token_of_no_character_inside_a_span_is_no_token_of_it():
+    class Drops:
+        is_fast, all_special_ids = True, ()
+
+        def __call__(self, text, **options):
+            return {"input_ids": [0, 1, 2], "offset_mapping": [(0, 1), (3, 3), (6, 7)]}
+
+        def convert_ids_to_tokens(self, ids):
+            return ["a", "gone", "e"]
+
+    with pytest.raises(ConceptsError, match="this tokenizer makes no token of the span 'bcd'"):
+        tokens_of("a bcd e", "bcd", tokenizer=Drops())
+    assert tokens_of("a bcd e", "a bcd", tokenizer=Drops()).spans == (TokenSpan("c0", 0, 1),)
 
 
 def test_a_special_token_beside_a_span_is_no_harm():

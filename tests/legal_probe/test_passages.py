@@ -91,6 +91,7 @@ def test_a_phrase_that_does_not_occur_names_its_line(tmp_path):
 
 SPANS = [
     (dict(phrase="the bank"), "the phrase 'the bank' does not occur in the text of passage 'a'"),
+    (dict(phrase="bank."), "the phrase 'bank.' does not occur"),
     (dict(phrase="bank"), "the phrase 'bank' occurs 2 times in the text of passage 'a'; give an occurrence from 1 to 2, or \"all\"."),
     (dict(phrase="bank", occurrence=3), "occurs 2 times in the text of passage 'a', the occurrence is 3; give one from 1 to 2"),
     (dict(phrase="bank", occurrence=0), "the occurrence is 0"),
@@ -107,6 +108,7 @@ SPANS = [
     (dict(regex=r"\b", occurrence="all"), "matches the empty string"),
     (dict(regex="^$"), "matches the empty string"),
     (dict(regex=r"\s", occurrence="all"), r"the regex '\\s' stands for white space only"),
+    (dict(regex=r"\s|bank", occurrence="all"), "stands for white space only"),
     (dict(regex="BANK"), "the regex 'BANK' does not occur in the text of passage 'a'; correct it"),
     (dict(regex="ban."), "the regex 'ban.' occurs 2 times"),
     (dict(start=0, end=99), f"a span of 'role' in passage 'a' runs from 0 to 99, its text has {len(TEXT)} characters"),

@@ -1,4 +1,4 @@
-"""Windows: no span is cut, none is lost without a word."""
+"""Windows: no span is cut, none is lost without a word, none stands at the beginning, and the text's own special tokens lead each window."""
 
 import numpy as np
 import pytest
@@ -8,25 +8,42 @@ from pydisp.legal_probe.exclusion import Exclusion
 from pydisp.legal_probe.windows import cut
 
 
+def places(window, span):
+    return int(window.ids[span.first]), int(window.ids[span.stop - 1]) + 1
+
+
+@pytest.mark.parametrize("size", [14, 17, 30, 64])
 @pytest.mark.parametrize("seed", range(5))
-def test_every_span_stands_whole_in_one_window(seed):
+def test_every_span_stands_whole_in_one_window_and_never_at_its_beginning(seed, size):
     generator = np.random.default_rng(seed)
-    edges = np.sort(generator.choice(np.arange(1, 100), 12, replace=False))
+    edges = np.sort(generator.choice(np.arange(1, 150), 16, replace=False))
     spans = [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    tokens = tokens_of(100, spans)
-    windows, too_long = cut(tokens, 17, Exclusion())
+    windows, too_long = cut(tokens_of(150, spans), size, Exclusion())
     kept = []
     for window in windows:
-        assert len(window.ids) <= 17 and window.is_excluded[0] and len(window.spans) > 0
-        kept += [(int(window.ids[span.first]), int(window.ids[span.stop - 1]) + 1) for span in window.spans]
-    assert kept == [span for span in spans if span[1] - span[0] <= 17]
-    assert len(too_long) == sum(stop - first > 17 for first, stop in spans)
+        assert len(window.ids) <= size and window.is_excluded[0] and len(window.spans) > 0
+        assert np.array_equal(np.diff(window.ids), np.ones(len(window.ids) - 1))
+        assert all(span.first > 0 for span in window.spans)
+        kept += [places(window, span) for span in window.spans]
+    assert kept == [span for span in spans if span[1] - span[0] < size]
+    assert len(too_long) == sum(stop - first >= size for first, stop in spans)
 
 
-def test_windows_without_a_span_are_left_out_and_the_rest_keeps_its_characters():
+def test_windows_without_a_span_are_left_out_and_what_comes_before_a_span_is_repeated():
     windows, _ = cut(tokens_of(100, [(3, 5), (88, 92)]), 10, Exclusion(rules=("space",)))
-    assert [(int(one.starts[0]), int(one.ends[-1])) for one in windows] == [(0, 10), (88, 98)]
+    assert [(int(one.starts[0]), int(one.ends[-1])) for one in windows] == [(0, 10), (82, 92)]
     assert not windows[1].is_excluded[0]
+    long, _ = cut(tokens_of(300, [(150, 160)]), 100, Exclusion())
+    assert [(int(one.starts[0]), int(one.ends[-1])) for one in long] == [(68, 168)]
+
+
+def test_the_special_tokens_of_the_text_lead_every_window():
+    tokens = tokens_of(60, [(5, 8), (40, 44)], excluded=(0,))
+    tokens.starts[[0, 59]] = tokens.ends[[0, 59]] = 0
+    windows, _ = cut(tokens, 20, Exclusion(rules=("special", "first")))
+    assert [int(one.ids[0]) for one in windows] == [0, 0] and all(len(one.ids) <= 20 for one in windows)
+    assert [places(window, window.spans[0]) for window in windows] == [(5, 8), (40, 44)]
+    assert all(not window.is_excluded[1] for window in windows)
 
 
 def test_a_span_longer_than_a_window_is_named():

@@ -1,0 +1,264 @@
+"""Probe: how much attention a causal language model gives to human-defined concepts, against chance and against other models.
+
+    report = pydisp.legal_probe.probe("pruned", against="SMOLLM2").report
+    probe(model, tokenizer, read_concepts("concepts.yaml")).figures["role"].enrichment
+
+Source: the metric and the moments are those of https://arxiv.org/abs/2410.12001. Unlike there, a concept has many passages, which are the
+replicates; null spans of the same passages say what is chance; and every difference has an interval and a p-value.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from pydisp.attention_support import support, support_of_config
+from pydisp.environment import run_facts
+from pydisp.evaluation import positions
+from pydisp.legal_probe.comparison import ConceptComparison, compare
+from pydisp.legal_probe.exclusion import Exclusion
+from pydisp.legal_probe.figures import ConceptFigures, concept_figures
+from pydisp.legal_probe.null_spans import MOST
+from pydisp.legal_probe.passage_tokens import PassageTokens, tokenize_passage
+from pydisp.legal_probe.passages import ConceptsError, ConceptSet, concept_set, read_concepts, shipped
+from pydisp.legal_probe.reading import Reading, read_attention
+from pydisp.legal_probe.windows import cut
+from pydisp.report import Report
+from pydisp.subject import Subject
+
+logger = logging.getLogger("pydisp")
+
+QUERIES = ("all", "later")
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The figures of one model, perhaps against references.
+
+    Args:
+        model: its name. concepts: the passages.
+        reading: what was read. figures: by concept and group.
+        references: their readings. comparisons: by reference and concept, MODEL minus REFERENCE.
+        queries: "all" or "later". exclusion: what does not count. null_spans: most of each span. seed: of draws.
+        skipped: (model, passage, concept, reason) of what could not be measured. cut: passages read in windows, by model and id their number.
+        facts: of the run.
+    """
+
+    model: str
+    concepts: ConceptSet
+    reading: Reading
+    figures: dict[str, ConceptFigures]
+    references: tuple[Reading, ...]
+    comparisons: tuple[dict[str, ConceptComparison], ...]
+    queries: str
+    exclusion: Exclusion
+    null_spans: int
+    seed: int
+    skipped: tuple[tuple[str, str, str, str], ...]
+    cut: dict[str, dict[str, int]]
+    facts: dict
+
+    @property
+    def report(self) -> Report:
+        """The figures for people and programs; `report.write(folder)` makes report.json, report.md and report.html."""
+        from pydisp.legal_probe.probe_report import report
+
+        return report(self)
+
+    def as_dict(self) -> dict:
+        """The object that `pydisp probe run --json` prints."""
+        heads = self.reading.heads
+        concepts = {}
+        for name, found in self.figures.items():
+            concepts[name] = found.as_dict(heads)
+            if self.comparisons:
+                concepts[name]["delta"] = {
+                    one.model: compared[name].as_dict()
+                    for one, compared in zip(self.references, self.comparisons, strict=True)
+                    if name in compared
+                }
+        return {
+            "model": self.model,
+            "concepts_file": {"name": self.concepts.name, "sha256": self.concepts.sha256, "passages": len(self.concepts.passages)},
+            "groups": {name: list(members) for name, members in self.concepts.groups.items()},
+            "queries": self.queries,
+            "excluded": {"rules": list(self.exclusion.rules), "tokens": list(self.exclusion.tokens)},
+            "null_spans": self.null_spans,
+            "seed": self.seed,
+            "against": [one.model for one in self.references],
+            "concepts": concepts,
+            "layers": [
+                {"layer": one.layer, "heads": one.heads, "key_heads": one.key_heads, "kind": one.kind, "window": one.window}
+                for one in self.reading.layers
+            ],
+            "skipped": [
+                {"model": model, "passage": passage, "concept": concept, "reason": reason}
+                for model, passage, concept, reason in self.skipped
+            ],
+            "windows": self.cut,
+        }
+
+
+def probe(
+    model: nn.Module | str | os.PathLike,
+    tokenizer=None,
+    passages: ConceptSet | str | os.PathLike | Iterable[dict] | None = None,
+    *,
+    against: Sequence[nn.Module | str | os.PathLike] | nn.Module | str | os.PathLike = (),
+    against_tokenizer=None,
+    concepts: Sequence[str] | None = None,
+    queries: str = "all",
+    exclusion: Exclusion | None = None,
+    windows: bool = False,
+    null_spans: int = MOST,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = logger.info,
+) -> Probe:
+    """Probe a causal language model, dense or pruned, for concepts in a set of passages.
+
+    Args:
+        model, tokenizer: a name that `pydisp.loading` knows, or a model in memory with its fast tokenizer.
+        passages: a ConceptSet, a file, or records as in a file; None: the passages that pydisp ships, of seven kinds of legal concepts.
+        against: references; every difference is MODEL minus REFERENCE. against_tokenizer: of those in memory, if it is another.
+        concepts: names of concepts or groups to measure; all by default.
+        queries: "all", or "later": a token's own query does not count.
+        exclusion: tokens that do not count, neither in a concept nor in what its share is taken of.
+        windows: whether to cut passages that are longer than a model reads; otherwise they are refused.
+        null_spans: most null spans of each span. seed: of their draws, of intervals and of p-values.
+        device, dtype, revision, trust_remote_code: only for models by name.
+    Returns: a Probe.
+    Raises: ValueError, TypeError or ImportError with one sentence, if possible before weights are loaded.
+    """
+    if queries not in QUERIES:
+        raise ValueError(f"queries is {queries!r}; it must be one of: {', '.join(QUERIES)}.")
+    if isinstance(null_spans, bool) or not isinstance(null_spans, int) or null_spans < 1:
+        raise ValueError(f"the number of null spans is {null_spans!r}; it must be a whole number of 1 or more.")
+    exclusion = exclusion or Exclusion()
+    chosen = _concepts(passages)
+    if concepts is not None:
+        chosen = chosen.selected(concepts)
+    by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+    subjects = [Subject.of(model, tokenizer, **by_name)]
+    for one in [against] if isinstance(against, nn.Module | str | os.PathLike) else against:
+        is_named = isinstance(one, str | os.PathLike)
+        its = None if is_named else against_tokenizer or subjects[0].tokenizer
+        subjects.append(Subject.of(one, its, **(by_name if is_named else {})))
+    names = _distinct([one.name for one in subjects])
+    tokens = [[tokenize_passage(passage, subject.tokenizer, exclusion) for passage in chosen.passages] for subject in subjects]
+    for subject, of_subject in zip(subjects, tokens, strict=True):
+        _check_config(subject, max(int(one.ids.max()) for one in of_subject))
+    limits = [(most, name) for subject, name in zip(subjects, names, strict=True) if (most := positions(subject.config)) is not None]
+    prepared = [_windows(chosen, one, min(limits, default=None), exclusion, windows) for one in tokens]
+    for name, (tokenized, _) in zip(names, prepared, strict=True):
+        in_windows = sum(len(parts) > 1 for parts in tokenized)
+        if in_windows:
+            say(f"{name}: {in_windows} {'passage is' if in_windows == 1 else 'passages are'} cut into windows of {min(limits)[0]:,} tokens")
+    readings, facts, skipped = [], {}, []
+    for subject, name, (tokenized, missed) in zip(subjects, names, prepared, strict=True):
+        with subject.loaded() as loaded:
+            supported = support(loaded)
+            if not supported:
+                raise ValueError(supported.reason)
+            readings.append(
+                read_attention(
+                    loaded, tokenized, name=name, groups=chosen.groups, later=queries == "later", null_most=null_spans, seed=seed,
+                    padding_id=subject.padding_id or 0, say=say,
+                )
+            )  # fmt: skip
+            facts = facts or run_facts(loaded)
+            del loaded
+        skipped += [(name, *one) for one in (*missed, *readings[-1].skipped)]
+    reading, *references = readings
+    measured = [one for one in (*chosen.concepts, *chosen.groups) if one in reading.passages]
+    if not measured:
+        raise ConceptsError(f"{chosen.name}: no span could be measured ({skipped[0][3]}); mark others or exclude less.")
+    return Probe(
+        model=reading.model,
+        concepts=chosen,
+        reading=reading,
+        figures={concept: concept_figures(reading, concept, seed=seed) for concept in measured},
+        references=tuple(references),
+        comparisons=tuple(
+            {concept: compared for concept in measured if (compared := compare(reading, one, concept, seed=seed)) is not None}
+            for one in references
+        ),
+        queries=queries,
+        exclusion=exclusion,
+        null_spans=null_spans,
+        seed=seed,
+        skipped=tuple(skipped),
+        cut={
+            name: cut_passages
+            for name, (tokenized, _) in zip(names, prepared, strict=True)
+            if (cut_passages := {parts[0].passage.id: len(parts) for parts in tokenized if len(parts) > 1})
+        },
+        facts={"seed": seed, **facts},
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind one that is there already."""
+    found: list[str] = []
+    for name in names:
+        number, distinct = 1, name
+        while distinct in found:
+            number += 1
+            distinct = f"{name} ({number})"
+        found.append(distinct)
+    return found
+
+
+def _check_config(subject: Subject, largest: int) -> None:
+    """Refuse what the config tells before weights are loaded: a model that cannot be recorded, and another model's tokenizer."""
+    vocabulary = getattr(subject.config.get_text_config(decoder=True), "vocab_size", None)
+    if vocabulary is not None and largest >= vocabulary:
+        raise ValueError(
+            f"the tokenizer of {subject.name} gives the id {largest}, the model has {vocabulary} embeddings; give the model's own tokenizer."
+        )
+    if subject.model is None:
+        supported = support_of_config(subject.config)
+        if not supported:
+            raise ValueError(supported.reason)
+
+
+def _concepts(passages) -> ConceptSet:
+    if passages is None:
+        return shipped()
+    if isinstance(passages, ConceptSet):
+        return passages
+    if isinstance(passages, str | os.PathLike):
+        return read_concepts(passages)
+    return concept_set(passages)
+
+
+def _windows(
+    chosen: ConceptSet, tokens: Sequence[PassageTokens], limit: tuple[int, str] | None, exclusion: Exclusion, windows: bool
+) -> tuple[list[list[PassageTokens]], list[tuple[str, str, str]]]:
+    """The windows of each passage, and (passage, concept, reason) of spans that fit into none.
+
+    limit: the fewest positions of a model, which holds for all of them so that all read the same texts, and the model's name.
+    """
+    found, missed = [], []
+    for one in tokens:
+        passage = one.passage
+        if limit is None or len(one.ids) <= limit[0]:
+            found.append([one])
+            continue
+        most, name = limit
+        if not windows:
+            raise ConceptsError(
+                f"{passage.place or 'passages'}, passage {passage.id!r} has {len(one.ids):,} tokens, {name} reads {most:,} at most; "
+                "shorten it, or have such passages cut into windows (--windows, windows=True)."
+            )
+        parts, too_long = cut(one, most, exclusion)
+        missed += [(passage.id, concept, f"the span is longer than the {most:,} tokens that are read at a time") for concept in too_long]
+        found.append(parts)
+    if not any(found):
+        raise ConceptsError(f"{chosen.name}: no span fits into the {limit[0]:,} tokens that {limit[1]} reads at most; mark shorter spans.")
+    return found, missed
