@@ -237,8 +237,9 @@ def shuffled_words(times: int) -> dict:
     from pydisp.legal_probe.figures import adjusted
     from pydisp.legal_probe.passage_tokens import tokenize_passage
     from pydisp.legal_probe.place import Trend
-    from pydisp.legal_probe.reading import ranked, read_window
+    from pydisp.legal_probe.reading import ranked
     from pydisp.legal_probe.received import receive
+    from pydisp.legal_probe.window_mass import read_window
 
     model, tokenizer = _demo()
     tokens = [tokenize_passage(passage, tokenizer, Exclusion()) for passage in shipped().passages]

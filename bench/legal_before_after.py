@@ -5,7 +5,7 @@
     python bench/legal_before_after.py smollm2 --draw                  # table and maps again from the results, without any work
 
 A pair is a model and its reference; pairs of one label are runs of one experiment with different seeds. Every model reads the shipped passages
-once. The figures go to bench/results/legal-probe-NAME.json, a map of the differences of each label (of its first pair) to docs/.
+once. The figures go to bench/results/legal-probe-NAME.json, a map of the differences by head of each label to --maps, where it is given.
 """
 
 import argparse
@@ -142,6 +142,20 @@ def tables(record: dict) -> str:
     return "\n".join(lines)
 
 
+def write_maps(record: dict, name: str, folder: Path) -> None:
+    """An SVG a label: the difference of the share in each head, mean over the runs; marked where it is found in more than half of them."""
+    from pydisp.legal_probe.head_map import HeadMap, difference_scale, head_maps
+
+    for label, one in record["labels"].items():
+        maps = []
+        for concept in one["share"]:
+            rows = np.array([run["difference"][concept]["head_share"] for run in one["runs"]])  # (R, G, 4)
+            is_found = (rows[:, :, 3] <= 0.05).mean(0) > 0.5
+            maps.append(HeadMap(concept, rows[0, :, 0].astype(int), rows[0, :, 1].astype(int), 100 * rows[:, :, 2].mean(0), is_found))
+        text = head_maps(maps, difference_scale, "difference of the share, percentage points")
+        write_whole(folder / f"legal-probe-{name}-{label.replace(' ', '-')}.svg", text)
+
+
 def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
@@ -163,6 +177,7 @@ def main() -> None:
     parser.add_argument("--queries", default="all", choices=("all", "later"))
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--note", default="", help="how the models were made")
+    parser.add_argument("--maps", type=Path, help="folder for the maps, such as docs")
     parser.add_argument("--draw", action="store_true", help="only the tables of results that are there")
     args = parser.parse_args()
     file = args.results / f"legal-probe-{args.name}.json"
@@ -187,7 +202,10 @@ def main() -> None:
                 "labels": measured(labels, args.queries),
             }
             write_whole(file, json.dumps(record, indent=1, default=float) + "\n")
-        print(tables(json.loads(file.read_text(encoding="utf-8"))))
+        record = json.loads(file.read_text(encoding="utf-8"))
+        print(tables(record))
+        if args.maps:
+            write_maps(record, args.name, args.maps)
     except (OSError, ValueError) as error:
         sys.exit(f"legal_before_after: {error}")
 

@@ -1,9 +1,9 @@
-"""Are the marked spans right? A second reader judges a sample of the shipped passages, mixed with random spans.
+"""Are the marked spans right? A second reader judges a sample of the shipped passages, mixed with spans of other kinds under a false name.
 
     python bench/legal_judgement.py sample --out items                     # items/items.jsonl for the reader, items/key.json not for the reader
     python bench/legal_judgement.py score items --verdicts verdicts.jsonl --out bench/results/legal-concepts-judged.json
 
-Of each kind, 20 marked spans and 6 random ones of its passages, in random order. The reader did not write the rules and sees the passage, the
+Of each kind, 20 marked spans, and 6 marked spans of other kinds that are shown as of this kind, in random order. The reader did not write the rules and sees the passage, the
 marked span and the definition of the kind only, and writes a line {"n": 1, "verdict": "yes" or "no", "reason": "…"} for each item.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from pydisp.legal_probe import shipped
 
 RULES = Path(__file__).parents[1] / "pydisp" / "legal_probe" / "data" / "RULES.md"
-SEED, MARKED, RANDOM = 16, 20, 6
+SEED, MARKED, OTHERS = 17, 20, 6
 
 
 def definitions() -> dict[str, str]:
@@ -27,7 +27,7 @@ def definitions() -> dict[str, str]:
 
 
 def sample() -> list[dict]:
-    """The items with their key: kind, passage, start and end of the span in characters, and whether it is a marked one."""
+    """The items with their key: kind, passage, start and end of the span in characters, and whether it is marked as of this kind."""
     generator, items = random.Random(SEED), []
     by_kind: dict[str, list] = {}
     for passage in shipped().passages:
@@ -36,28 +36,13 @@ def sample() -> list[dict]:
     for kind, spans in by_kind.items():
         chosen = generator.sample(spans, min(MARKED, len(spans)))
         items += [(kind, *one, True) for one in chosen]
-        count = 0
-        while count < RANDOM:
-            passage, start, end = generator.choice(spans)
-            found = _random_span(passage, len(passage.text[start:end].split()), generator)
-            if found:
-                items.append((kind, passage, *found, False))
-                count += 1
+        others = [one for other, theirs in by_kind.items() if other != kind for one in theirs]
+        items += [(kind, *one, False) for one in generator.sample(others, OTHERS)]
     generator.shuffle(items)
     return [
         {"n": n, "kind": kind, "passage": passage.id, "start": start, "end": end, "is_marked": is_marked, "text": passage.text}
         for n, (kind, passage, start, end, is_marked) in enumerate(items, 1)
     ]
-
-
-def _random_span(passage, words: int, generator: random.Random) -> tuple[int, int] | None:
-    """As many words of the passage, none of them of a marked span; None if the draw has one."""
-    places = [match.span() for match in re.finditer(r"\S+", passage.text)]
-    first = generator.randrange(0, max(1, len(places) - words + 1))
-    start, end = places[first][0], places[min(first + words, len(places)) - 1][1]
-    end = start + len(passage.text[start:end].rstrip(".,;:()”“"))
-    is_apart = all(end <= span.start or start >= span.end for span in passage.spans)
-    return (start, end) if end > start and is_apart else None
 
 
 def score(key: list[dict], verdicts: dict[int, dict]) -> dict:
@@ -68,11 +53,11 @@ def score(key: list[dict], verdicts: dict[int, dict]) -> dict:
     missing = [item["n"] for item in key if verdicts.get(item["n"], {}).get("verdict") not in ("yes", "no")]
     if missing:
         raise ValueError(f"item {missing[0]} has no verdict yes or no; judge all {len(key)} items.")
-    counts = {item["kind"]: {"marked": 0, "marked_yes": 0, "random": 0, "random_yes": 0} for item in key}
+    counts = {item["kind"]: {"marked": 0, "marked_yes": 0, "other": 0, "other_yes": 0} for item in key}
     rows = []
     for item in key:
         verdict = verdicts[item["n"]]
-        which = "marked" if item["is_marked"] else "random"
+        which = "marked" if item["is_marked"] else "other"
         counts[item["kind"]][which] += 1
         counts[item["kind"]][f"{which}_yes"] += verdict["verdict"] == "yes"
         row = {"passage": item["passage"], "kind": item["kind"], "span": item["text"][item["start"] : item["end"]]}

@@ -5,8 +5,9 @@ import numpy as np
 from pydisp.legal_probe.passage_tokens import PassageTokens, TokenSpan
 from pydisp.legal_probe.passages import Passage
 from pydisp.legal_probe.place import Trend
-from pydisp.legal_probe.reading import Reading, ranked, read_window
+from pydisp.legal_probe.reading import Reading, ranked
 from pydisp.legal_probe.received import LayerFacts, Received
+from pydisp.legal_probe.window_mass import read_window
 
 WINDOW = 40
 

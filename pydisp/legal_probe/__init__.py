@@ -5,9 +5,11 @@
 
 Files: `probing`: from models and passages to figures · `passages`, `records`, `spans`, `fields`: annotated texts and what is wrong in them ·
 `passage_tokens`, `exclusion`, `windows`: the tokens of a passage, what does not count, passages that are too long · `received`: what each token
-received · `uniform`: what it would receive under uniform attention · `null_spans`, `chance`: random spans like the concept's, and p-values ·
-`reading`: all of that in one model · `figures`, `comparison`: of a concept, and between models · `moments`, `matrices`: the paper's statistics, of
-values measured elsewhere too · `probe_report`, `pictures`: the report · `data/`: the passages that pydisp ships, and the rules they follow.
+received · `uniform`, `place`: what it would receive under uniform attention, and by its place alone · `null_spans`, `chance`: random spans like the
+concept's, and p-values · `concept_mass`, `window_mass`, `reading`: one concept, one text and all texts in one model · `figures`, `comparison`: of a
+concept, and between models · `moments`, `matrices`: the paper's statistics, of values measured elsewhere too · `probe_report` and its parts
+(`probe_words`, `method_section`, `reference_section`, `strip_section`, `pictures`, `head_map`, `token_strip`) · `data/`: the passages that come with
+pydisp, and the rules they follow.
 """
 
 from pydisp.legal_probe.exclusion import Exclusion

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pydisp.legal_probe.concept_mass import PassageStrip
 from pydisp.legal_probe.probe_words import distinct, label
-from pydisp.legal_probe.reading import PassageStrip, Reading
+from pydisp.legal_probe.reading import Reading
 from pydisp.legal_probe.token_strip import MOST_TOKENS, Token, token_strip, visible
 from pydisp.legal_probe.uniform import uniform_received
 from pydisp.report import Picture, Section

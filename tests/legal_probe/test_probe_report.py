@@ -15,10 +15,10 @@ from tiny_text import tiny_llama, tiny_tokenizer
 from pydisp.intervals import Estimate
 from pydisp.legal_probe import Exclusion, concept_set, figures, probe, probe_words, shipped, windows
 from pydisp.legal_probe.comparison import HeadThatStandsOut
+from pydisp.legal_probe.concept_mass import PassageStrip
 from pydisp.legal_probe.method_section import method_section
 from pydisp.legal_probe.passage_tokens import TokenSpan
 from pydisp.legal_probe.probe_report import _differences, _enrichments, in_words, report
-from pydisp.legal_probe.reading import PassageStrip
 from pydisp.legal_probe.reference_section import reference_section
 from pydisp.legal_probe.strip_section import chosen_strip, relative, shown_part, strip_section
 from pydisp.report import Picture, Report, Section, Table

@@ -6,8 +6,8 @@ from attention_cases import WINDOW, causal_weights, random_received, reading_of,
 
 from pydisp.legal_probe.passage_tokens import TokenSpan
 from pydisp.legal_probe.place import design
-from pydisp.legal_probe.reading import merged
 from pydisp.legal_probe.received import LayerFacts, Received
+from pydisp.legal_probe.window_mass import merged
 
 
 def by_definition(weights, in_concept, counts, later):
