@@ -42,7 +42,7 @@ def test_help_and_version():
 
 
 def test_completion_completes_commands_and_options():
-    for words, wanted in (("pydisp pr", "prune"), ("pydisp eval --inc", "--include-path")):
+    for words, wanted in (("pydisp pru", "prune"), ("pydisp eval --inc", "--include-path")):
         asked = {"_PYDISP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         code = "import sys; sys.argv = ['pydisp']; from pydisp import cli; cli.main()"
         done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
@@ -54,5 +54,6 @@ def test_help_is_short_and_names_every_command(monkeypatch):
     lines = call("--help")[1].splitlines()
     assert len(lines) < 40 and all(len(line) <= 80 for line in lines)
     assert all(
-        re.search(rf"^│ {command} +\w", "\n".join(lines), re.MULTILINE) for command in ("prune", "eval", "info", "export", "speed", "env")
+        re.search(rf"^│ {command} +\w", "\n".join(lines), re.MULTILINE)
+        for command in ("prune", "eval", "info", "export", "speed", "env", "fairness", "probe")
     )
