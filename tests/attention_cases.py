@@ -1,9 +1,11 @@
 """Random passages with random attention, without a model: what tests of the statistics read."""
 
+import re
+
 import numpy as np
 
 from pydisp.legal_probe.passage_tokens import PassageTokens, TokenSpan
-from pydisp.legal_probe.passages import Passage
+from pydisp.legal_probe.passages import Passage, Span
 from pydisp.legal_probe.place import Trend
 from pydisp.legal_probe.reading import Reading, ranked
 from pydisp.legal_probe.received import LayerFacts, Received
@@ -56,6 +58,19 @@ def random_spans(generator: np.random.Generator, length: int, count: int) -> lis
         spans = sorted((first, first + int(size)) for first, size in zip(firsts, sizes, strict=True))
         if all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False)):
             return spans
+
+
+def shuffled(passage: Passage, generator: np.random.Generator) -> Passage:
+    """The passage with its words in random order, and its spans on as many words at the same places: no concept is left."""
+    places = [match.span() for match in re.finditer(r"\S+", passage.text)]
+    words = [passage.text[start:end] for start, end in places]
+    words = [words[number] for number in generator.permutation(len(words))]
+    starts = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+    spans = []
+    for span in passage.spans:
+        inside = [number for number, (start, end) in enumerate(places) if start < span.end and end > span.start]
+        spans.append(Span(span.concept, int(starts[inside[0]]), int(starts[inside[-1]]) + len(words[inside[-1]])))
+    return Passage(passage.id, " ".join(words), tuple(spans))
 
 
 def reading_of(passages, later: bool = False, seed: int = 0, groups=None, most: int = 200) -> Reading:

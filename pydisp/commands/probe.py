@@ -85,7 +85,7 @@ def check(
     trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
 ) -> None:
-    """Show the tokens of each marked span; a token in parentheses does not count. Every passage that cannot be used is named."""
+    """Show the tokens of each marked span; a token in parentheses does not count. Every passage that this tokenizer cannot use is named."""
     exclusion = _exclusion(exclude, exclude_token)
     from pydisp.legal_probe import read_concepts, shipped
     from pydisp.legal_probe.passage_tokens import check_lines, tokenize_passage
@@ -175,7 +175,16 @@ def _heads(found) -> str:
     writer = csv.writer(text, lineterminator="\n")
     against = [one.model for one in found.references]
     writer.writerow(
-        ["concept", "layer", "head", "share", "enrichment", "q", *(f"{what} {name}" for name in against for what in ("minus", "q minus"))]
+        [
+            "concept",
+            "layer",
+            "head",
+            "share",
+            "enrichment",
+            "percentile",
+            "q",
+            *(f"{what} {name}" for name in against for what in ("minus", "q minus")),
+        ]
     )
     for concept, figures in found.figures.items():
         deltas = [
@@ -183,7 +192,7 @@ def _heads(found) -> str:
             for compared in found.comparisons
         ]  # fmt: skip
         for number, head in enumerate(found.reading.heads):
-            values = [figures.head_share[number], figures.head_enrichment[number], figures.q[number]]
+            values = [figures.head_share[number], figures.head_enrichment[number], figures.head_percentile[number], figures.q[number]]
             values += [value for delta in deltas for value in delta.get(head, (float("nan"),) * 2)]
             writer.writerow([concept, *head, *("" if value != value else repr(float(value)) for value in values)])
     return text.getvalue()

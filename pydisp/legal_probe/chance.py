@@ -31,7 +31,7 @@ class Chance:
 
     Args:
         p: (G,) two-sided, by head; NaN where a head has no figure. p_all: of the mean over all heads.
-        share, enrichment: of null spans in place of the concept's: mean over spans, passages and heads. enrichment_by_head: (G,).
+        share, enrichment: of null spans in place of the concept's: mean over passages and heads. enrichment_by_head: (G,).
         null_spans: mean number of null spans of a span. matches: by `null_spans.MATCHES` how many spans have null spans of this match.
         draws: of the p-values; the smallest p that could be found is about 2 / draws.
     """
@@ -61,7 +61,7 @@ def chance(reading: Reading, concept: str, *, seed: int = 0) -> Chance | None:
     p_all, _ = _two_sided(np.array([sum(w * one[0] for w, one in zip(weights, of_nulls, strict=True))]), of_nulls, weights, generator)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.mean([sum(span.null_mass for span in one.spans) / one.counted for one in passages], 0)
-    enrichment = np.mean([np.mean([span.null_enrichment for span in one.spans], 0) for one in passages], 0)
+    enrichment = np.mean([one.null_enrichment for one in passages], 0)
     return Chance(
         np.where(np.all([one.counted > 0 for one in passages], 0), p, np.nan),
         float(p_all[0]),

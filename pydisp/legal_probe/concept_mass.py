@@ -17,7 +17,7 @@ class SpanMass:
         mass: (G,) received, by head. uniform: (L,) under uniform attention, by layer.
         percentile: (G,) the share of the span and its null spans that received less, for their place; half of those equal to it.
         of_nulls: (N,) the mean over heads of that percentile, for the span itself (first) and each null span.
-        null_mass: (G,) mean of the null spans. null_enrichment: (G,) mean of their enrichment.
+        null_mass: (G,) mean of the null spans.
         first, stop: the span's tokens. match: how alike the null spans are, a number of `null_spans.MATCHES`.
     """
 
@@ -26,7 +26,6 @@ class SpanMass:
     percentile: np.ndarray
     of_nulls: np.ndarray
     null_mass: np.ndarray
-    null_enrichment: np.ndarray
     first: int
     stop: int
     match: int
@@ -38,12 +37,14 @@ class ConceptMass:
 
     Args:
         counted: (G,) float64, what all counted tokens received. uniform: (L,), the same under uniform attention.
+        null_enrichment: (G,) mean enrichment of null spans in place of all its spans.
         sink, entropy: (G,) of the passage: share of all attention on its first token; mean entropy of a query, in nats.
     """
 
     spans: tuple[SpanMass, ...]
     counted: np.ndarray
     uniform: np.ndarray
+    null_enrichment: np.ndarray
     sink: np.ndarray
     entropy: np.ndarray
 

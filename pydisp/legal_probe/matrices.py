@@ -25,7 +25,7 @@ _A_FILE = "give a CSV file with a row for each layer and a column for each head.
 def read_matrix(path: str | Path) -> np.ndarray:
     """(L, H) float64 from a CSV file in UTF-8: a row is a layer, a column a head. Cells are parted by tabs, semicolons or commas.
 
-    The first row is a header if none of its cells is a number, or if its first cell is empty or "layer". The first column holds labels if the
+    The first row is a header if none of its cells is a number, if its first cell is empty or "layer", or if it reads 0, 1, 2, … The first column holds labels if the
     header's first cell is empty or "layer", or if none of its cells is a number.
 
     Raises: FileNotFoundError; ValueError, naming the line, for a file without a number, rows of different lengths, and a cell that is no finite
@@ -34,8 +34,11 @@ def read_matrix(path: str | Path) -> np.ndarray:
     path = Path(path)
     rows = _rows(_text(path), path.name)
     first = rows[0][1]
+    if {"layer", "head"} <= {cell.lower() for cell in first}:
+        raise ValueError(f"{path.name} lists a head a row; {_A_FILE}")
     has_corner = len(first) > 1 and first[0].lower() in _CORNERS
-    has_header = has_corner or all(_is_word(cell) for cell in first)
+    is_numbered = len(first) > 1 and first == [str(number) for number in range(len(first))]  # pandas names columns so
+    has_header = has_corner or is_numbered or all(_is_word(cell) for cell in first)
     below = rows[has_header:]
     if not below:
         raise ValueError(f"{path.name} has a header and no row; {_A_FILE}")

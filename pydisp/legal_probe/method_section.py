@@ -67,14 +67,15 @@ def _formulas(probe: "Probe") -> list[str]:
         "Enrichment: the share over the share under uniform causal attention, where each query gives the same to every token that it sees: "
         "itself and those before it, in a layer with a sliding window the newest ones. This accounts for how many words see a word, not for "
         "heads that look at near words, or at the first ones, whatever these are.",
-        f"Null spans: spans of the same passage with the length, the tenth of the passage and the share of excluded tokens of the marked one, at "
-        f"most {probe.null_spans:,} for each span; they may overlap it. Where fewer than {FEWEST} fit, the match is relaxed step by step: "
+        f"Null spans: spans of the same passage with the length, the tenth of the passage and the share of excluded tokens of the marked one, "
+        f"beginning and ending with whole words if it does, at most {probe.null_spans:,} for each span; they may overlap it. Where fewer than {FEWEST} fit, the match is relaxed step by step: "
         f"{'; '.join(MATCHES[1:])}. A quarter is rounded down, so that null spans of one to three tokens always have the length of the marked "
         "one. Grammar and punctuation around them are not matched: a term between quotation marks is like few other spans. So a percentile "
         "away from 50 % says that words of this kind are treated unlike others at such places, not that a model knows the concept.",
         "Percentile: the share of a span's null spans that received less for their place, half of those that received as much; mean over heads, "
         "spans and passages; 50 % is chance. For their place: what a span received is divided by what its places receive in this head. That "
-        "is a trend of each head over the distance from both ends of the text, fitted over all passages, whatever the words.",
+        "is a trend of each head over the distance from both ends of the text, fitted over all passages, whatever the words; what of the ranks "
+        "still follows the place in a straight line is taken out. Words at the very ends of their texts cannot be told from their place.",
         "p: each draw replaces every span by one of its null spans or leaves it, and the percentile is taken again; p is twice the smaller "
         "share of draws that reach the concept's percentile from above or below, the real one among them. All combinations are taken where "
         "they are few. Exact but for relaxed matches. Heads: the same for each head, found at 5 % after Benjamini and Hochberg.",

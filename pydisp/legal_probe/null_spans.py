@@ -1,6 +1,7 @@
 """Null spans: random spans of the same passage that are like a concept's span, to say how much attention such a span receives by chance.
 
-A span that stands in for another has its length, its place in the passage (by tenths) and its share of excluded tokens. Where fewer than
+A span that stands in for another has its length, its place in the passage (by tenths) and its share of excluded tokens; it begins with a word and
+ends with one if the other does, for the first and the last token of a word receive unlike amounts. Where fewer than
 20 fit, the match is relaxed, in this order: a length within a quarter and about the share of excluded tokens (within a tenth), a neighbouring
 tenth, any share of excluded tokens.
 
@@ -60,7 +61,8 @@ def null_spans(
         match += 1
         first, stop = _spans_of(tokens, own_length, length_reach, can_receive)
         is_own = (first == span.first) & (stop == span.stop)
-        is_near = np.abs(_tenth(first, stop, len(tokens.ids)) - own_tenth) <= tenth_reach
+        is_alike = _has_borders(tokens, first, stop, span)
+        is_near = is_alike & (np.abs(_tenth(first, stop, len(tokens.ids)) - own_tenth) <= tenth_reach)
         found = np.flatnonzero(is_near & (np.abs(_shares(tokens, first, stop) - own_share) <= share_reach) & ~is_own)
         if len(found) >= FEWEST:
             break
@@ -79,6 +81,23 @@ def _spans_of(tokens: PassageTokens, own: int, reach: int, can_receive: np.ndarr
     before = np.concatenate([[0], np.cumsum(can_receive)])
     is_usable = before[stop] > before[first]
     return first[is_usable], stop[is_usable]
+
+
+def _has_borders(tokens: PassageTokens, first: np.ndarray, stop: np.ndarray, span: TokenSpan) -> np.ndarray:
+    """Whether spans begin with the first token of a word and end with the last of one, where `span` does."""
+    text = tokens.passage.text
+    fits = np.ones(len(first), dtype=bool)
+
+    def is_inside_word(place: int) -> bool:
+        return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+
+    begins = np.array([not is_inside_word(int(start)) for start in tokens.starts])
+    ends = np.array([not is_inside_word(int(end)) for end in tokens.ends])
+    if begins[span.first]:
+        fits &= begins[first]
+    if ends[span.stop - 1]:
+        fits &= ends[stop - 1]
+    return fits
 
 
 def _shares(tokens: PassageTokens, first, stop):

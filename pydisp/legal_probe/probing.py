@@ -139,13 +139,17 @@ def probe(
         raise ValueError(f"queries is {queries!r}; it must be one of: {', '.join(QUERIES)}.")
     if isinstance(null_spans, bool) or not isinstance(null_spans, int) or null_spans < 1:
         raise ValueError(f"the number of null spans is {null_spans!r}; it must be a whole number of 1 or more.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"the seed is {seed!r}; it must be a whole number of 0 or more.")
+    if exclusion is not None and not isinstance(exclusion, Exclusion):
+        raise TypeError(f"exclusion is {exclusion!r}; give an Exclusion, such as Exclusion.parse('special,space').")
     exclusion = exclusion or Exclusion()
     chosen = _concepts(passages)
     if concepts is not None:
         chosen = chosen.selected(concepts)
     by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     subjects = [Subject.of(model, tokenizer, **by_name)]
-    for one in [against] if isinstance(against, nn.Module | str | os.PathLike) else against:
+    for one in [against] if isinstance(against, nn.Module | str | os.PathLike) else against or ():
         is_named = isinstance(one, str | os.PathLike)
         its = None if is_named else against_tokenizer or subjects[0].tokenizer
         subjects.append(Subject.of(one, its, **(by_name if is_named else {})))
@@ -153,12 +157,19 @@ def probe(
     tokens = [[tokenize_passage(passage, subject.tokenizer, exclusion) for passage in chosen.passages] for subject in subjects]
     for subject, of_subject in zip(subjects, tokens, strict=True):
         _check_config(subject, max(int(one.ids.max()) for one in of_subject))
-    limits = [(most, name) for subject, name in zip(subjects, names, strict=True) if (most := positions(subject.config)) is not None]
-    prepared = [_windows(chosen, one, min(limits, default=None), exclusion, windows) for one in tokens]
-    for name, (tokenized, _) in zip(names, prepared, strict=True):
-        in_windows = sum(len(parts) > 1 for parts in tokenized)
-        if in_windows:
-            say(f"{name}: {in_windows} {'passage is' if in_windows == 1 else 'passages are'} cut into windows of {min(limits)[0]:,} tokens")
+    limits = [positions(subject.config) for subject in subjects]
+    is_long = _too_long(tokens, limits, names, windows)
+    fewest = min((limit for limit in limits if limit is not None), default=None)
+    prepared = [_windows(chosen, one, is_long, fewest, exclusion) for one in tokens]
+    in_windows = [
+        {one.passage.id: len(parts) for one, parts in zip(of_subject, found, strict=True) if _is_cut(one, parts)}
+        for of_subject, (found, _) in zip(tokens, prepared, strict=True)
+    ]
+    for name, of_passages in zip(names, in_windows, strict=True):
+        if of_passages:
+            say(
+                f"{name}: {len(of_passages)} {'passage is' if len(of_passages) == 1 else 'passages are'} cut into windows of {fewest:,} tokens"
+            )
     readings, facts, skipped = [], {}, []
     for subject, name, (tokenized, missed) in zip(subjects, names, prepared, strict=True):
         with subject.loaded() as loaded:
@@ -193,11 +204,7 @@ def probe(
         null_spans=null_spans,
         seed=seed,
         skipped=tuple(skipped),
-        cut={
-            name: cut_passages
-            for name, (tokenized, _) in zip(names, prepared, strict=True)
-            if (cut_passages := {parts[0].passage.id: len(parts) for parts in tokenized if len(parts) > 1})
-        },
+        cut={name: of_passages for name, of_passages in zip(names, in_windows, strict=True) if of_passages},
         facts={"seed": seed, **facts},
     )
 
@@ -237,28 +244,47 @@ def _concepts(passages) -> ConceptSet:
     return concept_set(passages)
 
 
+def _too_long(tokens: Sequence[Sequence[PassageTokens]], limits: Sequence[int | None], names: Sequence[str], windows: bool) -> list[bool]:
+    """By passage whether a model has too few positions for it; then all models read it in windows, so that all read the same.
+
+    Raises: ConceptsError for the first of them, unless `windows`.
+    """
+    is_long = [False] * len(tokens[0])
+    for of_subject, limit, name in zip(tokens, limits, names, strict=True):
+        for number, one in enumerate(of_subject):
+            if limit is None or len(one.ids) <= limit:
+                continue
+            if not windows:
+                passage = one.passage
+                raise ConceptsError(
+                    f"{passage.place or 'passages'}, passage {passage.id!r} has {len(one.ids):,} tokens, {name} reads {limit:,} at most; "
+                    "shorten it, or have such passages cut into windows (--windows, windows=True)."
+                )
+            is_long[number] = True
+    return is_long
+
+
 def _windows(
-    chosen: ConceptSet, tokens: Sequence[PassageTokens], limit: tuple[int, str] | None, exclusion: Exclusion, windows: bool
+    chosen: ConceptSet, tokens: Sequence[PassageTokens], is_long: Sequence[bool], most: int | None, exclusion: Exclusion
 ) -> tuple[list[list[PassageTokens]], list[tuple[str, str, str]]]:
     """The windows of each passage, and (passage, concept, reason) of spans that fit into none.
 
-    limit: the fewest positions of a model, which holds for all of them so that all read the same texts, and the model's name.
+    most: the fewest positions of a model.
     """
     found, missed = [], []
-    for one in tokens:
-        passage = one.passage
-        if limit is None or len(one.ids) <= limit[0]:
+    for one, is_cut in zip(tokens, is_long, strict=True):
+        if not is_cut or len(one.ids) <= most:
             found.append([one])
             continue
-        most, name = limit
-        if not windows:
-            raise ConceptsError(
-                f"{passage.place or 'passages'}, passage {passage.id!r} has {len(one.ids):,} tokens, {name} reads {most:,} at most; "
-                "shorten it, or have such passages cut into windows (--windows, windows=True)."
-            )
         parts, too_long = cut(one, most, exclusion)
-        missed += [(passage.id, concept, f"the span is longer than the {most:,} tokens that are read at a time") for concept in too_long]
+        missed += [
+            (one.passage.id, concept, f"the span is longer than the {most:,} tokens that are read at a time") for concept in too_long
+        ]
         found.append(parts)
     if not any(found):
-        raise ConceptsError(f"{chosen.name}: no span fits into the {limit[0]:,} tokens that {limit[1]} reads at most; mark shorter spans.")
+        raise ConceptsError(f"{chosen.name}: no span fits into the {most:,} tokens that are read at a time; mark shorter spans.")
     return found, missed
+
+
+def _is_cut(tokens: PassageTokens, parts: Sequence[PassageTokens]) -> bool:
+    return len(parts) != 1 or len(parts[0].ids) < len(tokens.ids)

@@ -111,7 +111,7 @@ def read_attention(
     layers: tuple[LayerFacts, ...] = ()
     with Bar(len(windows), say, title=name, unit="passage") as bar:
         texts = [tokens.ids for _, _, tokens in windows]
-        for number, received in receive(model, texts, padding_id=padding_id, batch_tokens=batch_tokens):
+        for number, received in receive(model, texts, padding_id=padding_id, batch_tokens=batch_tokens, name=name):
             passage, window, tokens = windows[number]
             layers = received.layers
             trend = trend or Trend(len(received.entropy))
@@ -146,6 +146,7 @@ def _joined(parts: Sequence[ConceptMass]) -> ConceptMass:
         tuple(span for part in parts for span in part.spans),
         sum(part.counted for part in parts),
         sum(part.uniform for part in parts),
+        np.mean([part.null_enrichment for part in parts], 0),
         np.mean([part.sink for part in parts], 0),
         np.mean([part.entropy for part in parts], 0),
     )

@@ -61,14 +61,14 @@ class Received:
 
 
 def receive(
-    model: nn.Module, texts: Sequence[np.ndarray], *, padding_id: int = 0, batch_tokens: int = BATCH_TOKENS
+    model: nn.Module, texts: Sequence[np.ndarray], *, padding_id: int = 0, batch_tokens: int = BATCH_TOKENS, name: str = "the model"
 ) -> Iterator[tuple[int, Received]]:
     """Run a causal language model on texts, short ones first and some at a time, and yield the number of each text with what it received.
 
     Args:
         texts: token ids, (T,) integers each, of any lengths of 1 or more.
         padding_id: stands behind shorter texts of a batch and is never attended to.
-        batch_tokens: most tokens of a forward; a longer text runs alone.
+        batch_tokens: most tokens of a forward; a longer text runs alone. name: of the model, for messages.
     Raises: ValueError as `record_attention` does, if the model cannot be recorded, or if a probability is NaN.
     """
     for numbers in _batches([len(one) for one in texts], batch_tokens):
@@ -82,7 +82,7 @@ def receive(
             )
             entropy = torch.cat([layer.entropy_mean[row] for layer in layers.values()]).double().cpu().numpy()
             if not np.isfinite(mass).all():
-                raise ValueError("the model's attention is NaN on a passage; its weights are damaged or its dtype is too small.")
+                raise ValueError(f"the attention of {name} is NaN on a passage; its weights are damaged or its dtype is too small.")
             yield number, Received(mass, own, entropy, facts)
 
 

@@ -15,6 +15,8 @@ from pydisp.legal_probe.place import Trend, design
 from pydisp.legal_probe.received import Received
 from pydisp.legal_probe.uniform import uniform_received
 
+_FEWEST_FOR_A_LINE = 12  # spans
+_SHOWN_DRAWS = 200  # of null spans in place of several spans, for their mean enrichment
 _PURPOSE = 11  # of this file's random numbers, so that no other draw shares their stream
 
 
@@ -50,8 +52,6 @@ class WindowMass:
 
     def ranked(self, coefficients: np.ndarray) -> dict[str, ConceptMass]:
         """Its concepts, every span ranked among its null spans by what it received over what its places receive."""
-        from scipy.stats import rankdata
-
         everything = [span for spans in self.spans.values() for span in spans]
         ranks = [np.empty(span.mass.shape, dtype=np.float32) for span in everything]
         places = design(len(self.counts))
@@ -61,7 +61,7 @@ class WindowMass:
             before = _prefix(expected.T)  # (H, T + 1)
             for span, rank in zip(everything, ranks, strict=True):
                 ratio = span.mass[:, heads] / (before[:, span.stop] - before[:, span.first]).T
-                rank[:, heads] = rankdata(ratio, axis=0)  # equal rows share the mean of their ranks; halves are exact in float32
+                rank[:, heads] = _ranks(ratio, span)
         counted_uniform = np.where(self.counts, self.uniform, 0).sum(1)
         layer_of = np.repeat(np.arange(len(self.heads)), [one.stop - one.start for one in self.heads])
         placed = iter(ranks)
@@ -70,17 +70,52 @@ class WindowMass:
             read = []
             for span in spans:
                 percentile = (next(placed).astype(np.float64) - 0.5) / len(span.first)
-                nulls = slice(1, None) if len(span.first) > 1 else slice(0, 1)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    enrichment = (span.mass[nulls] / self.counted) / (span.uniform[nulls] / counted_uniform)[:, layer_of]
                 read.append(
                     SpanMass(
-                        span.mass[0], span.uniform[0], percentile[0], percentile.mean(1), span.mass[nulls].mean(0), enrichment.mean(0),
+                        span.mass[0], span.uniform[0], percentile[0], percentile.mean(1), span.mass[_nulls(span)].mean(0),
                         int(span.first[0]), int(span.stop[0]), span.match,
                     )
                 )  # fmt: skip
-            concepts[concept] = ConceptMass(tuple(read), self.counted, counted_uniform, self.sink, self.entropy)
+            by_chance = self._null_enrichment(spans, counted_uniform, layer_of)
+            concepts[concept] = ConceptMass(tuple(read), self.counted, counted_uniform, by_chance, self.sink, self.entropy)
         return concepts
+
+    def _null_enrichment(self, spans: "list[_Span]", counted_uniform: np.ndarray, layer_of: np.ndarray) -> np.ndarray:
+        """(G,): mean enrichment of the concept if each of its spans is one of its null spans: a ratio of sums, like that of the concept."""
+        generator = np.random.default_rng([_PURPOSE, zlib.crc32(self.strip.passage.encode()), spans[0].first[0], 2])
+        draws = max(len(span.first) for span in spans) - 1 if len(spans) == 1 else _SHOWN_DRAWS
+        mass = uniform = 0
+        for span in spans:
+            rows = np.arange(len(span.first))[_nulls(span)]
+            drawn = rows if len(spans) == 1 else generator.choice(rows, draws)
+            mass, uniform = mass + span.mass[drawn].astype(np.float64), uniform + span.uniform[drawn]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return ((mass / self.counted) / (uniform / counted_uniform)[:, layer_of]).mean(0)
+
+
+def _nulls(span: "_Span") -> slice:
+    """The rows of the null spans; the span itself where there is none."""
+    return slice(1, None) if len(span.first) > 1 else slice(0, 1)
+
+
+def _ranks(ratio: np.ndarray, span: _Span) -> np.ndarray:
+    """(N, H) ranks from 1 of a span and its null spans; equal ones share the mean of theirs.
+
+    What of the ranks still follows the middle of the spans, in a straight line, is taken out: the trend is that of the mean text, and the ends of
+    one text may differ.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(ratio, axis=0)
+    if len(ranks) < _FEWEST_FOR_A_LINE:
+        return ranks
+    middle = (span.first + span.stop) / 2
+    middle = middle - middle.mean()
+    squares = float(middle @ middle)
+    if squares == 0:
+        return ranks
+    left = ranks - np.outer(middle, middle @ ranks / squares)
+    return rankdata(np.round(left, 9), axis=0)  # rounded: equal ranks stay equal
 
 
 def read_window(

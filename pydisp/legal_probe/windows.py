@@ -11,8 +11,8 @@ _LEAD = 32  # tokens before the next part that a window repeats, so that no span
 def cut(tokens: PassageTokens, size: int, exclusion: Exclusion) -> tuple[list[PassageTokens], list[str]]:
     """Windows of at most `size` tokens and the concepts of spans that do not fit into one.
 
-    Each begins with the special tokens that the text begins with, then repeats up to 32 tokens, and ends before a span that it would cut. A span
-    belongs to one window. Windows without a span are left out.
+    Each begins with the special tokens that the text begins with; where the next span allows, it repeats 32 tokens of the window before. A span
+    belongs to one window, which holds all of it and a token before it. What no window needs is not read.
     """
     has_text = np.flatnonzero(tokens.ends > tokens.starts)
     begin, end = (int(has_text[0]), int(has_text[-1]) + 1) if len(has_text) else (0, len(tokens.ids))
@@ -20,21 +20,16 @@ def cut(tokens: PassageTokens, size: int, exclusion: Exclusion) -> tuple[list[Pa
     spans = sorted(tokens.spans, key=lambda span: span.first)
     too_long = [span.concept for span in spans if span.stop - span.first >= room]  # and a token before it
     spans = [span for span in spans if span.stop - span.first < room]
-    windows, start, done = [], begin, 0
-    while start < end:
+    windows, start = [], begin
+    while spans:
+        following = spans[0]
+        if not start < following.first or following.stop > start + room:
+            start = max(begin, following.stop - room) if following.stop > begin + room else begin
         stop = min(start + room, end)
-        while cuts := [span.first for span in spans[done:] if span.first < stop < span.stop]:
-            stop = min(cuts)
-        inside = [span for span in spans[done:] if span.stop <= stop]
-        done += len(inside)
-        if inside:
-            windows.append(_window(tokens, begin, start, stop, inside, exclusion))
-        if stop == end:
-            break
-        following = spans[done] if done < len(spans) else None
-        earliest = max(start + 1, stop - _LEAD)  # a window goes on by a token at least
-        start = stop if following is None else max(earliest, following.stop - room)
-        start = min(start, stop)
+        inside = [span for span in spans if start <= span.first and span.stop <= stop]
+        spans = [span for span in spans if span not in inside]
+        windows.append(_window(tokens, begin, start, stop, inside, exclusion))
+        start = max(begin, stop - _LEAD)
     return windows, too_long
 
 

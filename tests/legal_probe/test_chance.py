@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from attention_cases import random_reading, random_received, reading_of, tokens_of
+from attention_cases import random_reading, random_received, reading_of, shuffled, tokens_of
 from scipy import stats
 
 from pydisp.legal_probe import Exclusion, shipped
@@ -34,7 +34,7 @@ def test_one_span_of_one_passage_has_the_p_of_its_rank():
     assert found.null_spans == rows - 1 and sum(found.matches) == 1 and found.draws == rows
     below, above = (span.of_nulls <= span.of_nulls[0]).sum(), (span.of_nulls >= span.of_nulls[0]).sum()
     assert found.p_all == pytest.approx(min(1, 2 * min(below, above) / rows))
-    np.testing.assert_allclose(found.enrichment_by_head, span.null_enrichment)
+    np.testing.assert_allclose(found.enrichment_by_head, one.null_enrichment)
 
 
 def test_two_spans_are_counted_over_all_pairs():
@@ -67,6 +67,19 @@ def test_chance_is_the_mean_of_the_null_spans_without_the_span_itself():
     np.testing.assert_allclose(chance(reading, "c").share, np.mean(span.null_mass / one.counted))
 
 
+def test_by_chance_the_enrichment_of_many_random_spans_is_theirs():
+    """A concept's enrichment is a ratio of sums over its spans; a mean over single null spans would be far higher, for late spans decide it."""
+    generator = np.random.default_rng(0)
+    read = []
+    for number in range(30):
+        edges = np.sort(generator.choice(np.arange(2, 148), 8, replace=False))
+        spans = [(int(first), int(first) + 1) for first in edges]
+        read.append((tokens_of(150, spans, (0,), str(number)), random_received(generator, 150)))
+    figures = concept_figures(reading_of(read), "c")
+    assert figures.enrichment.value == pytest.approx(figures.chance.enrichment, rel=0.15)
+    assert figures.share.value == pytest.approx(figures.chance.share, rel=0.15)
+
+
 def test_p_is_uniform_where_spans_are_drawn_like_the_null_spans():
     generator = np.random.default_rng(3)
     found = [chance(random_reading(generator, 4, seed=seed), "c", seed=seed) for seed in range(150)]
@@ -92,17 +105,11 @@ def test_words_in_random_order_have_no_concepts():
     tokenizer = load_tokenizer("demo")
     model = load_model("demo", device=torch.device("cpu"), dtype=torch.float32)
     concepts = shipped().selected(["permissible action", "definiendum", "condition"])
-    tokens = [tokenize_passage(passage, tokenizer, Exclusion()) for passage in concepts.passages]
     p, heads = [], []
     for seed in range(4):
         generator = np.random.default_rng(seed)
-        shuffled = []
-        for one in tokens:
-            order = np.arange(len(one.ids))
-            order[1:] = 1 + generator.permutation(len(one.ids) - 1)
-            shuffled.append([replace(one, ids=one.ids[order], is_excluded=np.append(one.is_excluded[0], one.is_excluded[order[1:]]))])
-        shuffled = [[one] for (one,) in shuffled if all(one.counted(span) for span in one.spans)]
-        reading = read_attention(model, shuffled, name="demo", seed=seed)
+        mixed = [[tokenize_passage(shuffled(passage, generator), tokenizer, Exclusion())] for passage in concepts.passages]
+        reading = read_attention(model, mixed, name="demo", seed=seed)
         found = [chance(reading, concept, seed=seed) for concept in concepts.concepts]
         p += [one.p_all for one in found]
         heads += [(adjusted(one.p) <= 0.05).mean() for one in found]

@@ -90,3 +90,11 @@ def test_a_comparison_is_of_a_minus_b():
 def test_matrices_that_cannot_be_compared_are_refused(a, b, words):
     with pytest.raises(ValueError, match=words):
         compare_matrices(a, b)
+
+
+def test_numbers_of_columns_are_a_header_and_a_list_of_heads_is_no_matrix(tmp_path):
+    (tmp_path / "pandas.csv").write_text("0,1,2\n.1,.2,.3\n.4,.5,.6\n")
+    assert read_matrix(tmp_path / "pandas.csv").tolist() == [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]
+    (tmp_path / "heads.csv").write_text("concept,layer,head,share\nx,0,0,.1\n")
+    with pytest.raises(ValueError, match="heads.csv lists a head a row; give a CSV file with a row for each layer"):
+        read_matrix(tmp_path / "heads.csv")

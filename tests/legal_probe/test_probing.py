@@ -130,10 +130,12 @@ def test_long_passages_are_refused_or_cut(tokenizer):
     short.config.max_position_embeddings = 100
     both = probe(tiny_llama(0), tokenizer, long, against=short, windows=True)
     assert both.cut["llama"] == both.cut["llama (2)"] and both.comparisons[0]["act"].passages == 1
+    one_window = [{**long[0], "spans": [{"concept": "act", "phrase": "light it", "occurrence": 1}]}]
+    assert probe(tiny_llama(0), tokenizer, one_window, windows=True).cut == {"llama": {"lamp-0": 1}}
     longer = [{**long[0], "spans": [{"concept": "act", "start": 3, "end": 250}, {"concept": "ban", "phrase": "light it", "occurrence": 2}]}]
     found = probe(tiny_llama(0), tokenizer, longer, windows=True)
     assert list(found.figures) == ["ban"] and found.skipped[0][1:3] == ("lamp-0", "act") and "128 tokens" in found.skipped[0][3]
-    with pytest.raises(ValueError, match="no span fits into the 128 tokens that llama reads"):
+    with pytest.raises(ValueError, match="no span fits into the 128 tokens that are read at a time"):
         probe(tiny_llama(0), tokenizer, [{**longer[0], "spans": longer[0]["spans"][:1]}], windows=True)
 
 
@@ -186,6 +188,8 @@ def unloadable(*_, **__):
         (dict(queries="some"), "queries is 'some'; it must be one of: all, later"),
         (dict(null_spans=0), "the number of null spans is 0"),
         (dict(null_spans=True), "the number of null spans is True"),
+        (dict(seed=-1), "the seed is -1"),
+        (dict(exclusion="none"), "exclusion is 'none'; give an Exclusion"),
         (dict(passages="missing.jsonl"), "there is no file missing.jsonl"),
         (dict(passages=[]), "passages"),
         (dict(concepts=["acts"]), "has no concept 'acts' .did you mean 'act'"),

@@ -105,7 +105,7 @@ def test_a_nan_names_what_is_wrong():
     model = tiny_model("llama", dtype=torch.float32)
     with torch.no_grad():
         model.model.layers[1].self_attn.q_proj.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="the model's attention is NaN on a passage"):
+    with pytest.raises(ValueError, match="the attention of the model is NaN on a passage"):
         list(receive(model, texts_of()[:1]))
 
 
