@@ -74,7 +74,7 @@ def _formulas(probe: "Probe") -> list[str]:
         "away from 50 % says that words of this kind are treated unlike others at such places, not that a model knows the concept.",
         "Percentile: the share of a span's null spans that received less for their place, half of those that received as much; mean over heads, "
         "spans and passages; 50 % is chance. For their place: what a span received is divided by what its places receive in this head. That "
-        "is a trend of each head over the distance from both ends of the text, fitted over all passages, whatever the words; what of the ranks "
+        "is a trend of each head over the distance from both ends of the text, fitted over all passages, whatever the words; what of the percentiles "
         "still follows the place in a straight line is taken out. Words at the very ends of their texts cannot be told from their place.",
         "p: each draw replaces every span by one of its null spans or leaves it, and the percentile is taken again; p is twice the smaller "
         "share of draws that reach the concept's percentile from above or below, the real one among them. All combinations are taken where "
