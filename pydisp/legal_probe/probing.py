@@ -135,14 +135,7 @@ def probe(
     Returns: a Probe.
     Raises: ValueError, TypeError or ImportError with one sentence, if possible before weights are loaded.
     """
-    if queries not in QUERIES:
-        raise ValueError(f"queries is {queries!r}; it must be one of: {', '.join(QUERIES)}.")
-    if isinstance(null_spans, bool) or not isinstance(null_spans, int) or null_spans < 1:
-        raise ValueError(f"the number of null spans is {null_spans!r}; it must be a whole number of 1 or more.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"the seed is {seed!r}; it must be a whole number of 0 or more.")
-    if exclusion is not None and not isinstance(exclusion, Exclusion):
-        raise TypeError(f"exclusion is {exclusion!r}; give an Exclusion, such as Exclusion.parse('special,space').")
+    _check_arguments(queries, null_spans, seed, exclusion)
     exclusion = exclusion or Exclusion()
     chosen = _concepts(passages)
     if concepts is not None:
@@ -170,21 +163,10 @@ def probe(
             say(
                 f"{name}: {len(of_passages)} {'passage is' if len(of_passages) == 1 else 'passages are'} cut into windows of {fewest:,} tokens"
             )
-    readings, facts, skipped = [], {}, []
-    for subject, name, (tokenized, missed) in zip(subjects, names, prepared, strict=True):
-        with subject.loaded() as loaded:
-            supported = support(loaded)
-            if not supported:
-                raise ValueError(supported.reason)
-            readings.append(
-                read_attention(
-                    loaded, tokenized, name=name, groups=chosen.groups, later=queries == "later", null_most=null_spans, seed=seed,
-                    padding_id=subject.padding_id or 0, say=say,
-                )
-            )  # fmt: skip
-            facts = facts or run_facts(loaded)
-            del loaded
-        skipped += [(name, *one) for one in (*missed, *readings[-1].skipped)]
+    readings, facts = _read(
+        subjects, names, [tokenized for tokenized, _ in prepared], chosen.groups, queries == "later", null_spans, seed, say
+    )
+    skipped = [(name, *one) for name, (_, missed), read in zip(names, prepared, readings, strict=True) for one in (*missed, *read.skipped)]
     reading, *references = readings
     measured = [one for one in (*chosen.concepts, *chosen.groups) if one in reading.passages]
     if not measured:
@@ -207,6 +189,39 @@ def probe(
         cut={name: of_passages for name, of_passages in zip(names, in_windows, strict=True) if of_passages},
         facts={"seed": seed, **facts},
     )
+
+
+def _check_arguments(queries: str, null_spans: int, seed: int, exclusion: Exclusion | None) -> None:
+    if queries not in QUERIES:
+        raise ValueError(f"queries is {queries!r}; it must be one of: {', '.join(QUERIES)}.")
+    if isinstance(null_spans, bool) or not isinstance(null_spans, int) or null_spans < 1:
+        raise ValueError(f"the number of null spans is {null_spans!r}; it must be a whole number of 1 or more.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"the seed is {seed!r}; it must be a whole number of 0 or more.")
+    if exclusion is not None and not isinstance(exclusion, Exclusion):
+        raise TypeError(f"exclusion is {exclusion!r}; give an Exclusion, such as Exclusion.parse('special,space').")
+
+
+def _read(
+    subjects: Sequence[Subject], names: Sequence[str], tokenized: Sequence[Sequence[Sequence[PassageTokens]]], groups: dict[str, tuple[str, ...]],
+    later: bool, null_spans: int, seed: int, say: Callable[[str], None],
+) -> tuple[list[Reading], dict]:  # fmt: skip
+    """The reading of each model, one in memory at a time, and facts of the run."""
+    readings, facts = [], {}
+    for subject, name, passages in zip(subjects, names, tokenized, strict=True):
+        with subject.loaded() as loaded:
+            supported = support(loaded)
+            if not supported:
+                raise ValueError(supported.reason)
+            padding_id = subject.padding_id or 0
+            readings.append(
+                read_attention(
+                    loaded, passages, name=name, groups=groups, later=later, null_most=null_spans, seed=seed, padding_id=padding_id, say=say
+                )
+            )
+            facts = facts or run_facts(loaded)
+            del loaded  # else it would stay in memory beside the next one
+    return readings, facts
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
