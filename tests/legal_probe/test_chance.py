@@ -124,6 +124,16 @@ def test_a_head_that_attends_to_the_concept_or_neglects_it_is_found(boost, low, 
     assert figures.found[1:].sum() <= 1
 
 
+def test_a_drawn_p_is_never_0(monkeypatch):
+    reading = random_reading(np.random.default_rng(0), 16)
+    for one in reading.passages["c"].values():
+        for span in one.spans:
+            span.percentile[0] = 1.0  # above every rank
+    monkeypatch.setattr(chance_file, "_MOST_DRAWS", 999)
+    found = chance(reading, "c")
+    assert found.draws == 999 and found.p[0] == pytest.approx(2 / 1000)
+
+
 def test_one_head_among_a_thousand_can_be_found():
     reading = random_reading(np.random.default_rng(0), 16)
     for one in reading.passages["c"].values():

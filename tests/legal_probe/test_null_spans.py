@@ -1,10 +1,13 @@
 """Null spans: what fits, what is relaxed, and that they are drawn from one seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from attention_cases import tokens_of
 
 from pydisp.legal_probe.null_spans import FEWEST, MATCHES, null_spans
+from pydisp.legal_probe.passages import Passage
 
 
 def spans_of(tokens, most=200, seed=0, can_receive=None):
@@ -63,6 +66,20 @@ def test_special_tokens_at_the_ends_and_spans_that_receive_nothing_are_no_null_s
     can_receive[10:14] = True
     found = spans_of(tokens, can_receive=can_receive)
     assert len(found) and all(can_receive[first:stop].any() for first, stop in zip(found.first, found.stop, strict=True))
+
+
+@pytest.mark.parametrize(("span", "begins", "ends"), [((40, 43), True, True), ((41, 43), False, True), ((40, 42), True, False)])
+def test_null_spans_begin_and_end_with_words_where_the_span_does(span, begins, ends):
+    text = "abc de " * 14  # a token a character; the span begins or ends with the letters of abc or inside them
+    shift = text.index("abc", 35) - 40
+    first, stop = span[0] + shift, span[1] + shift
+    tokens = replace(tokens_of(len(text), [(first, stop)]), passage=Passage("p", text, ()))
+    found = spans_of(tokens)
+    inside = [
+        [0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum() for place in places]
+        for places in (found.first, found.stop)
+    ]
+    assert len(found) and (not any(inside[0])) == begins and (not any(inside[1])) == ends
 
 
 def test_spans_of_up_to_three_tokens_are_compared_with_their_own_length():
