@@ -11,7 +11,7 @@ Its percentile is its rank among null spans, each by what it received over what 
 # G heads of all layers, L layers, T tokens, P passages, N null spans and the span itself
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -41,10 +41,6 @@ class Reading:
     passages: dict[str, dict[str, ConceptMass]]
     strips: dict[str, PassageStrip]
     skipped: tuple[tuple[str, str, str], ...] = ()
-    _layer_of: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self):
-        object.__setattr__(self, "_layer_of", np.repeat(np.arange(len(self.layers)), [one.heads for one in self.layers]))
 
     @property
     def heads(self) -> list[tuple[int, int]]:
@@ -54,7 +50,7 @@ class Reading:
     @property
     def layer_of(self) -> np.ndarray:
         """(G,) the place of each head's layer in `layers`."""
-        return self._layer_of
+        return np.repeat(np.arange(len(self.layers)), [one.heads for one in self.layers])
 
     def share(self, concept: str) -> np.ndarray:
         """(P, G): the concept's share of the attention on counted keys; NaN where a head gave none to these."""
