@@ -14,6 +14,7 @@ from pydisp.commands.environment import env
 from pydisp.commands.evaluate import evaluate
 from pydisp.commands.fairness import app as fairness
 from pydisp.commands.folder import export, info
+from pydisp.commands.holobench import app as holobench
 from pydisp.commands.output import GateClosed, WrongUsage
 from pydisp.commands.probe import app as probe
 from pydisp.commands.prune import prune
@@ -38,6 +39,7 @@ for _name, _command in {
     app.command(_name)(_command)
 app.add_typer(fairness, name="fairness")
 app.add_typer(probe, name="probe")
+app.add_typer(holobench, name="holobench")
 
 
 def _version(wanted: bool) -> None:

@@ -58,9 +58,7 @@ class Subject:
 
     @property
     def digest(self) -> str:
-        """Of the tokenizer's ids and texts: equal for two tokenizers of one vocabulary."""
-        items = sorted(self.tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0]))
-        return hashlib.sha256("\n".join(f"{number} {text}" for text, number in items).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return tokenizer_digest(self.tokenizer)
 
     @property
     def padding_id(self) -> int | None:
@@ -84,3 +82,9 @@ class Subject:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def tokenizer_digest(tokenizer) -> str:
+    """Of a tokenizer's ids and texts: equal for two tokenizers of one vocabulary."""
+    items = sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0]))
+    return hashlib.sha256("\n".join(f"{number} {text}" for text, number in items).encode("utf-8", "surrogatepass")).hexdigest()[:16]

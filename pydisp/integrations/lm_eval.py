@@ -154,7 +154,8 @@ def evaluate_tasks(
             hundreds of tasks of lm-eval takes half a minute, so it is done only if a name is not in the first two.
         include_paths: folders with your own tasks; a later folder overrides an earlier one.
         model_args: further arguments of HFLM, such as {"max_length": 512}.
-        metadata: values from which tasks are made, such as {"max_seq_lengths": [4096]}.
+        metadata: values from which tasks are made, such as {"max_seq_lengths": [4096]}; the model's name ("pretrained") and arguments are
+            among them, as in lm-eval.
         apply_chat_template: whether to put prompts into the tokenizer's chat template; or the name of one of several templates.
     Raises: ValueError for no task or an empty name, a limit or batch size below 1, `pretrained` among model_args, an unknown
         task, or a chat template that the tokenizer lacks, FileNotFoundError for a folder that does not exist,
@@ -163,7 +164,7 @@ def evaluate_tasks(
     from lm_eval import simple_evaluate
 
     _check_options(tasks, limit, batch_size, model_args or {})
-    manager = _task_manager(tasks, include_paths, metadata)
+    manager = _task_manager(tasks, include_paths, {"pretrained": model, **(model_args or {}), **(metadata or {})})
     source = dict(trust_remote_code=trust_remote_code, **({"revision": revision} if revision else {}))
     if apply_chat_template and not load_tokenizer(model, **source).chat_template:
         raise ValueError(f"the tokenizer of {displayed_name(model)} has no chat template; leave --apply-chat-template out.")

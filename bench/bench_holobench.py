@@ -1,0 +1,103 @@
+"""What HoloBench costs: python bench/bench_holobench.py [--tokenizer MODEL] [--out bench/results]
+
+- building: 90 questions at each of five lengths to 65,536 tokens from generated databases, in all and by part;
+- shared_context: the likelihood form of six questions on one context against six contexts of their own, in interleaved rounds;
+- scoring: the gold answer of every item given back, and a text of 100,000 characters, by item;
+- coverage of the intervals: bench/holobench_coverage.py.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import machine
+
+LENGTHS, QUESTIONS, ROUNDS = (4096, 8192, 16384, 32768, 65536), 90, 5
+
+
+def building(tokenizer: str, folder: Path) -> dict:
+    """Seconds to build and write, with the fill of the budgets."""
+    from pydisp.holobench import build
+    from pydisp.progress import on_stderr
+
+    start = time.perf_counter()
+    built = build(folder / "long.jsonl", lengths=LENGTHS, per_length=QUESTIONS, tokenizer=tokenizer, overwrite=True, say=on_stderr)
+    seconds = time.perf_counter() - start
+    room = built.manifest["style"]["room"]
+    left = [item.length - room - item.prompt_tokens for item in built.items]
+    return {
+        "lengths": LENGTHS, "questions_a_length": QUESTIONS, "seconds": seconds, "file_mib": (folder / "long.jsonl").stat().st_size / 2**20,
+        "tokens": sum(item.prompt_tokens for item in built.items), "left_over_tokens": {"mean": statistics.mean(left), "most": max(left)},
+        "over_budget": sum(one < 0 for one in left), "density": statistics.mean(item.density for item in built.items),
+    }  # fmt: skip
+
+
+def shared_context() -> dict:
+    """Seconds of the likelihood form where six questions share a context, over those where each has its own; the demo model."""
+    from pydisp.holobench import build, run
+
+    data = {}
+    for name, per_context in (("own", 1), ("shared", 6)):
+        built = build(lengths=[448], database="generated:shop", questions_per_context=per_context, densities=[0.75], room=32)
+        data[name] = (built.items, built.manifest)
+    seconds: dict[str, list[float]] = {name: [] for name in data}
+    for _ in range(ROUNDS):
+        for name, one in data.items():
+            start = time.perf_counter()
+            run("demo", one, form="likelihood")
+            seconds[name].append(time.perf_counter() - start)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    return {"seconds": median, "ratio": median["shared"] / median["own"]}
+
+
+def scoring() -> dict:
+    """Milliseconds an item."""
+    from pydisp.holobench import build
+    from pydisp.holobench.scoring import score, write_gold
+
+    items = build(lengths=[2048]).items
+    result = {}
+    for name, answer_of in (("gold", lambda item: write_gold(item.gold)), ("long", lambda item: (item.context * 40)[:100_000])):
+        start = time.perf_counter()
+        for item in items:
+            score(item.gold, item.kind, answer_of(item), answer_marker=False)
+        result[f"{name}_ms"] = 1000 * (time.perf_counter() - start) / len(items)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", default="demo")
+    parser.add_argument("--work", type=Path, default=Path("build"))
+    parser.add_argument("--out", type=Path, help="folder for holobench-MACHINE.json")
+    args = parser.parse_args()
+    machine.pin(threads=1)
+    args.work.mkdir(parents=True, exist_ok=True)
+    record = {"machine": machine.describe("cpu"), "command": f"python bench/bench_holobench.py --tokenizer {Path(args.tokenizer).name}"}
+    for part, measure in (
+        ("scoring", scoring),
+        ("shared_context", shared_context),
+        ("building", lambda: building(args.tokenizer, args.work)),
+    ):
+        record[part] = measure()
+        print(part, json.dumps(record[part]), flush=True)
+    if args.out:
+        (args.out / f"holobench-{machine.file_stem(record['machine'])}.json").write_text(
+            json.dumps(record, indent=1) + "\n", encoding="utf-8"
+        )
+
+
+def bench_scoring(benchmark):
+    """The gold answers of 18 items given back."""
+    from pydisp.holobench import build
+    from pydisp.holobench.scoring import score, write_gold
+
+    items = build(lengths=[512]).items
+    found = benchmark(lambda: [score(item.gold, item.kind, write_gold(item.gold), answer_marker=False).f1 for item in items])
+    assert found == [1.0] * len(items)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Sealed files: JSON lines, and beside FILE.jsonl a FILE.manifest.json that knows the SHA-256 of the lines.
+
+    write_sealed("bench.jsonl", records, {"format": "pydisp-holobench-1"})
+    read_records("bench.jsonl", "items", ItemFileError), read_manifest("bench.jsonl")
+
+The same records give the same bytes. A file that is there has its manifest, and a file that was changed later does not match it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydisp.workspace import whole_file
+
+
+def manifest_path(path: str | os.PathLike) -> Path:
+    """bench.manifest.json of bench.jsonl; NAME.manifest.json of any other name."""
+    path = Path(path)
+    return path.with_name(f"{path.name.removesuffix('.jsonl')}.manifest.json")
+
+
+def json_line(record: dict) -> bytes:
+    """The record as one line with sorted keys.
+
+    Raises: ValueError for NaN, an infinity and text that is no Unicode.
+    """
+    return f"{json.dumps(record, ensure_ascii=False, allow_nan=False, sort_keys=True)}\n".encode()
+
+
+def sha256_of(records: Iterable[dict]) -> str:
+    """Of the file that these records make."""
+    return hashlib.sha256(b"".join(map(json_line, records))).hexdigest()
+
+
+def write_sealed(path: str | os.PathLike, records: Iterable[dict], manifest: dict) -> dict:
+    """Write both files; each appears whole, the lines last.
+
+    Returns: the manifest with the "sha256" of the lines.
+    """
+    lines = b"".join(map(json_line, records))
+    manifest = {**manifest, "sha256": hashlib.sha256(lines).hexdigest()}
+    text = json.dumps(manifest, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1) + "\n"
+    with whole_file(path) as data, whole_file(manifest_path(path)) as beside:  # renamed in the opposite order
+        data.write_bytes(lines)
+        beside.write_bytes(text.encode())
+    return manifest
+
+
+def read_records(path: str | os.PathLike, what: str, error: type[ValueError]) -> tuple[list[tuple[int, dict]], str]:
+    """The records with the numbers of their lines, and the SHA-256 of the file; empty lines are passed over.
+
+    Args:
+        what: what the records are, for messages. error: raised, with one sentence, if there is no such file or a line is no JSON object.
+    """
+    content = read_file(path, what, error)
+    records = []
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            record = _parsed(line)
+            if not isinstance(record, dict):
+                raise error(f"{path}, line {number} is no JSON object; give a file of {what} with one object a line.")
+            records.append((number, record))
+    return records, hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(path: str | os.PathLike, error: type[ValueError]) -> dict | None:
+    """The manifest beside a file; None if there is none."""
+    beside = manifest_path(path)
+    if not beside.exists():
+        return None
+    manifest = _parsed(read_file(beside, "JSON", error))
+    if not isinstance(manifest, dict):
+        raise error(f"{beside} is no JSON object; copy it again from where {Path(path).name} was made.")
+    return manifest
+
+
+def read_file(path: str | os.PathLike, what: str, error: type[ValueError]) -> bytes:
+    """Its bytes; anything but a file is refused, for reading a pipe would wait."""
+    path = Path(path)
+    if not path.exists():
+        raise error(f"there is no file {path}; give a file of {what}.")
+    if not path.is_file():
+        raise error(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}; give a file of {what}.")
+    try:
+        return path.read_bytes()
+    except OSError as failed:
+        raise error(f"{path} cannot be read ({failed.strerror}); give a file of {what} that can be read.") from None
+
+
+def shown(value) -> str:
+    """A value for a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _parsed(content: bytes):
+    """The value of JSON; None if it is none, or has NaN or text that is no Unicode (a lone surrogate, which no tokenizer takes)."""
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    try:
+        value = json.loads(content.decode("utf-8"), parse_constant=refuse)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as an infinity
+        return value
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,98 @@
+"""What the tasks pydisp_holobench and pydisp_holobench_mc are made of; lm-eval reads the names from their YAML."""
+
+import json
+from functools import cache
+
+from pydisp.evaluation import positions
+from pydisp.holobench.building import build
+from pydisp.holobench.items import Gold, Item
+from pydisp.holobench.prompts import ROOM, Prompts, Style
+from pydisp.holobench.scoring import score, write_gold
+from pydisp.loading import load_config, load_tokenizer
+
+_KEYS = (
+    "lengths", "amount", "density", "placement", "database", "questions", "seed", "per_length", "questions_per_context", "template", "tokenizer",
+)  # fmt: skip
+
+
+def documents(**metadata) -> dict:
+    """The questions as the only split.
+
+    Raises: ValueError without a model or tokenizer, or for a length that the model does not read: lm-eval would cut it without a word.
+    """
+    from datasets import Dataset
+
+    items, prompts = _made(_frozen(metadata))
+    return {"test": Dataset.from_list([_document(item, prompts) for item in items])}
+
+
+def choice_documents(**metadata) -> dict:
+    """The questions that have near misses as the only split.
+
+    Raises: as `documents`.
+    """
+    from datasets import Dataset
+
+    items, prompts = _made(_frozen(metadata))
+    rows = [
+        {
+            "prompt": prompts.text(item.context, item.question),
+            "choices": [prompts.with_answer("", one) for one in item.choices],
+            "correct": item.correct,
+        }
+        for item in items
+        if item.choices is not None
+    ]
+    return {"test": Dataset.from_list(rows)}
+
+
+def process_results(doc: dict, results: list[str]) -> dict:
+    """The scores of one answer."""
+    found = score(Gold.from_dict(_gold(doc)), doc["kind"], results[0], answer_marker=False)
+    return {name: float(getattr(found, name)) for name in ("f1", "recall", "strict", "exact", "unparsable")}
+
+
+def _document(item: Item, prompts: Prompts) -> dict:
+
+    gold = json.dumps(item.gold.as_dict())  # as text: the rows of different questions have different types
+    return {"prompt": prompts.text(item.context, item.question), "target": write_gold(item.gold), "gold": gold, "kind": item.kind}
+
+
+def _gold(doc: dict) -> dict:
+
+    return json.loads(doc["gold"])
+
+
+def _frozen(metadata: dict) -> tuple:
+    def plain(value):
+        return tuple(value) if isinstance(value, list) else value
+
+    return tuple(
+        sorted(
+            (name, plain(value)) for name, value in metadata.items() if name in (*_KEYS, "pretrained", "max_length") and value is not None
+        )
+    )
+
+
+@cache
+def _made(metadata: tuple) -> tuple[tuple[Item, ...], Prompts]:
+    """One benchmark for both tasks."""
+    given = dict(metadata)
+    model, most = given.pop("pretrained", None), given.pop("max_length", None)
+    name = given.pop("tokenizer", None) or model
+    if not isinstance(name, str):
+        raise ValueError('the tasks of HoloBench count the tokens of a tokenizer; name it with --metadata \'{"tokenizer": "MODEL"}\'.')
+    most = int(most) if most else positions(load_config(name))
+    options = {"tokenizer": name, "template": given.pop("template", "plain")}
+    for key, plural in (("amount", "amounts"), ("density", "densities"), ("placement", "placements"), ("lengths", "lengths")):
+        if key in given:
+            value = given.pop(key)
+            options[plural] = list(value) if isinstance(value, tuple) else [value]
+    built = build(None, **options, **given)
+    longest = max(item.prompt_tokens for item in built.items) + ROOM["direct"]
+    if most is not None and longest > most:
+        raise ValueError(
+            f"an item has {longest:,} tokens with its answer, and {name} reads {most:,}; give shorter lengths, such as "
+            f"--metadata '{{\"lengths\": [{most}]}}'."
+        )
+    return built.items, Prompts(load_tokenizer(name), Style(options["template"], "direct"))
