@@ -2,7 +2,7 @@
 
     as_gold(columns, types, rows, ranks=[0] * len(rows))
 
-Rows that the statement does not order are sorted column by column, numbers by size and texts by code points, so that gold is the same each time.
+Rows that the statement does not order are sorted column by column, numbers by size and texts by code points: gold is the same each time.
 """
 
 import math

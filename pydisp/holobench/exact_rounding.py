@@ -1,4 +1,4 @@
-"""ROUND as people do it: half-up, on the decimal number. Floating-point rounding gives 2.67 for 2.675 in one version of DuckDB and 2.68 in another.
+"""ROUND as people do it: half-up, on the decimal number. DuckDB rounds 2.675 to 2.67 in one version and to 2.68 in another.
 
     half_up(2.675, 2)              # Decimal("2.68")
     rounded_argument(expression)   # the tree of "avg(price)" for that of "ROUND(avg(price), 2)"

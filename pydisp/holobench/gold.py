@@ -4,8 +4,8 @@
         session.answer("SELECT city, count(*) FROM customers GROUP BY city")   # Gold
     tables_of("SELECT …", database)
 
-An answer is refused if it could be another one for the same rows: if rows tie where ORDER BY and LIMIT choose, if it changes with the order in
-which the rows were put in, or if a number lies between two rounded ones.
+An answer is refused if it could be another one for the same rows: if rows tie where ORDER BY and LIMIT choose, if it changes with the
+order in which the rows were put in, or if a number lies between two rounded ones.
 """
 
 from collections.abc import Sequence

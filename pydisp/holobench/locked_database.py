@@ -70,7 +70,7 @@ def as_sentence(error: Exception | str) -> str:
 def fill(connection, table: Table, schema: str = "main") -> None:
     """Creates the table with its rows; about 1 ms for some hundred rows.
 
-    Raises: GoldError if a value is not what its column says, naming table and column, or if a row has more or fewer values than there are columns.
+    Raises: GoldError if a value is not what its column says, naming table and column, or if a row has not one value for each column.
     """
     import duckdb
     import pyarrow

@@ -84,7 +84,7 @@ class OrderedQuery:
         return named[0] if named else expression
 
     def _key(self, expression: dict) -> Callable[[list[str], int], int]:
-        """A function from the names of the selected columns and their count to the place of this key, where what is added comes behind them."""
+        """A function from the names of the selected columns and their count to the place of this key; what is added comes behind them."""
         if type(number := constant(expression)) is int:
             return lambda names, width: number - 1
         if not self._can_add:

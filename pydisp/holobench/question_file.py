@@ -2,8 +2,8 @@
 
     questions, problems = read_questions("questions.json", database)
 
-A JSON list, or JSONL, of {"question": "How many …?", "sql": "SELECT …"}; "query" is read for "sql". With "db_id" in any row, only the rows of this
-database's name are read. "class" is one of items.CLASSES; without it the SQL's shape decides.
+A JSON list, or JSONL, of {"question": "How many …?", "sql": "SELECT …"}; "query" is read for "sql". With "db_id" in any row, only the
+rows of this database's name are read. "class" is one of items.CLASSES; without it the SQL's shape decides.
 """
 
 import json
@@ -45,8 +45,8 @@ class UserQuestion:
 def read_questions(path: str | os.PathLike, database: Database) -> tuple[list[UserQuestion], list[str]]:
     """The questions on a database that can be asked.
 
-    Each is tried on all rows of the database. One that cannot be asked on any rows is left out. One that gives no gold answer on these rows, because
-    of a tie, a missing value or many rows, is kept, for fewer rows may do.
+    Each is tried on all rows of the database. One that cannot be asked on any rows is left out. One that gives no gold answer on these
+    rows, because of a tie, a missing value or many rows, is kept, for fewer rows may do.
 
     Returns: the questions, and a sentence on each row that is left out or kept with doubt.
     Raises: QuestionFileError if the file cannot be read or has no question that can be asked.

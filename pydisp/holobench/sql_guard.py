@@ -4,8 +4,8 @@
     question.tables                                     # ("orders",)
     tables_of("SELECT …", database)
 
-The parse tree is walked whole: a part, a function or a type that `sql_vocabulary` does not list is refused, whatever it does. So are names that are
-no column's, because rowid and current_user look like columns, and what leaves rows to chance (DISTINCT ON, samples).
+The parse tree is walked whole: a part, a function or a type that `sql_vocabulary` does not list is refused, whatever it does. So are names
+that are no column's, because rowid and current_user look like columns, and what leaves rows to chance (DISTINCT ON, samples).
 """
 
 from collections.abc import Sequence

@@ -37,7 +37,7 @@ def ranked(question: Question, rows_of: RowsOf, most: int) -> tuple[list[int], l
     Args:
         most: rows; more raise GoldError.
     Returns: None if the statement has no ORDER BY, no LIMIT, and rounds nothing.
-    Raises: GoldError if a LIMIT cuts or keeps rows that tie and differ, or if rows are ordered by a number that DuckDB does not round half-up.
+    Raises: UnfitRows if a LIMIT cuts or keeps rows that tie and differ, or if their order hangs on how DuckDB rounds a half.
     """
     query = OrderedQuery(question.tree)
     has_limit = modifier(question.tree, "LIMIT") is not None

@@ -36,7 +36,8 @@ def test_dates_are_taken_as_numbers_are():
 @pytest.mark.parametrize(
     "line, found",
     [
-        ("Anna", ["anna"]), ("- Anna.", ["anna"]), ("1. Anna", ["anna"]), ("It is Anna.", ["it is anna", "anna"]), ("Of all, the first is the Anna", ["of all, the first is the anna", "anna"]), ("name: Anna", ["name: anna", "anna"]),
+        ("Anna", ["anna"]), ("- Anna.", ["anna"]), ("1. Anna", ["anna"]), ("It is Anna.", ["it is anna", "anna"]), ("Of all, the first is the Anna", ["of all, the first is the anna", "anna"]),
+        ("What is asked is = Anna", ["what is asked is = anna", "anna"]), ("name: Anna", ["name: anna", "anna"]),
         ("x = Anna", ["x = anna", "anna"]), ("Anna has more", ["anna has more", "anna"]), ("Anna has what is Bob", ["anna has what is bob", "bob"]), ("Anna, Bob", ["anna, bob"]), ("| Anna |", ["anna"]), ("Chris Hass", ["chris hass"]),
         ("Anna is", ["anna is"]),
     ],

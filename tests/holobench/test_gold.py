@@ -368,5 +368,13 @@ def test_keys_references_and_years_are_identifiers_wherever_they_stand():
     with Session([table]) as opened:
         assert opened.answer("SELECT * FROM t").types == ("identifier", "identifier", "identifier", "integer")
         assert opened.answer("SELECT a.since AS x, a.boss AS y FROM t a UNION SELECT id, n FROM t").types == ("identifier", "identifier")
-        sql = "SELECT max(since), min(id), since + 1, count(DISTINCT id), sum(boss), n AS id, CAST(since AS INTEGER) FROM t WHERE id = 1 GROUP BY since, n"
-        assert opened.answer(sql).types == ("identifier", "identifier", "integer", "integer", "integer", "integer", "identifier")
+        selected = "max(since), min(id), since + 1, count(DISTINCT id), sum(boss), n AS id, CAST(since AS INTEGER)"
+        assert opened.answer(f"SELECT {selected} FROM t WHERE id = 1 GROUP BY since, n").types == (
+            "identifier",
+            "identifier",
+            "integer",
+            "integer",
+            "integer",
+            "integer",
+            "identifier",
+        )

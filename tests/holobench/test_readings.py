@@ -83,11 +83,18 @@ def test_single_values_in_json():
 
 def test_only_an_answer_of_one_line_loses_its_beginning():
     assert not has(ONE, ["They are x", "They are y"], [("x",), ("y",)])
+    assert all(len(rows) == 2 for rows in read(ONE, "Of these: x", "They are y"))
     assert has(ONE, ["They are x"], [("x",)]) and has(ONE, ["So: x"], [("x",)])
 
 
 def test_the_first_reading_is_a_row_a_line():
     assert read(ONE, "x, y", "z")[0] == [("x, y",), ("z",)] and len(read(GOLD, "x", "y")[0]) == 2
+
+
+def test_columns_are_picked_only_if_all_names_are_there():
+    assert read(GOLD, '{"x": 12, "city": "Oslo"}')[0] == [("12", "Oslo")]
+    assert read(GOLD, "| x | city |", "|---|---|", "| 12 | Oslo |") == [[("12", "Oslo")]]
+    assert read(GOLD, "| city | total_sum |", "|---|---|", "| 12 | Oslo | x |") == [[("12", "Oslo", "x")]]
 
 
 def test_a_label_is_a_columns_name_in_words():
