@@ -61,12 +61,15 @@ def answered(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, float
 def measured(data: Path, files: dict[str, Path]) -> dict:
     """By label the figures, and for pruned models the differences to the dense one."""
     from pydisp.holobench import score
+    from pydisp.holobench.claims import claims
 
     found = {}
     for label, file in files.items():
         scored = score(data, file, against=None if label == DENSE else files[DENSE])
         result = scored.as_dict()
         result.get("against", {}).pop("results", None)
+        measures = [name for name, has in (("f1", scored.results.has_answers), ("accuracy", scored.results.has_choices)) if has]
+        result["claims"] = {name: [one.as_dict() for one in claims(scored.results.scored, name)] for name in measures}
         found[label] = result
     return found
 
@@ -118,7 +121,8 @@ def tables(record: dict) -> str:
                 ends = "" if not found["interval"] else f" ({100 * found['interval'][0]:+.1f} to {100 * found['interval'][1]:+.1f})"
                 lines.append(f"- {label} minus {DENSE}, {measure}: {100 * found['mean']:+.1f} points{ends}, p = {found['p']:.3f}")
     for label, one in models.items():
-        lines += [f"- {label}: {claim['sentence']}" for claim in one["claims"]] if label != CONTROL else []
+        for measure, found in one["claims"].items() if label != CONTROL else ():
+            lines += [f"- {label}, {measure}: {claim['statement']} {claim['verdict']}: {claim['words']}" for claim in found]
     return "\n".join(lines)
 
 

@@ -50,8 +50,10 @@ class Shop:
         dearest = sorted(self.orders, key=lambda order: -order[4])
         product = self.orders[0][2]
         return [
-            ("filter", f"Which customers live in {city}?", _gold(("name", "text"), rows=[(n,) for n in self.names if self.city[n] == city])),
-            ("filter", "Which orders have more than 40 units?", _gold(("order_id", "identifier"), rows=[(o[0],) for o in self.orders if o[3] > 40])),
+            ("filter", f"Which customers live in {city}?",
+             _gold(("name", "text"), rows=[(n,) for n in self.names if self.city[n] == city])),
+            ("filter", "Which orders have more than 40 units?",
+             _gold(("order_id", "identifier"), rows=[(o[0],) for o in self.orders if o[3] > 40])),
             ("count", f"How many orders of {product} are there?", _gold(("count", "integer"), rows=[(len(by_product[product]),)])),
             ("aggregate", "What is the total amount?", _gold(("total", "decimal(2)"), rows=[(float(sum(o[4] for o in self.orders)),)])),
             ("extreme", "When was the dearest order placed?", _gold(("order_date", "date"), rows=[(dearest[0][5],)])),
@@ -64,7 +66,8 @@ class Shop:
              _gold(("order_id", "identifier"), ("amount", "decimal(2)"), rows=[(o[0], float(o[4])) for o in dearest[:5]])),
             ("join", "Which cities did the Oak Table go to, and when?",
              _gold(("city", "text"), ("order_date", "date"), rows=[(self.city[o[1]], o[5]) for o in self.orders if o[2] == "Oak Table"])),
-            ("join_aggregate", "How much did each customer spend?", _gold(("name", "text"), ("spent", "decimal(2)"), rows=[(n, float(s)) for n, s in spent.items()])),
+            ("join_aggregate", "How much did each customer spend?",
+             _gold(("name", "text"), ("spent", "decimal(2)"), rows=[(n, float(s)) for n, s in spent.items()])),
         ]  # fmt: skip
 
 

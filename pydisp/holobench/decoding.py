@@ -45,10 +45,15 @@ class Ending:
 
     def cut(self, text: str) -> str | None:
         """The text before what ends it; None if nothing does."""
-        places = [place for stop in self.texts if (place := text.find(stop)) >= 0]
-        if self.at_blank_line and (place := text.find(BLANK_LINE, len(text) - len(text.lstrip()))) >= 0:
-            places.append(place)
-        return text[: min(places)] if places else None
+        return cut(text, self.texts, self.at_blank_line)
+
+
+def cut(text: str, stops: Sequence[str] = STOPS, at_blank_line: bool = True) -> str | None:
+    """The text before the first stop, or before the first blank line that something stands before; None if it has neither."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    if at_blank_line and (place := text.find(BLANK_LINE, len(text) - len(text.lstrip()))) >= 0:
+        places.append(place)
+    return text[: min(places)] if places else None
 
 
 def _end_of_turn(tokenizer) -> set[int]:

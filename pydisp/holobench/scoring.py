@@ -1,9 +1,10 @@
 """Scoring: how much of the gold answer a model's answer has, without a judge.
 
-score(gold, "group", "Rome: 12.50\\nOslo: 9", answer_marker=False) -> Score(f1=0.75, recall=0.75, strict=0, exact=0.5, unparsable=False, rows=2)
+score(gold, "group", "Rome: 12.50\\nOslo: 9", answer_marker=False)
+-> Score(f1=0.75, recall=0.75, strict=0, exact=0.5, unparsable=False, rows=2)
 
-The rules stand in data/SCORING.md; the labels exact, partial and none are those of HoloBench (https://arxiv.org/abs/2410.11996, section 3),
-where a language model gives them and where nothing is lost by rows too many.
+The rules stand in data/SCORING.md. The labels exact, partial and none are those of HoloBench (https://arxiv.org/abs/2410.11996), where a
+language model gives them and where rows too many cost nothing.
 """
 
 import math
@@ -58,9 +59,9 @@ class Score:
     """The figures of one answer, each of 0 to 1.
 
     Args:
-        f1: of recall and precision, where a partial row counts half. recall: the sum of labels over the gold's rows. strict: 1 if every gold row is
-            exact and there is nothing else. exact: the share of gold rows with an exact match. unparsable: nothing could be read.
-        rows: of the answer, in the reading that counts.
+        f1: of recall and precision, where a partial row counts half. recall: the sum of labels over the gold's rows.
+        strict: 1 if every gold row is exact and there is nothing else. exact: the share of gold rows with an exact match.
+        unparsable: nothing could be read. rows: of the answer, in the reading that counts.
     """
 
     f1: float

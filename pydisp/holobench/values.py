@@ -1,6 +1,7 @@
 """Values: what one cell of an answer says, as a text, a number or a date.
 
-read("1,234.50 euros", "decimal(2)") -> Decimal("1234.50"); read("March 5, 2021", "date") -> "2021-03-05"; read("“The  Lamp”.", "text") -> "lamp"
+read("1,234.50 euros", "decimal(2)") -> Decimal("1234.50")
+read("March 5, 2021", "date") -> "2021-03-05"; read("“The  Lamp”.", "text") -> "lamp"
 
 A cell that its type cannot be read from is None. The rules stand in data/SCORING.md, parts 5 and 6.
 """
@@ -24,7 +25,8 @@ _MONEY = "[$€£¥₹₩₽₺₪฿¢]"
 _CODE = "(?:usd|eur|gbp|jpy|chf|cny|inr|aud|cad)"
 _UNIT = rf"(?: (?!(?:{_SCALE}|{_WORD})\b)[^\W\d_][^\s,;:|=]*+)"
 _CELL = re.compile(
-    rf"(?:(?:about|approximately|exactly|[~≈]) ?)?#?(?P<sign>[+-]?)(?:(?:{_MONEY} ?|{_CODE} )(?P<inner>[+-]?))?(?:(?P<digits>{_DIGITS}) ?(?:{_MONEY}|%)?|(?P<word>{_WORD})){_UNIT}{{0,2}}"
+    rf"(?:(?:about|approximately|exactly|[~≈]) ?)?#?(?P<sign>[+-]?)(?:(?:{_MONEY} ?|{_CODE} )(?P<inner>[+-]?))?"
+    rf"(?:(?P<digits>{_DIGITS}) ?(?:{_MONEY}|%)?|(?P<word>{_WORD})){_UNIT}{{0,2}}"
 )
 # What looks like a number in a sentence and is none comes first, so that its parts are not found.
 _TOKEN = re.compile(
@@ -36,7 +38,10 @@ _TOKEN = re.compile(
 _MONTHS = {
     name: number for number, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)
 }
-_MONTH = r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+_MONTH = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
 _DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?"
 _EDGES = r"(?<![^\W_])(?<![0-9][./-]){}(?![^\W_])(?![./-][0-9])"
 _DATES = tuple(

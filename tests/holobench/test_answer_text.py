@@ -12,9 +12,12 @@ def lines(text: str, marker: bool = False, gold: Gold = GOLD) -> list[str]:
 
 @pytest.mark.parametrize(
     "text",
-    ["7", " 7 \n\n", "Answer: 7", "ANSWER:7", "**Answer:** 7", "**Answer**: 7", "Final answer: 7", "The final answer is: 7", "### Answer\n\n7", "**Final Answer**\n7", "the answer is 7", "So the final answer is 7",
-     "Answer: 3\nno\nAnswer: 7", "Answer: 7\nAnswer:", "Answer: 7\n### Answer\n", "I think: the answer is 3.\nAnswer: 7", "Answer: 7\nThe answer is clear", "```\n7\n```", "```json\n7\n```", "Here it is:\n7",
-     "**Rows:**\n7", "7\nExplanation: 3 + 4", "7\n**Note:** x\n8", "7\n\nreasoning: x", "<think>3\n\nAnswer: 4</think>\n7", "3</think>7", "\\boxed{7}", "7\n\nQuestion: next?\nAnswer: 9", "7\n Facts:\nx", "7\r\nQuestion: a",
+    ["7", " 7 \n\n", "Answer: 7", "ANSWER:7", "**Answer:** 7", "**Answer**: 7", "Final answer: 7", "The final answer is: 7",
+    "### Answer\n\n7", "**Final Answer**\n7", "the answer is 7", "So the final answer is 7",
+     "Answer: 3\nno\nAnswer: 7", "Answer: 7\nAnswer:", "Answer: 7\n### Answer\n", "I think: the answer is 3.\nAnswer: 7",
+     "Answer: 7\nThe answer is clear", "```\n7\n```", "```json\n7\n```", "Here it is:\n7",
+     "**Rows:**\n7", "7\nExplanation: 3 + 4", "7\n**Note:** x\n8", "7\n\nreasoning: x", "<think>3\n\nAnswer: 4</think>\n7", "3</think>7",
+     "\\boxed{7}", "7\n\nQuestion: next?\nAnswer: 9", "7\n Facts:\nx", "7\r\nQuestion: a",
      "<think>\nQuestion: 3\n</think>\n7", "Question: how many?\nAnswer: 7", "Answer：7"],
 )  # fmt: skip
 def test_the_answer_of_a_text(text):

@@ -43,11 +43,13 @@ def best_by_trial(golds, answers, types, key, is_ordered) -> tuple[int, int]:
 
 
 SHAPES = {
-    ("text", "integer"): (0,), ("integer", "text"): (1,), ("identifier", "decimal(1)"): (0,), ("text", "text"): (0,), ("text", "date", "integer"): (0, 1), ("text",): (), ("integer",): (), ("identifier",): (),
+    ("text", "integer"): (0,), ("integer", "text"): (1,), ("identifier", "decimal(1)"): (0,), ("text", "text"): (0,),
+    ("text", "date", "integer"): (0, 1), ("text",): (), ("integer",): (), ("identifier",): (),
     ("decimal(1)",): (), ("identifier", "text", "integer"): (1,), ("integer", "integer"): (0,), ("date", "text"): (0,),
 }  # fmt: skip
 POOLS = {
-    "text": ["Vienna", "Viena", "Vienan", "Rome", "Rom"], "integer": [100, 103, 7, 6, 0, -100], "identifier": [100, 101], "decimal(1)": [Decimal("100.0"), Decimal("104.9"), Decimal("2.0")],
+    "text": ["Vienna", "Viena", "Vienan", "Rome", "Rom"], "integer": [100, 103, 7, 6, 0, -100], "identifier": [100, 101],
+    "decimal(1)": [Decimal("100.0"), Decimal("104.9"), Decimal("2.0")],
     "date": ["2021-03-05", "2021-03-06"],
 }  # fmt: skip
 

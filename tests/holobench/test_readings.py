@@ -26,12 +26,20 @@ TWO = [("Oslo", "12"), ("Bern", "7")]
 @pytest.mark.parametrize(
     "lines",
     [
-        ["Oslo, 12", "Bern, 7"], ["Oslo\t12", "Bern\t7"], ["| Oslo | 12 |", "| Bern | 7 |"], ["Oslo; 12", "Bern; 7"], ["Oslo: 12", "Bern: 7"], ["Oslo - 12", "Bern – 7"], ["Oslo -> 12", "Bern->7"], ["Oslo = 12", "Bern=7"],
-        ["Oslo (12)", "Bern (7)"], ["(Oslo, 12)", "(Bern, 7)"], ["Oslo has 12", "Bern had 7"], ["Oslo is 12", "Bern IS 7"], ["Oslo with 12", "Bern at 7"], ["Oslo: 12", "Bern (7)"], ["- Oslo, 12", "- Bern, 7"], ["x", "1. Oslo: 12", "2. Bern: 7", "y"],
-        ["Oslo, 12; Bern, 7"], ["Oslo (12); Bern (7);"], ["Oslo: 12, Bern: 7"], ["Oslo (12) and Bern (7)."], ["Oslo = 12, and Bern = 7"], ["Oslo has 12 and Bern has 7"], ["The sums: Oslo: 12, Bern: 7"], ["The sums are Oslo: 12 and Bern: 7"],
-        ['[["Oslo", 12], ["Bern", 7]]'], ['["Oslo", 12]', '["Bern", 7]'], ['{"rows": [["Oslo", 12], ["Bern", 7]]}'], ['[{"total sum": 12, "City": "Oslo"}, {"city": "Bern", "TOTAL_SUM": 7}]'], ['{"city": "Oslo", "total_sum": 12}', '{"city": "Bern", "total_sum": 7}'],
-        ['[{"a": "Oslo", "b": 12}, {"a": "Bern", "b": 7}]'], ['{"Oslo": 12, "Bern": 7}'], ["| City | Total sum |", "|---|---|", "| Oslo | 12 |", "| Bern | 7 |"], ["| # | total_sum | city |", "|-|-|-|", "| 1 | 12 | Oslo |", "| 2 | 7 | Bern |"],
-        ["| x | y |", "|-|-|", "| Oslo | 12 |", "| Bern | 7 |", "z"], ["city, total sum", "Oslo, 12", "Bern, 7"], ["City: Total_Sum", "Oslo: 12", "Bern: 7"], ['[["city", "total_sum"], ["Oslo", 12], ["Bern", 7]]'],
+        ["Oslo, 12", "Bern, 7"], ["Oslo\t12", "Bern\t7"], ["| Oslo | 12 |", "| Bern | 7 |"], ["Oslo; 12", "Bern; 7"],
+        ["Oslo: 12", "Bern: 7"], ["Oslo - 12", "Bern – 7"], ["Oslo -> 12", "Bern->7"], ["Oslo = 12", "Bern=7"],
+        ["Oslo (12)", "Bern (7)"], ["(Oslo, 12)", "(Bern, 7)"], ["Oslo has 12", "Bern had 7"], ["Oslo is 12", "Bern IS 7"],
+        ["Oslo with 12", "Bern at 7"], ["Oslo: 12", "Bern (7)"], ["- Oslo, 12", "- Bern, 7"], ["x", "1. Oslo: 12", "2. Bern: 7", "y"],
+        ["Oslo, 12; Bern, 7"], ["Oslo (12); Bern (7);"], ["Oslo: 12, Bern: 7"], ["Oslo (12) and Bern (7)."], ["Oslo = 12, and Bern = 7"],
+        ["Oslo has 12 and Bern has 7"], ["The sums: Oslo: 12, Bern: 7"], ["The sums are Oslo: 12 and Bern: 7"],
+        ['[["Oslo", 12], ["Bern", 7]]'], ['["Oslo", 12]', '["Bern", 7]'], ['{"rows": [["Oslo", 12], ["Bern", 7]]}'],
+        ['[{"total sum": 12, "City": "Oslo"}, {"city": "Bern", "TOTAL_SUM": 7}]'],
+        ['{"city": "Oslo", "total_sum": 12}', '{"city": "Bern", "total_sum": 7}'],
+        ['[{"a": "Oslo", "b": 12}, {"a": "Bern", "b": 7}]'], ['{"Oslo": 12, "Bern": 7}'],
+        ["| City | Total sum |", "|---|---|", "| Oslo | 12 |", "| Bern | 7 |"],
+        ["| # | total_sum | city |", "|-|-|-|", "| 1 | 12 | Oslo |", "| 2 | 7 | Bern |"],
+        ["| x | y |", "|-|-|", "| Oslo | 12 |", "| Bern | 7 |", "z"], ["city, total sum", "Oslo, 12", "Bern, 7"],
+        ["City: Total_Sum", "Oslo: 12", "Bern: 7"], ['[["city", "total_sum"], ["Oslo", 12], ["Bern", 7]]'],
     ],
 )  # fmt: skip
 def test_two_rows_of_two_cells_are_read(lines):
@@ -55,7 +63,16 @@ def test_commas_in_numbers_and_dates_do_not_separate():
     assert has(GOLD, ["Oslo, March 5, 2021"], [("Oslo", "March 5, 2021")])
 
 
-@pytest.mark.parametrize("lines", [["x", "y", "z"], ["x; y; z"], ["x, y, z"], ["x, y and z"], ["x, y, and z."], ["- x", "- y", "- z"], ['["x", "y", "z"]'], ['{"names": ["x", "y", "z"]}'], ['[{"name": "x"}, {"name": "y"}, {"q": "z"}]'], ["They are x, y and z"], ["Names: x; y; z"], ["name", "x", "y", "z"], ['["x"]', '["y"]', '["z"]'], ["| a |", "|---|", "| x |", "| y |", "| z |"], ["| a | name |", "|---|---|", "| 1 | x |", "| 2 | y |", "| 3 | z |"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["x", "y", "z"], ["x; y; z"], ["x, y, z"], ["x, y and z"], ["x, y, and z."], ["- x", "- y", "- z"], ['["x", "y", "z"]'],
+        ["name", "x", "y", "z"],
+        ['{"names": ["x", "y", "z"]}'], ['[{"name": "x"}, {"name": "y"}, {"q": "z"}]'], ["They are x, y and z"], ["Names: x; y; z"],
+        ['["x"]', '["y"]', '["z"]'], ["| a |", "|---|", "| x |", "| y |", "| z |"],
+        ["| a | name |", "|---|---|", "| 1 | x |", "| 2 | y |", "| 3 | z |"],
+    ],
+)  # fmt: skip
 def test_three_rows_of_one_cell_are_read(lines):
     assert has(ONE, lines, [("x",), ("y",), ("z",)]), read(ONE, *lines)
 

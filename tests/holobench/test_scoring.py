@@ -241,24 +241,36 @@ def test_listing_candidates_for_one_number_is_one_guess(right, candidates, joint
 
 
 HUGE = {
-    "open arrays": "[" * 10**6, "open objects": '{"a":' * 200_000, "closed arrays": "[" * 5000 + "]" * 5000, "array lines": "[\n" * 10**5, "json lines": "[1]\n" * 5000,
-    "json and prose": "[1]\nx\n" * 3000, "broken json": "[1,\n" * 5000, "constants": '[NaN, Infinity, -Infinity, 1e999999, null, true]', "constant object": '{"a": NaN, "b": -Infinity}',
-    "digits": "9" * 5000, "json digits": "[" + "9" * 5000 + "]", "exponent": "1e999999", "decimals": "0." + "3" * 5000, "all digits": "1" * 10**6, "grouped": "1" + ",000" * 250_000,
-    "digit list": "1," * 500_000, "words": "a " * 500_000, "word": "a" * 10**6, "lines": "a\n" * 500_000, "spaces": " " * 10**6, "tabs": "\t" * 10**6, "blank": "\n" * 10**6,
-    "stars": "*" * 10**6, "answers": "Answer:\n" * 125_000, "answers in a line": "Answer: " * 125_000, "sevens": "Answer: 7\n" * 100_000, "spoken": "the answer is " * 70_000,
-    "no": "no " * 300_000, "questions": "x\n" + "Question: y\n" * 80_000, "thoughts": "<think>" * 10**5 + "</think>" * 50_000, "open thoughts": "a\n" + "Question:\n</think>\n" * 50_000,
-    "surrogates": "\ud800 \udfff Rome \x00\x07", "json surrogates": '["\\ud800", "\\u0000"]', "controls": "".join(map(chr, range(700))), "pipes": "|" * 10**6,
-    "table": "|a|b|\n|-|-|\n" + "|1|2|\n" * 5000, "rules": "|-|-|\n" * 5000, "bullets": "- a\n" * 200_000, "numbers": "1. 5\n" * 200_000, "leads": "a:\n" * 300_000,
-    "boxes": "\\boxed{" * 100_000, "fences": "```\n" * 200_000, "dates": "5 March 2021 " * 20_000, "ligatures": "\ufdfa" * 20_000, "accents": "a" + "\u0301" * 100_000,
-    "parentheses": "(a) " * 200_000, "verbs": " is 5" * 150_000, "ands": " and" * 200_000, "semicolons": "a;b;" * 200_000, "mixed": "a, b; c: d | e - f = g (h)\n" * 1000,
-    "notes": "Note: x\n" * 100_000, "number words": "seven " * 100_000, "twenties": "twenty " * 100_000, "unit": "7 " + "a" * 10**6, "right rows": "Rome, 5\n" * 3000,
+    "open arrays": "[" * 10**6, "open objects": '{"a":' * 200_000, "closed arrays": "[" * 5000 + "]" * 5000, "array lines": "[\n" * 10**5,
+    "json lines": "[1]\n" * 5000,
+    "json and prose": "[1]\nx\n" * 3000, "broken json": "[1,\n" * 5000, "constants": '[NaN, Infinity, -Infinity, 1e999999, null, true]',
+    "constant object": '{"a": NaN, "b": -Infinity}',
+    "digits": "9" * 5000, "json digits": "[" + "9" * 5000 + "]", "exponent": "1e999999", "decimals": "0." + "3" * 5000,
+    "all digits": "1" * 10**6, "grouped": "1" + ",000" * 250_000,
+    "digit list": "1," * 500_000, "words": "a " * 500_000, "word": "a" * 10**6, "lines": "a\n" * 500_000, "spaces": " " * 10**6,
+    "tabs": "\t" * 10**6, "blank": "\n" * 10**6,
+    "stars": "*" * 10**6, "answers": "Answer:\n" * 125_000, "answers in a line": "Answer: " * 125_000, "sevens": "Answer: 7\n" * 100_000,
+    "spoken": "the answer is " * 70_000,
+    "no": "no " * 300_000, "questions": "x\n" + "Question: y\n" * 80_000, "thoughts": "<think>" * 10**5 + "</think>" * 50_000,
+    "open thoughts": "a\n" + "Question:\n</think>\n" * 50_000,
+    "surrogates": "\ud800 \udfff Rome \x00\x07", "json surrogates": '["\\ud800", "\\u0000"]', "controls": "".join(map(chr, range(700))),
+    "pipes": "|" * 10**6,
+    "table": "|a|b|\n|-|-|\n" + "|1|2|\n" * 5000, "rules": "|-|-|\n" * 5000, "bullets": "- a\n" * 200_000, "numbers": "1. 5\n" * 200_000,
+    "leads": "a:\n" * 300_000,
+    "boxes": "\\boxed{" * 100_000, "fences": "```\n" * 200_000, "dates": "5 March 2021 " * 20_000, "ligatures": "\ufdfa" * 20_000,
+    "accents": "a" + "\u0301" * 100_000,
+    "parentheses": "(a) " * 200_000, "verbs": " is 5" * 150_000, "ands": " and" * 200_000, "semicolons": "a;b;" * 200_000,
+    "mixed": "a, b; c: d | e - f = g (h)\n" * 1000,
+    "notes": "Note: x\n" * 100_000, "number words": "seven " * 100_000, "twenties": "twenty " * 100_000, "unit": "7 " + "a" * 10**6,
+    "right rows": "Rome, 5\n" * 3000,
 }  # fmt: skip
 
 
 def large_golds() -> list[Gold]:
     draws = Draws(3, "large")
     pools = {
-        "text": lambda: f"{draws.choice(['Rome', 'Oslo', 'Anna', 'Vienna'])} {draws.choice('abcdefgh')}", "integer": lambda: draws.below(500),
+        "text": lambda: f"{draws.choice(['Rome', 'Oslo', 'Anna', 'Vienna'])} {draws.choice('abcdefgh')}",
+        "integer": lambda: draws.below(500),
         "decimal(2)": lambda: draws.below(9000) / 100,
     }  # fmt: skip
     shapes = (("integer",), 1), (("text",), 1), (("text", "text", "decimal(2)"), 50)

@@ -5,6 +5,7 @@ from functools import cache
 
 from pydisp.evaluation import positions
 from pydisp.holobench.building import build
+from pydisp.holobench.decoding import cut
 from pydisp.holobench.items import Gold, Item
 from pydisp.holobench.prompts import ROOM, Prompts, Style
 from pydisp.holobench.scoring import score, write_gold
@@ -48,19 +49,19 @@ def choice_documents(**metadata) -> dict:
 
 def process_results(doc: dict, results: list[str]) -> dict:
     """The scores of one answer."""
-    found = score(Gold.from_dict(_gold(doc)), doc["kind"], results[0], answer_marker=False)
+    answer = cut(results[0], at_blank_line=doc["is_plain"])  # lm-eval would also stop at a blank line before the answer
+    found = score(Gold.from_dict(json.loads(doc["gold"])), doc["kind"], results[0] if answer is None else answer, answer_marker=False)
     return {name: float(getattr(found, name)) for name in ("f1", "recall", "strict", "exact", "unparsable")}
 
 
 def _document(item: Item, prompts: Prompts) -> dict:
-
-    gold = json.dumps(item.gold.as_dict())  # as text: the rows of different questions have different types
-    return {"prompt": prompts.text(item.context, item.question), "target": write_gold(item.gold), "gold": gold, "kind": item.kind}
-
-
-def _gold(doc: dict) -> dict:
-
-    return json.loads(doc["gold"])
+    return {
+        "prompt": prompts.text(item.context, item.question),
+        "target": write_gold(item.gold),
+        "gold": json.dumps(item.gold.as_dict()),  # as text: the rows of different questions have different types
+        "kind": item.kind,
+        "is_plain": prompts.style.template == "plain",
+    }
 
 
 def _frozen(metadata: dict) -> tuple:
@@ -83,7 +84,7 @@ def _made(metadata: tuple) -> tuple[tuple[Item, ...], Prompts]:
     if not isinstance(name, str):
         raise ValueError('the tasks of HoloBench count the tokens of a tokenizer; name it with --metadata \'{"tokenizer": "MODEL"}\'.')
     most = int(most) if most else positions(load_config(name))
-    options = {"tokenizer": name, "template": given.pop("template", "plain")}
+    options = {"tokenizer": name, "template": given.pop("template", "plain"), "room": ROOM["direct"]}  # the room of the YAML
     for key, plural in (("amount", "amounts"), ("density", "densities"), ("placement", "placements"), ("lengths", "lengths")):
         if key in given:
             value = given.pop(key)
