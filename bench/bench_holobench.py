@@ -55,7 +55,7 @@ def shared_context() -> dict:
 def scoring() -> dict:
     """Milliseconds an item."""
     from pydisp.holobench import build
-    from pydisp.holobench.scoring import score, write_gold
+    from pydisp.holobench.scorer.scoring import score, write_gold
 
     items = build(lengths=[2048]).items
     result = {}
@@ -92,7 +92,7 @@ def main() -> None:
 def bench_scoring(benchmark):
     """The gold answers of 18 items given back."""
     from pydisp.holobench import build
-    from pydisp.holobench.scoring import score, write_gold
+    from pydisp.holobench.scorer.scoring import score, write_gold
 
     items = build(lengths=[512]).items
     found = benchmark(lambda: [score(item.gold, item.kind, write_gold(item.gold), answer_marker=False).f1 for item in items])

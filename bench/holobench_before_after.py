@@ -61,7 +61,7 @@ def answered(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, float
 def measured(data: Path, files: dict[str, Path]) -> dict:
     """By label the figures, and for pruned models the differences to the dense one."""
     from pydisp.holobench import score
-    from pydisp.holobench.claims import claims
+    from pydisp.holobench.figures.claims import claims
 
     found = {}
     for label, file in files.items():

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 import machine  # noqa: F401  # this checkout's pydisp
 import numpy as np
 
-from pydisp.holobench.effective_length import KEPT, ratio_interval
-from pydisp.holobench.estimates import difference_of, jackknife_estimate, left_out, mean_of
+from pydisp.holobench.figures.effective_length import KEPT, ratio_interval
+from pydisp.holobench.figures.estimates import difference_of, jackknife_estimate, left_out, mean_of
 from pydisp.intervals import Resamples
 
 KINDS = ("binary", "f1", "narrow", "failing")
@@ -199,8 +199,8 @@ def claims(repeats: int) -> list[dict]:
     sys.path.insert(0, str(machine.ROOT / "tests"))
     from simulated_holobench import benchmark, scored
 
-    from pydisp.holobench.claims import OPPOSITE, SEEN
-    from pydisp.holobench.claims import claims as tried
+    from pydisp.holobench.figures.claims import OPPOSITE, SEEN
+    from pydisp.holobench.figures.claims import claims as tried
 
     generator = np.random.default_rng(4)
     slopes = {"nothing": (0.0, 0.0), "both alike": (-0.05, -0.05), "amount": (-0.1, -0.03), "length": (-0.03, -0.1)}

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from pydisp.holobench.tables import Column, Database, Reference, Table
+from pydisp.holobench.database.tables import Column, Database, Reference, Table
 
 AWKWARD = ("order", "Größe m²", "select", 'quo"te', "two words", "Ünï", "x", "VALUE")
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
-from pydisp.holobench.scoring import write_gold
+from pydisp.holobench.scorer.scoring import write_gold
 
 FIRST = ("Anna", "Bruno", "Carla", "Dora", "Emil", "Frida", "Gino", "Hanna")
 LAST = ("Ricci", "Costa", "Neri", "Lang", "Smith", "Jones", "Berg", "Haas")

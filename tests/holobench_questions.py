@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from pydisp.holobench.tables import Column, Table
+from pydisp.holobench.database.tables import Column, Table
 
 NAMES = (
     "order",

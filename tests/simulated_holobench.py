@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pydisp.holobench.answers.predictions import Prediction
+from pydisp.holobench.figures.results import Results, results
+from pydisp.holobench.figures.scored_items import Choice, ScoredItem
 from pydisp.holobench.items import CLASSES, Gold, Item
-from pydisp.holobench.predictions import Prediction
-from pydisp.holobench.results import Results, results
-from pydisp.holobench.scored_items import Choice, ScoredItem
-from pydisp.holobench.scoring import Score
+from pydisp.holobench.scorer.scoring import Score
 
 NAMES = ["amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "islet", "jetty"]
 GOLD = Gold(("name",), ("text",), tuple((name,) for name in NAMES))

@@ -5,8 +5,8 @@ run("SMOLLM2", "bench.jsonl", out="dense.jsonl", form="both")
 score("bench.jsonl", "pruned.jsonl", against="dense.jsonl").report.write("report")
 """
 
-from pydisp.holobench.answering import run
-from pydisp.holobench.building import build
-from pydisp.holobench.scored import score
+from pydisp.holobench.answers.answering import run
+from pydisp.holobench.contexts.building import build
+from pydisp.holobench.figures.scored import score
 
 __all__ = ["build", "run", "score"]

@@ -7,7 +7,7 @@ pytest.importorskip("datasets")
 pytest.importorskip("duckdb")
 
 from pydisp.holobench import build, run  # noqa: E402
-from pydisp.holobench.results import results  # noqa: E402
+from pydisp.holobench.figures.results import results  # noqa: E402
 from pydisp.integrations.lm_eval import evaluate_tasks  # noqa: E402
 
 METADATA = {"lengths": [448], "density": 0.75, "per_length": 9, "seed": 3, "database": "generated:shop"}

@@ -4,11 +4,11 @@ import json
 from functools import cache
 
 from pydisp.evaluation import positions
-from pydisp.holobench.building import build
-from pydisp.holobench.decoding import cut
+from pydisp.holobench.answers.decoding import cut
+from pydisp.holobench.contexts.building import build
 from pydisp.holobench.items import Gold, Item
 from pydisp.holobench.prompts import ROOM, Prompts, Style
-from pydisp.holobench.scoring import score, write_gold
+from pydisp.holobench.scorer.scoring import score, write_gold
 from pydisp.loading import load_config, load_tokenizer
 
 _KEYS = (

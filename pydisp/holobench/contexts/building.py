@@ -1,0 +1,236 @@
+"""Building: a benchmark file for one tokenizer: contexts of exact lengths, questions on them, gold answers by SQL on the rows shown.
+
+    benchmark = build("bench.jsonl", database="generated", lengths=[512, 1024], tokenizer="SMOLLM2")
+
+Question number d of every length, placement and density comes from draw d: the same database, class and streams of random numbers. Where the
+amount of relevant tokens is given, it is the same rows and the same question at every length and placement.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydisp.environment import versions
+from pydisp.evaluation import positions
+from pydisp.holobench.contexts.build_settings import PER_LENGTH, ROOM_OF_SHORT, BuildSettings, lengths_for
+from pydisp.holobench.contexts.context import BudgetError, Context, Plan, token_offsets, write_context
+from pydisp.holobench.contexts.draft import EMPTY_EVERY, Draft, Drafted, drawn_drafts, fill, relevant_tokens, user_drafts
+from pydisp.holobench.contexts.lines import Lines
+from pydisp.holobench.contexts.sampling import NotEnoughRows
+from pydisp.holobench.contexts.topic_questions import AnswerLengths, Asked
+from pydisp.holobench.database.databases import open_database
+from pydisp.holobench.database.domains import DOMAINS
+from pydisp.holobench.database.tables import Database
+from pydisp.holobench.item_file import FORMAT, items_sha256, write_items
+from pydisp.holobench.items import CLASSES, Item
+from pydisp.holobench.prompts import Prompts, Style
+from pydisp.holobench.sql.question_file import read_questions
+from pydisp.loading import displayed_name, load_config, load_tokenizer
+from pydisp.progress import Bar
+from pydisp.subject import tokenizer_digest
+
+logger = logging.getLogger("pydisp")
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """Items and what they were made of.
+
+    Args:
+        items: in the order of the file. manifest: as in the file beside it. notes: sentences on what was left out.
+    """
+
+    items: tuple[Item, ...]
+    manifest: dict
+    notes: tuple[str, ...]
+
+
+def build(
+    out: str | os.PathLike | None = None,
+    *,
+    database: str | os.PathLike | Database = "generated",
+    questions: str | os.PathLike | None = None,
+    lengths: Sequence[int] | None = None,
+    amounts: Sequence[int] = (),
+    densities: Sequence[float] = (),
+    placements: Sequence[str] = ("uniform",),
+    tokenizer="demo",
+    template: str = "plain",
+    answer: str = "direct",
+    room: int = 0,
+    per_length: int | None = None,
+    questions_per_context: int = 1,
+    seed: int = 0,
+    overwrite: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = logger.info,
+) -> Benchmark:
+    """Make a benchmark, and write it to `out` with its manifest beside it.
+
+    Args:
+        database: "generated" (five made databases in turn), "generated:DOMAIN", "chinook", a SQLite file, or a Database.
+        questions: a file of questions with SQL, instead of drawn ones.
+        lengths: tokens of prompt and answer; by default those of `lengths_for` the model.
+        amounts, densities: tokens of relevant rows, or their share of the facts (0.5 if neither is given).
+        placements: where relevant rows stand, some of items.PLACEMENTS.
+        tokenizer: a name that `pydisp.loading` knows, or a fast transformers tokenizer (then lengths are needed).
+        template, answer, room: see `prompts.Style`.
+        per_length: questions for each length, placement and share; 18 if they are drawn.
+        questions_per_context: how many of them share a context.
+        seed: the same seed gives the same bytes.
+    Raises: ValueError (NotEnoughRows, BudgetError, NoQuestion and others) or OSError with one sentence, before anything is written.
+    """
+    if out is not None:
+        _check_new(Path(out), overwrite)
+    loaded, name, most = _tokenizer(tokenizer, revision, trust_remote_code)
+    if questions is not None and per_length is not None:
+        raise ValueError("per_length is given with a file of questions, which are all asked at every length; leave it out.")
+    if lengths is None and most is ...:
+        raise ValueError("a tokenizer in memory does not say how much its model reads; give lengths.")
+    settings = BuildSettings(
+        tuple(lengths_for(most)) if lengths is None else lengths, placements, amounts, densities,
+        PER_LENGTH if per_length is None else per_length, questions_per_context, seed,
+    )  # fmt: skip
+    style = Style(template, answer, room or (ROOM_OF_SHORT if settings.has_short and answer == "direct" else 0))
+    prompts = Prompts(loaded, style)
+    for plan in settings.plans():
+        relevant_tokens(plan, prompts)
+    if most is not ... and most is not None and max(settings.lengths) > most:
+        say(
+            f"{name} reads {most:,} tokens: it will skip the contexts of {', '.join(f'{one:,}' for one in settings.lengths if one > most)}."
+        )
+    databases = open_databases(database, seed=seed, rows=max(300, max(settings.lengths) // 8), say=say)
+    sources = [Lines(one, loaded, seed) for one in databases]
+    notes: list[str] = []
+    if questions is None:
+        drafts = drawn_drafts(sources, settings.per_length, questions_per_context)
+    else:
+        if len(sources) != 1:
+            raise ValueError("a file of questions goes with one database; name it by --database FILE, chinook or generated:DOMAIN.")
+        usable, notes = read_questions(questions, databases[0])
+        drafts = user_drafts(sources[0], usable, questions_per_context)
+    for note in notes:
+        say(note)
+    items = _make(drafts, settings, prompts, notes, say)
+    manifest = {
+        "format": FORMAT, "pydisp": versions()["pydisp"],
+        "database": [{"name": one.name, "rows": {t.name: len(t.rows) for t in one.tables}, "digest": digest(one)} for one in databases],
+        "tokenizer": {"name": name, "digest": tokenizer_digest(loaded)}, "style": style.as_dict(), "seed": seed,
+        "lengths": list(settings.lengths), "placements": list(settings.placements), "amounts": list(settings.amounts),
+        "densities": list(settings.densities), "questions_per_context": questions_per_context,
+        "empty_share": None if questions is not None else f"one question in {EMPTY_EVERY}, a filter, has no matching row",
+        "items": len(items), "contexts": len({one.context_id for one in items}),
+        "classes": {kind: count for kind in CLASSES if (count := sum(one.kind == kind for one in items))}, "left_out": notes,
+    }  # fmt: skip
+    manifest = manifest | {"sha256": items_sha256(items)} if out is None else write_items(Path(out), items, manifest)
+    return Benchmark(tuple(items), manifest, tuple(notes))
+
+
+def _check_new(out: Path, overwrite: bool) -> None:
+    if out.is_dir():
+        raise FileExistsError(f"{out} is a folder; name a file to write with --out.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; choose another --out, or replace it with --overwrite.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} in; make it, or choose another --out.")
+
+
+def _tokenizer(tokenizer, revision: str | None, trust_remote_code: bool):
+    """The tokenizer, its name, and the tokens that its model reads (... if that is not known)."""
+    if not isinstance(tokenizer, str | os.PathLike):
+        if not getattr(tokenizer, "is_fast", False):
+            raise TypeError(
+                f"the tokenizer is {type(tokenizer).__name__}; offsets need a fast transformers tokenizer, or the name of a model."
+            )
+        return tokenizer, displayed_name(tokenizer.name_or_path or "tokenizer"), ...
+    source = dict(revision=revision, trust_remote_code=trust_remote_code)
+    loaded = load_tokenizer(str(tokenizer), **source)
+    if not loaded.is_fast:
+        raise ValueError(
+            f"the tokenizer of {displayed_name(str(tokenizer))} is a slow one, which gives no offsets; take a model with a fast one."
+        )
+    return loaded, displayed_name(str(tokenizer)), positions(load_config(str(tokenizer), **source))
+
+
+def digest(database: Database) -> str:
+    """SHA-256 of the names, types and rows of all tables."""
+    hashed = hashlib.sha256()
+    for table in database.tables:
+        hashed.update(repr((table.name, [(c.name, c.kind, c.decimals) for c in table.columns])).encode("utf-8", "surrogatepass"))
+        for row in table.rows:
+            hashed.update(repr([None if value is None else str(value) for value in row]).encode("utf-8", "surrogatepass"))
+    return hashed.hexdigest()
+
+
+def _make(drafts: Sequence[Draft], settings: BuildSettings, prompts: Prompts, notes: list[str], say) -> list[Item]:
+    """The items of all plans, in the order of the file; appends to `notes` which of a user's questions could not be asked."""
+    lengths = AnswerLengths(prompts)
+    filled: dict[tuple[int, int], Drafted | None] = {}
+    items: list[Item] = []
+    plans = settings.plans()
+    with Bar(len(plans) * len(drafts), say, title="contexts", unit="context", every_seconds=10) as bar:
+        for number, (plan, draft) in enumerate(((plan, draft) for plan in plans for draft in drafts), 1):
+            found, missing = _of_draft(draft, plan, prompts, lengths, settings.seed, filled)
+            items += found
+            for reason in missing:
+                notes.append(f"{plan.length} tokens, {reason}")
+                say(notes[-1])
+            bar(number)
+    if not items:
+        raise ValueError(f"none of the questions can be asked; the first reason: {notes[0] if notes else 'the file has none'}")
+    return items
+
+
+def _of_draft(draft: Draft, plan: Plan, prompts: Prompts, lengths: AnswerLengths, seed: int, filled: dict) -> tuple[list[Item], list[str]]:
+    """The items of one context, and which of a user's questions have none for which reason."""
+    missing: list[str] = []
+    key = (draft.number, relevant_tokens(plan, prompts))
+    try:
+        if key not in filled:
+            filled[key], missing = fill(draft, plan, prompts, lengths, seed)
+        return ([] if filled[key] is None else list(_items(draft, plan, filled[key], prompts, seed))), missing
+    except (NotEnoughRows, BudgetError) as error:
+        if not draft.questions:
+            raise
+        return [], [f"{draft.numbers}: {error}"]
+
+
+def _items(draft: Draft, plan: Plan, drafted: Drafted, prompts: Prompts, seed: int) -> Iterator[Item]:
+    questions = [one.question.text for one in drafted.asked]
+    context = write_context(draft.lines, prompts, questions, drafted.relevant, drafted.tables, plan, drafted.draws)
+    share = f"a{plan.amount}" if plan.amount is not None else f"d{plan.density:g}"
+    context_id = f"{plan.length}-{plan.placement}-{share}-{draft.name}"
+    for place, asked in enumerate(drafted.asked):
+        yield _item(f"{context_id}-{place}", context_id, draft, plan, asked, context, prompts, seed)
+
+
+def _item(id_: str, context_id: str, draft: Draft, plan: Plan, asked: Asked, context: Context, prompts: Prompts, seed: int) -> Item:
+    tokens, places = token_offsets(prompts, context, asked.question.text)
+    offsets = tuple(
+        {"table": table, "row": number, "characters": list(characters), "tokens": list(place)}
+        for (table, number), characters, place in zip(context.rows, context.characters, places, strict=True)
+        if table in asked.question.tables
+    )
+    amount = sum(one["tokens"][1] - one["tokens"][0] for one in offsets)
+    every = sum(stop - first for first, stop in places)
+    text = prompts.text(context.text, asked.question.text)
+    return Item(
+        id=id_, context_id=context_id, draw=draft.name, question=asked.question.text, sql=asked.question.sql, kind=asked.question.kind,
+        length=plan.length, context=context.text, prompt_tokens=tokens, gold=asked.gold, choices=asked.choices, correct=asked.correct,
+        offsets=offsets, placement=plan.placement, amount=amount, density=round(amount / every, 4), seed=seed,
+        sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+    )  # fmt: skip
+
+
+def open_databases(database: str | os.PathLike | Database, *, seed: int, rows: int, say: Callable[[str], None]) -> list[Database]:
+    """The databases of a name: "generated" stands for all domains."""
+    if isinstance(database, Database):
+        return [database]
+    if str(database) == "generated":
+        return [open_database(f"generated:{domain}", seed=seed, rows=rows, say=say) for domain in DOMAINS]
+    is_generated = str(database).startswith("generated:")
+    return [open_database(database, seed=seed, rows=rows if is_generated else None, say=say)]

@@ -1,0 +1,196 @@
+"""Building: items of exact lengths, the same bytes from the same seed, and what is wrong said in one sentence."""
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+from holobench_databases import shop, sqlite_rows
+
+pytest.importorskip("duckdb")
+
+from pydisp.holobench.contexts.build_settings import BuildSettings, lengths_for  # noqa: E402
+from pydisp.holobench.contexts.building import build  # noqa: E402
+from pydisp.holobench.contexts.context import BudgetError  # noqa: E402
+from pydisp.holobench.contexts.draft import NoQuestion  # noqa: E402
+from pydisp.holobench.contexts.sampling import NotEnoughRows  # noqa: E402
+from pydisp.holobench.database.tables import Column, Database, Table  # noqa: E402
+from pydisp.holobench.item_file import read_items  # noqa: E402
+from pydisp.holobench.items import CLASSES  # noqa: E402
+from pydisp.holobench.prompts import Prompts, Style  # noqa: E402
+from pydisp.holobench.scorer.answer_text import write_gold  # noqa: E402
+from pydisp.holobench.scorer.scoring import score  # noqa: E402
+from pydisp.holobench.sql.gold import Session  # noqa: E402
+from pydisp.loading import load_tokenizer  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("demo")
+
+
+@pytest.fixture(scope="module")
+def built():
+    return build(lengths=[448, 900], placements=["uniform", "end"], questions_per_context=1)
+
+
+def test_every_item_is_what_it_says(built, tokenizer):
+    prompts = Prompts(tokenizer, Style(**built.manifest["style"]))
+    assert len(built.items) == 2 * 2 * 18 and len({item.id for item in built.items}) == len(built.items)
+    for item in built.items:
+        text = prompts.text(item.context, item.question)
+        ids = prompts.ids(item.context, item.question)
+        assert item.sha256 == hashlib.sha256(text.encode()).hexdigest() and item.prompt_tokens == len(ids)
+        assert item.length * 0.9 < item.prompt_tokens + prompts.style.room <= item.length
+        lines = item.context.split("\n")
+        for offset in item.offsets:
+            sentence = item.context[slice(*offset["characters"])]
+            assert lines.count(sentence) == 1
+            assert tokenizer.decode(ids[slice(*offset["tokens"])]).strip() == sentence
+        assert item.amount == sum(stop - first for first, stop in (one["tokens"] for one in item.offsets)) and 0 < item.density <= 1
+        if item.gold.rows:
+            assert item.choices[item.correct] == write_gold(item.gold) and len(set(item.choices)) == 4
+            sizes = {len(prompts.encode(prompts.with_answer(text, choice))) for choice in item.choices}
+            assert len(sizes) == 1
+            assert score(item.gold, item.kind, write_gold(item.gold), answer_marker=False).f1 == 1
+            assert all(
+                score(item.gold, item.kind, one, answer_marker=False).strict == (one == item.choices[item.correct]) for one in item.choices
+            )
+        else:
+            assert item.choices is None and item.kind == "filter"
+    assert {kind: sum(item.kind == kind for item in built.items) for kind in CLASSES} == dict.fromkeys(CLASSES, 8)
+    assert sum(not item.gold.rows for item in built.items) == 4  # one in eighteen
+
+
+def test_the_gold_is_that_of_the_rows_shown(built):
+    from pydisp.holobench.contexts.building import open_databases
+
+    databases = {one.name: one for one in open_databases("generated", seed=0, rows=300, say=print)}
+    for item in built.items[::5]:
+        database = databases[item.draw.rpartition("-")[0]]
+        rows: dict[str, list[int]] = {}
+        for offset in item.offsets:
+            rows.setdefault(offset["table"], []).append(offset["row"])
+        tables = [database.table(name).with_rows(numbers) for name, numbers in rows.items()]
+        with Session(tables) as session:
+            assert session.answer(item.sql).rows == item.gold.rows
+        assert len(sqlite_rows(item.sql, tables)) == len(item.gold.rows)
+
+
+def test_placements_of_one_draw_have_the_same_facts(built):
+    by_place = {}
+    for item in built.items:
+        by_place.setdefault((item.length, item.draw), {})[item.placement] = item
+    for pair in by_place.values():
+        uniform, end = pair["uniform"], pair["end"]
+        assert uniform.question == end.question and uniform.gold == end.gold and uniform.choices == end.choices
+        assert abs(len(uniform.context) - len(end.context)) < 200
+        lines = end.context.split("\n")
+        relevant = [end.context[slice(*one["characters"])] for one in end.offsets]
+        if len(end.offsets) and end.kind not in ("join", "join_aggregate"):
+            assert lines[-len(relevant) :] == relevant
+
+
+def test_an_amount_is_the_same_rows_and_question_at_every_length():
+    built = build(lengths=[700, 1400], amounts=[250], per_length=9, seed=5)
+    short, long = built.items[:9], built.items[9:]
+    for a, b in zip(short, long, strict=True):
+        assert (a.draw, a.question, a.gold, a.choices) == (b.draw, b.question, b.gold, b.choices)
+        assert {(one["table"], one["row"]) for one in a.offsets} == {(one["table"], one["row"]) for one in b.offsets}
+        assert abs(a.amount - 250) < 60 and a.density > 1.5 * b.density
+
+
+def test_questions_share_a_context_on_request():
+    built = build(lengths=[1000], questions_per_context=6, database="generated:clinic")
+    contexts = {}
+    for item in built.items:
+        contexts.setdefault(item.context_id, []).append(item)
+    assert [len(group) for group in contexts.values()] == [6, 6, 6] and built.manifest["contexts"] == 3
+    for group in contexts.values():
+        assert len({item.context for item in group}) == 1 and len({item.question for item in group}) == 6
+        assert len({item.draw for item in group}) == 1
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    options = dict(lengths=[512], per_length=9, seed=11)
+    first = build(tmp_path / "a.jsonl", **options).manifest
+    build(tmp_path / "b.jsonl", **options)
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert (tmp_path / "a.manifest.json").read_bytes() == (tmp_path / "b.manifest.json").read_bytes()
+    assert first["sha256"] == hashlib.sha256((tmp_path / "a.jsonl").read_bytes()).hexdigest() == COMMITTED
+    items, manifest = read_items(tmp_path / "a.jsonl")
+    assert manifest == first and [item.id for item in items] == [
+        json.loads(line)["id"] for line in (tmp_path / "a.jsonl").read_text().splitlines()
+    ]
+    assert build(**{**options, "seed": 12}).items[0].context != items[0].context
+    with pytest.raises(FileExistsError, match="exists; choose another --out, or replace it with --overwrite"):
+        build(tmp_path / "a.jsonl", **options)
+    assert build(tmp_path / "a.jsonl", overwrite=True, **{**options, "seed": 12}).manifest["sha256"] != COMMITTED
+
+
+COMMITTED = "6683515150ca7da7fc3d155411efd05a5d94355b704588839bdc2a780f25b8ca"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        (dict(lengths=[60]), BudgetError, "a length of 60 tokens leaves no room for facts: the prompt without them has about"),
+        (dict(lengths=[]), ValueError, "there is no length or no placement"),
+        (dict(lengths=[512, 512]), ValueError, "lengths has one value twice"),
+        (dict(lengths=[0]), ValueError, "length is 0; it must be a whole number of 1 or more"),
+        (dict(lengths=[512], densities=[1.5]), ValueError, "a density is 1.5; it must be a share above 0"),
+        (dict(lengths=[512], densities=[0.5], amounts=[100]), ValueError, "amounts and densities are both given"),
+        (dict(lengths=[512], placements=["top"]), ValueError, "a placement is 'top'; it must be one of: uniform"),
+        (dict(lengths=[512], seed=-1), ValueError, "seed is -1"),
+        (dict(lengths=[512], template="chat"), ValueError, "has no chat template"),
+        (dict(lengths=[512], answer="loud"), ValueError, "answer is 'loud'"),
+        (dict(lengths=[512], database="nowhere"), ValueError, "there is no database 'nowhere'"),
+        (dict(lengths=[300], amounts=[2000]), BudgetError, "tokens are .* too few for"),
+        (dict(lengths=[160], database="generated:railway"), NoQuestion, "160 tokens leave .* for relevant rows, at most"),
+    ],
+)
+def test_what_cannot_be_built_is_said_before_anything_is_written(tmp_path, options, error, words):
+    with pytest.raises(error, match=words) as caught:
+        build(tmp_path / "x.jsonl", **options)
+    assert str(caught.value).count("\n") == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_small_database_says_how_many_tokens_it_gives():
+    with pytest.raises(NotEnoughRows, match=r"in shop give [\d,]+ tokens, and [\d,]+ relevant ones are asked for"):
+        build(database=shop(), lengths=[9000], tokenizer="demo")
+    only = Database("only", shop().tables[2:])
+    with pytest.raises(NotEnoughRows, match="it touches every table"):
+        build(database=only, lengths=[600])
+    bare = Database("bare", (Table("t", (Column("x", "text"),), tuple((str(n),) for n in range(90))),))
+    with pytest.raises(NoQuestion, match="bare has no table on which questions of the class filter can be asked"):
+        build(database=bare, lengths=[600])
+
+
+def test_a_users_questions_are_asked_and_the_unusable_ones_named(tmp_path):
+    rows = [
+        {"question": "How many customers live in Rome?", "sql": "SELECT COUNT(*) FROM Customers WHERE CITY = 'Rome'"},
+        {"question": "Who is the oldest?", "sql": "SELECT name FROM customers ORDER BY age DESC, name LIMIT 1"},
+        {"question": "Nobody?", "sql": "SELECT nobody FROM customers"},
+        {"question": "Drop it", "sql": "DROP TABLE customers"},
+        {"question": "Who is a thousand?", "sql": "SELECT name FROM customers WHERE age > 1000"},
+    ]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    said = []
+    built = build(database=shop(), questions=tmp_path / "q.json", lengths=[700], questions_per_context=2, densities=[0.3], say=said.append)
+    assert [item.question for item in built.items][:2] == [rows[0]["question"], rows[1]["question"]]
+    assert [item.kind for item in built.items] == ["count", "extreme"]
+    notes = "\n".join(built.notes)
+    assert "nobody" in notes and "SELECT" in notes and "no answer on the rows that fit" in notes and len(built.notes) == 3
+    with pytest.raises(ValueError, match="leave it out"):
+        build(database=shop(), questions=tmp_path / "q.json", lengths=[700], per_length=5)
+    with pytest.raises(ValueError, match="goes with one database"):
+        build(questions=tmp_path / "q.json", lengths=[700])
+
+
+def test_defaults_fit_the_model():
+    assert lengths_for(512) == (256, 448) and lengths_for(8192) == (512, 1024, 2048, 4096) and lengths_for(2048) == (512, 1024, 2048)
+    assert lengths_for(None) == (512, 1024, 2048, 4096)
+    assert BuildSettings((256, 448)).densities == (0.75,) and BuildSettings((512,)).densities == (0.5,)
+    built = build()
+    assert built.manifest["lengths"] == [256, 448] and len(built.items) == 36
+    assert dataclasses.asdict(built.items[0])["length"] == 256
