@@ -41,5 +41,5 @@ demo: .venv/stamp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet $(TORCH)
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt  # the torch chosen above stays
-	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,eval,gguf,peft,triton]'
+	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,eval,gguf,holobench,peft,triton]'
 	@touch $@

@@ -2,6 +2,7 @@
 
 - building: 90 questions at each of five lengths to 65,536 tokens from generated databases, in all and by part;
 - shared_context: the likelihood form of six questions on one context against six contexts of their own, in interleaved rounds;
+- attacks: the mean F1 of answers that are made without reading the question, over 90 generated items;
 - scoring: the gold answer of every item given back, and a text of 100,000 characters, by item;
 - coverage of the intervals: bench/holobench_coverage.py.
 """
@@ -65,6 +66,24 @@ def scoring() -> dict:
             score(item.gold, item.kind, answer_of(item), answer_marker=False)
         result[f"{name}_ms"] = 1000 * (time.perf_counter() - start) / len(items)
     return result
+
+
+def attacks() -> dict:
+    """The mean F1 of each way to answer everything alike; and of the gold itself."""
+    from pydisp.holobench import build
+    from pydisp.holobench.scorer.scoring import score, write_gold
+
+    items = build(lengths=[512, 2048], per_length=45, seed=11).items
+    ways = {
+        "the gold itself": lambda item: write_gold(item.gold),
+        "all facts": lambda item: item.context,
+        "1 to 100, one a line": lambda item: "\n".join(map(str, range(1, 101))),
+        "1 to 100, with commas": lambda item: ", ".join(map(str, range(1, 101))),
+        "the question": lambda item: item.question,
+        "No answer": lambda item: "No answer",
+        "nothing": lambda item: "",
+    }
+    return {name: statistics.mean(score(i.gold, i.kind, way(i), answer_marker=False).f1 for i in items) for name, way in ways.items()}
 
 
 def main() -> None:

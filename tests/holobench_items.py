@@ -51,7 +51,7 @@ def _item(prompts: Prompts, draws: Draws, context: int, place: int, facts: int, 
         kind="count", length=512, context=text, prompt_tokens=len(prompts.encode(prompt)), gold=Gold(("count",), ("integer",), ((count,),)),
         choices=offered, correct=0 if choices else None,
         offsets=({"table": "boxes", "row": 0, "characters": [0, len(sentences[0])], "tokens": [2, 9]},),
-        placement="uniform", amount=40, density=0.5, seed=seed, sha256=hashlib.sha256(prompt.encode()).hexdigest(),
+        placement="uniform", amount=40, density=0.5, asked=0.5, seed=seed, sha256=hashlib.sha256(prompt.encode()).hexdigest(),
     )  # fmt: skip
 
 

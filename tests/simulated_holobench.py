@@ -20,7 +20,7 @@ def item(draw: str = "000", *, kind: str = "filter", length: int = 512, placemen
     values = dict(
         id=f"{name}-{kind}", context_id=name, draw=draw, question=f"Which names have {kind}?", sql="SELECT name FROM trees", kind=kind,
         length=length, context="Facts.", prompt_tokens=length - 64, gold=GOLD, choices=("amber", "birch", "cedar", "dune"), correct=0,
-        offsets=(), placement=placement, amount=amount, density=round(min(1.0, amount / (length * 0.8)), 4), seed=0, sha256=f"{name}-{kind}",
+        offsets=(), placement=placement, amount=amount, asked=amount, density=round(min(1.0, amount / (length * 0.8)), 4), seed=0, sha256=f"{name}-{kind}",
     )  # fmt: skip
     return Item(**(values | changes))
 

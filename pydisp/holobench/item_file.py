@@ -119,6 +119,10 @@ def _is_share(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
+def _is_positive(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12
+
+
 def _is_digest(value) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
@@ -175,6 +179,7 @@ _FIELDS = {
     "placement": (lambda value: value in PLACEMENTS, f"one of: {', '.join(PLACEMENTS)}"),
     "amount": (_is_count, "a whole number of tokens"),
     "density": (_is_share, "a number of 0 to 1"),
+    "asked": (_is_positive, "a number above 0"),
     "seed": (_is_count, "a whole number"),
     "sha256": (_is_digest, "a SHA-256 in 64 hexadecimal digits"),
 }  # fmt: skip

@@ -1,9 +1,10 @@
 """Items: one question on one context with its gold answer, and the JSONL file that holds a benchmark.
 
-{"id": "512-0003-2", "context_id": "512-0003", "draw": "0003", "question": "How many …", "sql": "SELECT …", "class": "count", "length": 512,
+{"id": "512-uniform-d0.5-shop-0003-0", "context_id": "512-uniform-d0.5-shop-0003", "draw": "shop-0003", "question": "How many …", "sql": "SELECT …",
+ "class": "count", "length": 512,
  "context": "…", "prompt_tokens": 447, "gold": {"columns": ["count"], "types": ["integer"], "rows": [[7]]}, "choices": ["7", "5", "9", "6"],
  "correct": 0, "offsets": [{"table": "orders", "row": 12, "characters": [0, 41], "tokens": [3, 17]}], "placement": "uniform",
- "amount": 210, "density": 0.47, "seed": 0, "sha256": "…"}
+ "amount": 210, "density": 0.47, "asked": 0.5, "seed": 0, "sha256": "…"}
 
 Beside FILE.jsonl stands FILE.manifest.json: the version, the tokenizer's digest, how the model is asked, the SHA-256 of the JSONL file.
 """
@@ -48,7 +49,8 @@ class Item:
         id: unique in the file. context_id: shared by the questions of a context. draw: shared by the items of all lengths that come from one
             draw of questions and rows; the replicate of all statistics.
         kind: the file's "class", one of CLASSES. length: the budget of tokens: prompt and room for the answer.
-        prompt_tokens: what the prompt has. amount: tokens of relevant rows. density: their share of the facts' tokens.
+        prompt_tokens: what the prompt has. amount: tokens of the rows of the tables that the question touches. density: their share of the facts'
+            tokens. asked: the amount or density that was asked for, of the tables of all questions of the context.
         choices, correct: for the likelihood form, the gold answer among near misses, and its place; None if there are none.
         offsets: of each relevant row {"table", "row", "characters": [first, stop] in the context, "tokens": [first, stop] in the prompt}.
         sha256: of the prompt's text.
@@ -70,6 +72,7 @@ class Item:
     placement: str
     amount: int
     density: float
+    asked: float
     seed: int
     sha256: str
 

@@ -17,22 +17,25 @@ from pydisp.environment import versions
 from pydisp.evaluation import positions
 from pydisp.holobench.contexts.build_settings import PER_LENGTH, ROOM_OF_SHORT, BuildSettings, lengths_for
 from pydisp.holobench.contexts.context import BudgetError, Context, Plan, token_offsets, write_context
-from pydisp.holobench.contexts.draft import EMPTY_EVERY, Draft, Drafted, drawn_drafts, fill, relevant_tokens, user_drafts
+from pydisp.holobench.contexts.draft import Draft, Drafted, drawn_drafts, fill, relevant_tokens, user_drafts
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.contexts.sampling import NotEnoughRows
-from pydisp.holobench.contexts.topic_questions import AnswerLengths, Asked
+from pydisp.holobench.contexts.topic_questions import AnswerLengths, AskedQuestion
 from pydisp.holobench.database.databases import open_database
 from pydisp.holobench.database.domains import DOMAINS
 from pydisp.holobench.database.tables import Database
 from pydisp.holobench.item_file import FORMAT, items_sha256, write_items
 from pydisp.holobench.items import CLASSES, Item
 from pydisp.holobench.prompts import Prompts, Style
+from pydisp.holobench.sealed_file import manifest_path, read_manifest
 from pydisp.holobench.sql.question_file import read_questions
 from pydisp.loading import displayed_name, load_config, load_tokenizer
 from pydisp.progress import Bar
 from pydisp.subject import tokenizer_digest
 
 logger = logging.getLogger("pydisp")
+
+_FEWEST_ROWS = 1000  # of the largest tables of a generated database: of fewer, the draws would share many rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,7 @@ def build(
     Raises: ValueError (NotEnoughRows, BudgetError, NoQuestion and others) or OSError with one sentence, before anything is written.
     """
     if out is not None:
-        _check_new(Path(out), overwrite)
+        _check_new(Path(out), overwrite, [one for one in (database, questions) if isinstance(one, str | os.PathLike)])
     loaded, name, most = _tokenizer(tokenizer, revision, trust_remote_code)
     if questions is not None and per_length is not None:
         raise ValueError("per_length is given with a file of questions, which are all asked at every length; leave it out.")
@@ -103,7 +106,7 @@ def build(
         say(
             f"{name} reads {most:,} tokens: it will skip the contexts of {', '.join(f'{one:,}' for one in settings.lengths if one > most)}."
         )
-    databases = open_databases(database, seed=seed, rows=max(300, max(settings.lengths) // 8), say=say)
+    databases = open_databases(database, seed=seed, rows=max(_FEWEST_ROWS, max(settings.lengths) // 8), say=say)
     sources = [Lines(one, loaded, seed) for one in databases]
     notes: list[str] = []
     if questions is None:
@@ -116,13 +119,14 @@ def build(
     for note in notes:
         say(note)
     items = _make(drafts, settings, prompts, notes, say)
+    used = [one for one in databases if any(draft.lines.database is one for draft in drafts)]
     manifest = {
         "format": FORMAT, "pydisp": versions()["pydisp"],
-        "database": [{"name": one.name, "rows": {t.name: len(t.rows) for t in one.tables}, "digest": digest(one)} for one in databases],
+        "database": [{"name": one.name, "rows": {t.name: len(t.rows) for t in one.tables}, "digest": digest(one)} for one in used],
         "tokenizer": {"name": name, "digest": tokenizer_digest(loaded)}, "style": style.as_dict(), "seed": seed,
         "lengths": list(settings.lengths), "placements": list(settings.placements), "amounts": list(settings.amounts),
         "densities": list(settings.densities), "questions_per_context": questions_per_context,
-        "empty_share": None if questions is not None else f"one question in {EMPTY_EVERY}, a filter, has no matching row",
+        "empty": sum(not one.gold.rows for one in items),
         "items": len(items), "contexts": len({one.context_id for one in items}),
         "classes": {kind: count for kind in CLASSES if (count := sum(one.kind == kind for one in items))}, "left_out": notes,
     }  # fmt: skip
@@ -130,13 +134,28 @@ def build(
     return Benchmark(tuple(items), manifest, tuple(notes))
 
 
-def _check_new(out: Path, overwrite: bool) -> None:
+def _check_new(out: Path, overwrite: bool, inputs: Sequence[str | os.PathLike]) -> None:
+    """Refuse an output that is there and is no benchmark that --overwrite may replace."""
     if out.is_dir():
         raise FileExistsError(f"{out} is a folder; name a file to write with --out.")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; choose another --out, or replace it with --overwrite.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} in; make it, or choose another --out.")
+    if any(Path(one).exists() and out.exists() and out.samefile(one) for one in inputs):
+        raise FileExistsError(f"{out} is read by this command, so it cannot be its --out; choose another.")
+    for path in (out, manifest_path(out)):
+        if not os.path.lexists(path):
+            continue
+        if not overwrite:
+            raise FileExistsError(f"{path} exists; choose another --out, or replace it with --overwrite.")
+        if not path.is_file() or not _is_benchmark(out):
+            raise FileExistsError(f"{path} exists and is not of an earlier build, so --overwrite leaves it alone; choose another --out.")
+
+
+def _is_benchmark(out: Path) -> bool:
+    try:
+        return (read_manifest(out, ValueError) or {}).get("format") == FORMAT
+    except ValueError:
+        return False
 
 
 def _tokenizer(tokenizer, revision: str | None, trust_remote_code: bool):
@@ -169,16 +188,17 @@ def digest(database: Database) -> str:
 def _make(drafts: Sequence[Draft], settings: BuildSettings, prompts: Prompts, notes: list[str], say) -> list[Item]:
     """The items of all plans, in the order of the file; appends to `notes` which of a user's questions could not be asked."""
     lengths = AnswerLengths(prompts)
-    filled: dict[tuple[int, int], Drafted | None] = {}
+    filled: dict[tuple[int, int], tuple[Drafted | None, list[str]]] = {}
     items: list[Item] = []
     plans = settings.plans()
     with Bar(len(plans) * len(drafts), say, title="contexts", unit="context", every_seconds=10) as bar:
         for number, (plan, draft) in enumerate(((plan, draft) for plan in plans for draft in drafts), 1):
             found, missing = _of_draft(draft, plan, prompts, lengths, settings.seed, filled)
             items += found
-            for reason in missing:
-                notes.append(f"{plan.length} tokens, {reason}")
-                say(notes[-1])
+            for note in (f"{plan.length} tokens, {reason}" for reason in missing):
+                if note not in notes:  # as at another placement
+                    notes.append(note)
+                    say(note)
             bar(number)
     if not items:
         raise ValueError(f"none of the questions can be asked; the first reason: {notes[0] if notes else 'the file has none'}")
@@ -187,12 +207,12 @@ def _make(drafts: Sequence[Draft], settings: BuildSettings, prompts: Prompts, no
 
 def _of_draft(draft: Draft, plan: Plan, prompts: Prompts, lengths: AnswerLengths, seed: int, filled: dict) -> tuple[list[Item], list[str]]:
     """The items of one context, and which of a user's questions have none for which reason."""
-    missing: list[str] = []
     key = (draft.number, relevant_tokens(plan, prompts))
     try:
         if key not in filled:
-            filled[key], missing = fill(draft, plan, prompts, lengths, seed)
-        return ([] if filled[key] is None else list(_items(draft, plan, filled[key], prompts, seed))), missing
+            filled[key] = fill(draft, plan, prompts, lengths, seed)
+        drafted, missing = filled[key]
+        return ([] if drafted is None else list(_items(draft, plan, drafted, prompts, seed))), missing
     except (NotEnoughRows, BudgetError) as error:
         if not draft.questions:
             raise
@@ -208,7 +228,7 @@ def _items(draft: Draft, plan: Plan, drafted: Drafted, prompts: Prompts, seed: i
         yield _item(f"{context_id}-{place}", context_id, draft, plan, asked, context, prompts, seed)
 
 
-def _item(id_: str, context_id: str, draft: Draft, plan: Plan, asked: Asked, context: Context, prompts: Prompts, seed: int) -> Item:
+def _item(id_: str, context_id: str, draft: Draft, plan: Plan, asked: AskedQuestion, context: Context, prompts: Prompts, seed: int) -> Item:
     tokens, places = token_offsets(prompts, context, asked.question.text)
     offsets = tuple(
         {"table": table, "row": number, "characters": list(characters), "tokens": list(place)}
@@ -221,7 +241,8 @@ def _item(id_: str, context_id: str, draft: Draft, plan: Plan, asked: Asked, con
     return Item(
         id=id_, context_id=context_id, draw=draft.name, question=asked.question.text, sql=asked.question.sql, kind=asked.question.kind,
         length=plan.length, context=context.text, prompt_tokens=tokens, gold=asked.gold, choices=asked.choices, correct=asked.correct,
-        offsets=offsets, placement=plan.placement, amount=amount, density=round(amount / every, 4), seed=seed,
+        offsets=offsets, placement=plan.placement, amount=amount, density=round(amount / every, 4),
+        asked=plan.density if plan.amount is None else plan.amount, seed=seed,
         sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
     )  # fmt: skip
 

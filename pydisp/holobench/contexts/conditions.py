@@ -5,6 +5,7 @@ condition.words, condition.sql("c")         # "the city Bremen", c."city" = 'Bre
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydisp.holobench.database.tables import Column, Table, Value
@@ -86,27 +87,32 @@ def without_nulls(table: Table, *roles: str) -> list[Column]:
 _ALL_ROLES = ("category", "year", "measure", "date")
 
 
-def draw_conditions(table: Table, draws: Draws, fewest: int, most: int, roles=_ALL_ROLES) -> Conditions | None:
+def draw_conditions(
+    table: Table, draws: Draws, fewest: int, most: int, roles: Sequence[str] = _ALL_ROLES, without: Sequence[Column | None] = ()
+) -> Conditions | None:
     """Conditions that `fewest` to `most` rows fulfil; None if no column gives them.
 
-    A value that several rows share is asked for first; where more than `most` rows have it, a second column narrows it down. Else one column is asked for.
+    Half of the time, where more than `most` rows share a value, a second column narrows them down. Else there is one condition.
+
+    Args:
+        without: columns that are not asked for.
     """
-    broad = [column for column in without_nulls(table, *roles) if column.role == "category"]
+    broad = [column for column in without_nulls(table, *roles) if column.role == "category" and column not in without]
     if broad and draws.below(2):
         column = draws.choice(broad)
         first = Condition(column, "=", draws.choice(sorted(set(table.values(column.name)))))
         numbers = Conditions((first,)).rows(table)
         if len(numbers) > most:
-            second = _condition(table.with_rows(numbers), draws, fewest, most, roles, without=column)
+            second = _condition(table.with_rows(numbers), draws, fewest, most, roles, (*without, column))
             if second is not None:
                 return Conditions((first, second))
-    one = _condition(table, draws, fewest, most, roles)
+    one = _condition(table, draws, fewest, most, roles, without)
     return None if one is None else Conditions((one,))
 
 
-def _condition(table: Table, draws: Draws, fewest: int, most: int, roles, without: Column | None = None) -> Condition | None:
+def _condition(table: Table, draws: Draws, fewest: int, most: int, roles, without: Sequence[Column | None]) -> Condition | None:
     """A condition that `fewest` to `most` rows fulfil; a threshold is the value of a row, and that row does not fulfil it."""
-    for column in draws.shuffled(one for one in without_nulls(table, *roles) if one != without):
+    for column in draws.shuffled(one for one in without_nulls(table, *roles) if one not in without):
         counts = Counter(table.values(column.name))
         if column.role == "category" or (column.role == "year" and draws.below(2)):
             choices = sorted(value for value, count in counts.items() if fewest <= count <= most)

@@ -7,7 +7,7 @@ from pydisp.holobench.contexts.context import BudgetError, Plan
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.contexts.question_forms import Question, Topic, tables_for, topics
 from pydisp.holobench.contexts.sampling import Row, draw_relevant
-from pydisp.holobench.contexts.topic_questions import AnswerLengths, Asked, ask_drawn, settle
+from pydisp.holobench.contexts.topic_questions import AnswerLengths, AskedQuestion, ask_drawn, settle
 from pydisp.holobench.database.tables import Table
 from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import CLASSES
@@ -15,10 +15,12 @@ from pydisp.holobench.prompts import Prompts
 from pydisp.holobench.sql.gold import GoldError, Session
 from pydisp.holobench.sql.question_file import UserQuestion
 
-EMPTY_EVERY = 18  # one question in so many, a filter, has no matching row
+_EMPTY_EVERY, _EMPTY = 36, (9, 25)  # two questions in so many, a filter and a join, have no matching row
+_FEWEST_ROWS = 6  # of a topic's relevant rows, where some topic has room for so many
 _ATTEMPTS = 60  # samples of rows for one context of drawn questions
 _USER_ATTEMPTS = 20
 _TYPICAL = "Which customers have a total price above 30? Give the name of each."  # its tokens are kept for a question that is not drawn yet
+_LONG = "List the name of the customers with the city Rome and a price below 3000 whose total price is above the average of all customers. Give each once."
 
 
 class NoQuestion(ValueError):
@@ -31,7 +33,7 @@ class Drafted:
 
     tables: tuple[str, ...]
     relevant: tuple[Row, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[AskedQuestion, ...]
     draws: Draws
 
 
@@ -92,7 +94,10 @@ def relevant_tokens(plan: Plan, prompts: Prompts) -> int:
             f"a length of {plan.length} tokens leaves no room for facts: the prompt without them has about {needed - prompts.style.room} tokens and "
             f"{prompts.style.room} are kept for the answer; ask for longer --lengths or a smaller --room."
         )
-    return plan.amount if plan.amount is not None else int((plan.length - needed) * plan.density)
+    if plan.amount is not None:
+        return plan.amount
+    left = max(1, plan.length - prompts.style.room - len(prompts.ids("", _LONG)))
+    return min(int((plan.length - needed) * plan.density), left)
 
 
 def fill(draft: Draft, plan: Plan, prompts: Prompts, lengths: AnswerLengths, seed: int) -> tuple[Drafted | None, list[str]]:
@@ -135,8 +140,13 @@ def _topics(draft: Draft, target: int) -> list[Topic]:
             f"{database.name} has no table on which questions of the class {' and '.join(dict.fromkeys(draft.kinds))} can be asked; they need a column "
             "that names a row, categories that rows share, numbers, and for joins a foreign key: ask by --questions, or take another --database."
         )
-    enough = [topic for topic in common if draft.lines.total(topic.tables) >= target]
-    return enough or common
+    enough = [topic for topic in common if draft.lines.total(topic.tables) >= target] or common
+    return [topic for topic in enough if _rows(draft.lines, topic, target) >= _FEWEST_ROWS] or enough
+
+
+def _rows(lines: Lines, topic: Topic, tokens: int) -> int:
+    """About how many rows of a topic so many tokens hold."""
+    return tokens * sum(len(lines.texts(table)) for table in topic.tables) // max(1, lines.total(topic.tables))
 
 
 def _shown(draft: Draft, tables: Sequence[str], relevant: Sequence[Row]) -> dict[str, Table]:
@@ -146,12 +156,14 @@ def _shown(draft: Draft, tables: Sequence[str], relevant: Sequence[Row]) -> dict
     return {table: draft.lines.database.table(table).with_rows(sorted(rows)) for table, rows in numbers.items()}
 
 
-def _ask_all(draft: Draft, topic: Topic, relevant, prompts: Prompts, lengths: AnswerLengths, draws: Draws) -> tuple[Asked, ...] | None:
+def _ask_all(
+    draft: Draft, topic: Topic, relevant, prompts: Prompts, lengths: AnswerLengths, draws: Draws
+) -> tuple[AskedQuestion, ...] | None:
     shown = _shown(draft, topic.tables, relevant)
-    found: list[Asked] = []
+    found: list[AskedQuestion] = []
     with Session(list(shown.values())) as session:
         for place, kind in enumerate(draft.kinds):
-            is_empty = (draft.number + place) % EMPTY_EVERY == EMPTY_EVERY // 2
+            is_empty = (draft.number + place) % _EMPTY_EVERY in _EMPTY
             asked = ask_drawn(
                 kind, topic, shown, draft.lines.database, session, lengths, prompts.style.room, draws.child("question", place),
                 is_empty=is_empty, taken=[one.question.text for one in found],
@@ -188,7 +200,9 @@ def _fill_user(draft: Draft, target: int, prompts: Prompts, lengths: AnswerLengt
     return best, [f"question {draft.questions[place].number}: {reason}" for place, reason in sorted(reasons.items())]
 
 
-def _ask_user(question: UserQuestion, tables, session: Session, shown, draft: Draft, lengths, room: int, draws: Draws) -> Asked | str:
+def _ask_user(
+    question: UserQuestion, tables, session: Session, shown, draft: Draft, lengths, room: int, draws: Draws
+) -> AskedQuestion | str:
     try:
         gold = session.answer(question.sql)
     except GoldError as error:

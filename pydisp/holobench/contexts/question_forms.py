@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from pydisp.holobench.contexts.conditions import Conditions, draw_absent, draw_conditions, literal, quoted, without_nulls
 from pydisp.holobench.database.tables import Column, Database, Table
@@ -43,6 +44,7 @@ class Question:
     Args:
         sources: of each column of the answer its (table, column), from which near misses are drawn; None for a number that is computed.
         tables: those that the SQL touches.
+        summed: the (table, column) whose values a computed number adds up. averaged: how many values an average is of; 1 for a sum.
     """
 
     text: str
@@ -50,6 +52,8 @@ class Question:
     kind: str
     sources: tuple[tuple[str, str] | None, ...]
     tables: tuple[str, ...]
+    summed: tuple[str, str] | None = None
+    averaged: int = 1
 
 
 def tables_for(kind: str, topic: Topic, database: Database) -> list[str]:
@@ -111,7 +115,7 @@ def ask(kind: str, topic: Topic, shown: dict[str, Table], database: Database, dr
 
     Args:
         shown: the rows of the topic's tables that the context has, by the table's name.
-        is_empty: of the class "filter", ask for rows that are not there, though the whole database has some.
+        is_empty: of the classes "filter" and "join", ask for rows that are not there, though the whole database has some.
     """
     names = tables_for(kind, topic, database)
     if not names:
@@ -120,6 +124,8 @@ def ask(kind: str, topic: Topic, shown: dict[str, Table], database: Database, dr
     if len(table.rows) < 2 or name_of(table) is None:
         return None
     if is_empty:
+        if kind in _JOINS:
+            return _absent_join(table, shown[topic.parent], database.table(topic.parent), topic.reference, draws)
         return _absent(table, database.table(table.name), draws)
     if kind in _JOINS:
         return _FORMS[kind](table, shown[topic.parent], topic.reference, draws)
@@ -132,8 +138,9 @@ def _select(table: Table, what: str, condition: Conditions | None = None) -> str
 
 
 def _measure(table: Table, draws: Draws) -> Column | None:
-    measures = without_nulls(table, "measure")
-    return draws.choice(measures) if measures else None
+    """A number in which the rows differ: what is 1 in most of them is not worth asking for."""
+    found = [one for one in without_nulls(table, "measure") if 2 * max(Counter(table.values(one.name)).values()) <= len(table.rows)]
+    return draws.choice(found) if found else None
 
 
 def _few(table: Table) -> int:
@@ -157,16 +164,14 @@ def _listing(draws: Draws, table: Table, condition: Conditions, name: Column) ->
 
 
 def _filter(table: Table, draws: Draws) -> Question | None:
-    condition = draw_conditions(table, draws, 1, _few(table))
-    if condition is None:
-        return None
-    name = name_of(table)
-    sql = _select(table, quoted(name.name), condition)
-    return Question(_listing(draws, table, condition, name), sql, "filter", ((table.name, name.name),), (table.name,))
+    return _with_condition(table, draw_conditions(table, draws, 1, _few(table)), draws)
 
 
 def _absent(table: Table, everything: Table, draws: Draws) -> Question | None:
-    condition = draw_absent(table, everything, draws)
+    return _with_condition(table, draw_absent(table, everything, draws), draws)
+
+
+def _with_condition(table: Table, condition: Conditions | None, draws: Draws) -> Question | None:
     if condition is None:
         return None
     name = name_of(table)
@@ -200,13 +205,25 @@ def _count(table: Table, draws: Draws) -> Question | None:
     return Question(text, _select(table, "COUNT(*) AS number", condition), "count", (None,), (table.name,))
 
 
-def _total(column: Column, values: list, draws: Draws, alias: str = "") -> tuple[str, str]:
-    """(words, SQL) of a sum, or of an average if its rounding is beyond doubt."""
+class _Total(NamedTuple):
+    """A sum or an average: what a question calls it, its SQL, and how many values it is an average of (1: a sum)."""
+
+    words: str
+    sql: str
+    averaged: int
+
+
+def _total(column: Column, values: list, draws: Draws, alias: str = "") -> _Total:
+    """A sum, or an average if its rounding is beyond doubt."""
     name = f"{alias}.{quoted(column.name)}" if alias else quoted(column.name)
     hundredths = Fraction(sum(values)) * 100 / len(values)
     if draws.below(2) or hundredths % 1 == Fraction(1, 2):
-        return f"total {column.words}", f"SUM({name})"
-    return f"average {column.words}, rounded to two decimals,", f"CAST(ROUND(AVG({name}), 2) AS DECIMAL(18, 2))"
+        return _Total(_total_words(column), f"SUM({name})", 1)
+    return _Total(f"average {column.words}, rounded to two decimals,", f"CAST(ROUND(AVG({name}), 2) AS DECIMAL(18, 2))", len(values))
+
+
+def _total_words(column: Column) -> str:
+    return f"sum of the {column.words}" if column.words.startswith("total") else f"total {column.words}"
 
 
 def _aggregate(table: Table, draws: Draws) -> Question | None:
@@ -219,10 +236,11 @@ def _aggregate(table: Table, draws: Draws) -> Question | None:
     values = list(table.values(measure.name))
     if condition is not None:
         values = [values[number] for number in condition.rows(table)]
-    words, sql = _total(measure, values, draws)
+    total = _total(measure, values, draws)
     of = f"all {table.many}" if condition is None else f"the {table.many} with {condition.words}"
-    text = draws.choice((f"What is the {words} of {of}?", f"Give the {words} of {of}.", f"Find the {words} over {of}."))
-    return Question(text, _select(table, f"{sql} AS result", condition), "aggregate", (None,), (table.name,))
+    text = draws.choice((f"What is the {total.words} of {of}?", f"Give the {total.words} of {of}.", f"Find the {total.words} over {of}."))
+    sql = _select(table, f"{total.sql} AS result", condition)
+    return Question(text, sql, "aggregate", (None,), (table.name,), (table.name, measure.name), total.averaged)
 
 
 def _extreme(table: Table, draws: Draws) -> Question | None:
@@ -280,14 +298,17 @@ def _top_k(table: Table, draws: Draws) -> Question | None:
 
 
 def _group(table: Table, draws: Draws) -> Question | None:
-    column, condition = _grouping(table, draws)
+    measure = _measure(table, draws)
+    if draws.below(2):
+        measure = None
+    column, condition = _grouping(table, measure, draws)
     if column is None:
         return None
-    measure = _measure(table, draws)
     group = quoted(column.name)
     rows = f"{table.many} with {condition.words}" if condition else table.many
+    rest = f" Leave out any {column.words} without such {table.many}." if condition else ""
     where = f" WHERE {condition.sql()}" if condition else ""
-    if measure is None or draws.below(2):
+    if measure is None:
         text = draws.choice(
             (
                 f"For each {column.words}, how many {rows} are there? Give the {column.words} and the number.",
@@ -295,32 +316,37 @@ def _group(table: Table, draws: Draws) -> Question | None:
             )
         )
         sql = f"SELECT {group}, COUNT(*) AS number FROM {quoted(table.name)}{where} GROUP BY {group}"
-    else:
-        words, function = draws.choice((("highest", "MAX"), ("lowest", "MIN"), ("total", "SUM")))
-        text = draws.choice(
-            (
-                f"For each {column.words}, what is the {words} {measure.words} of its {rows}? Give the {column.words} and the {measure.words}.",
-                f"Give each {column.words} with the {words} {measure.words} of its {rows}.",
-            )
+        return Question(text + rest, sql, "group", ((table.name, column.name), None), (table.name,))
+    words, function = draws.choice(
+        ((f"highest {measure.words}", "MAX"), (f"lowest {measure.words}", "MIN"), (_total_words(measure), "SUM"))
+    )
+    text = draws.choice(
+        (
+            f"For each {column.words}, what is the {words} of its {rows}? Give the {column.words} and the {measure.words}.",
+            f"What is the {words} of the {rows} of each {column.words}? Give the {column.words} and the {measure.words}.",
         )
-        sql = f"SELECT {group}, {function}({quoted(measure.name)}) AS result FROM {quoted(table.name)}{where} GROUP BY {group}"
-    return Question(text, sql, "group", ((table.name, column.name), None), (table.name,))
+    )
+    sql = f"SELECT {group}, {function}({quoted(measure.name)}) AS result FROM {quoted(table.name)}{where} GROUP BY {group}"
+    place = (table.name, measure.name)
+    if function == "SUM":
+        return Question(text + rest, sql, "group", ((table.name, column.name), None), (table.name,), place)
+    return Question(text + rest, sql, "group", ((table.name, column.name), place), (table.name,))
 
 
-def _grouping(table: Table, draws: Draws) -> tuple[Column | None, Conditions | None]:
-    """A category that gives two to MOST_ROWS groups, if need be among the rows that fulfil a condition."""
+def _grouping(table: Table, measure: Column | None, draws: Draws) -> tuple[Column | None, Conditions | None]:
+    """A category that gives two to MOST_ROWS groups, if need be among the rows that fulfil a condition on something else."""
     column = _groups(table, draws)
     if column is not None:
         return column, None
     for column in draws.shuffled(without_nulls(table, "category")):
-        condition = draw_conditions(table, draws, 3, 2 * MOST_ROWS, roles=("measure", "year", "date"))
+        condition = draw_conditions(table, draws, 3, 2 * MOST_ROWS, without=(column, measure))
         if condition is not None and _groups(table.with_rows(condition.rows(table)), draws, only=column) is not None:
             return column, condition
     return None, None
 
 
 def _groups(table: Table, draws: Draws, only: Column | None = None) -> Column | None:
-    """A category with two to MOST_ROWS values of which one stands in several rows."""
+    """A category with two to MOST_ROWS values, and fewer than there are rows; `only` if it is one."""
     for column in draws.shuffled(without_nulls(table, "category")) if only is None else [only]:
         if 2 <= len(set(table.values(column.name))) <= min(MOST_ROWS, len(table.rows) - 1):
             return column
@@ -338,14 +364,14 @@ def _comparison(table: Table, draws: Draws) -> Question | None:
 
 
 def _beyond_average(table: Table, measure: Column, draws: Draws) -> Question | None:
-    """Rows above or below the average; of many rows only those that fulfil a condition too."""
+    """Rows above or below the average; of many rows only those that fulfil a condition on another column too."""
     highest = bool(draws.below(2))
     values = list(table.values(measure.name))
     total = sum(values)
     beyond = [number for number, value in enumerate(values) if (value * len(values) > total if highest else value * len(values) < total)]
     narrow = None
     if not 1 <= len(beyond) <= _few(table):
-        narrow = draw_conditions(table.with_rows(beyond), draws, 1, MOST_ROWS) if beyond else None
+        narrow = draw_conditions(table.with_rows(beyond), draws, 1, MOST_ROWS, without=(measure,)) if beyond else None
         if narrow is None:
             return None
     word, operator = ("above", ">") if highest else ("below", "<")
@@ -353,8 +379,9 @@ def _beyond_average(table: Table, measure: Column, draws: Draws) -> Question | N
     rows = f"{table.many} with {narrow.words}" if narrow else table.many
     text = draws.choice(
         (
-            f"Which {rows} have {measure.words} {word} the average {measure.words} of all {table.many}? Give the {_called(table, name)} of each.",
-            f"List the {_called(table, name)} of the {rows} whose {measure.words} is {word} the average of all {table.many}.",
+            f"Which {rows} have {measure.words} {word} the average {measure.words} of all {table.many}? "
+            f"Give the {_called(table, name)} of each.",
+            f"List the {_called(table, name)} of the {rows} with {measure.words} {word} the average of all {table.many}.",
         )
     )
     average = f"(SELECT AVG({quoted(measure.name)}) FROM {quoted(table.name)})"
@@ -375,18 +402,20 @@ def _difference(table: Table, measure: Column, column: Column, draws: Draws) -> 
         return None
     if totals[first] < totals[second]:
         first, second = second, first
+    total = _total_words(measure)
     text = draws.choice(
         (
-            f"By how much is the total {measure.words} of the {table.many} with the {column.words} {first} larger than that of "
+            f"By how much is the {total} of the {table.many} with the {column.words} {first} larger than that of "
             f"the {column.words} {second}?",
-            f"What is the total {measure.words} of the {table.many} with the {column.words} {first} minus that of the {column.words} {second}?",
+            f"What is the {total} of the {table.many} with the {column.words} {first} minus that of the {column.words} {second}?",
         )
     )
     sums = [
         f"(SELECT SUM({quoted(measure.name)}) FROM {quoted(table.name)} WHERE {quoted(column.name)} = {literal(group)})"
         for group in (first, second)
     ]
-    return Question(text, f"SELECT {sums[0]} - {sums[1]} AS difference", "comparison", (None,), (table.name,))
+    sql = f"SELECT {sums[0]} - {sums[1]} AS difference"
+    return Question(text, sql, "comparison", (None,), (table.name,), (table.name, measure.name))
 
 
 def _joined(table: Table, parent: Table, reference: str) -> list[int | None]:
@@ -416,23 +445,33 @@ def _parent_condition(table: Table, parent: Table, reference: str, draws: Draws,
 
 def _join(table: Table, parent: Table, reference: str, draws: Draws) -> Question | None:
     condition = _parent_condition(table, parent, reference, draws, 1, _few(table))
-    narrow = None
-    if condition is None:  # every parent has many rows: ask for some of them
-        condition = _parent_condition(table, parent, reference, draws, 1, len(table.rows))
-        if condition is None:
-            return None
-        chosen = set(condition.rows(parent))
-        numbers = [place for place, number in enumerate(_joined(table, parent, reference)) if number in chosen]
-        narrow = draw_conditions(table.with_rows(numbers), draws, 1, MOST_ROWS)
-        if narrow is None:
-            return None
+    if condition is not None:
+        return _of_parents(table, parent, reference, condition, None, draws)
+    condition = _parent_condition(table, parent, reference, draws, 1, len(table.rows))
+    if condition is None:
+        return None
+    chosen = set(condition.rows(parent))  # every parent has many rows: ask for some of them
+    numbers = [place for place, number in enumerate(_joined(table, parent, reference)) if number in chosen]
+    narrow = draw_conditions(table.with_rows(numbers), draws, 1, MOST_ROWS)
+    return None if narrow is None else _of_parents(table, parent, reference, condition, narrow, draws)
+
+
+def _absent_join(table: Table, parent: Table, parents: Table, reference: str, draws: Draws) -> Question | None:
+    condition = draw_absent(parent, parents, draws)
+    return None if condition is None else _of_parents(table, parent, reference, condition, None, draws)
+
+
+def _of_parents(table: Table, parent: Table, reference: str, condition: Conditions, narrow: Conditions | None, draws: Draws) -> Question:
+    """The rows whose parent fulfils a condition, and that fulfil another themselves."""
     name = name_of(table)
     words = _parent_words(table, parent, reference)
-    also = f" and that have {narrow.words}" if narrow else ""
+    article = "an" if words[0].lower() in "aeiou" else "a"
     text = draws.choice(
         (
-            f"Which {table.many} belong to a {words} with {condition.words}{also.replace(' and that', ' and')}? Give the {_called(table, name)} of each.",
-            f"List the {_called(table, name)} of all {table.many} whose {words} has {condition.words}{also}.",
+            f"Which {table.many} belong to {article} {words} with {condition.words}{f' and have {narrow.words}' if narrow else ''}? "
+            f"Give the {_called(table, name)} of each.",
+            f"List the {_called(table, name)} of all {table.many} whose {words} has {condition.words}"
+            f"{f' and that have {narrow.words}' if narrow else ''}.",
         )
     )
     where = condition.sql("b") + (f" AND {narrow.sql('a')}" if narrow else "")
@@ -451,15 +490,17 @@ def _join_aggregate(table: Table, parent: Table, reference: str, draws: Draws) -
     chosen = set(condition.rows(parent))
     rows = zip(table.values(measure.name), _joined(table, parent, reference), strict=True)
     values = [value for value, number in rows if number in chosen]
-    total, function = _total(measure, values, draws, "a")
+    total = _total(measure, values, draws, "a")
+    article = "an" if words[0].lower() in "aeiou" else "a"
     text = draws.choice(
         (
-            f"What is the {total} of the {table.many} whose {words} has {condition.words}?",
-            f"Give the {total} of all {table.many} that belong to a {words} with {condition.words}.",
+            f"What is the {total.words} of the {table.many} whose {words} has {condition.words}?",
+            f"Give the {total.words} of all {table.many} that belong to {article} {words} with {condition.words}.",
         )
     )
-    sql = f"SELECT {function} AS result {_from_join(table, parent, reference)} WHERE {condition.sql('b')}"
-    return Question(text, sql, "join_aggregate", (None,), (table.name, parent.name))
+    sql = f"SELECT {total.sql} AS result {_from_join(table, parent, reference)} WHERE {condition.sql('b')}"
+    tables = (table.name, parent.name)
+    return Question(text, sql, "join_aggregate", (None,), tables, (table.name, measure.name), total.averaged)
 
 
 def _join_group(table: Table, parent: Table, reference: str, words: str, draws: Draws) -> Question | None:
@@ -472,16 +513,21 @@ def _join_group(table: Table, parent: Table, reference: str, words: str, draws: 
             values = list(parent.values(column.name))
             groups = {values[parents[number]] for number in numbers if parents[number] is not None}
             if 2 <= len(groups) <= MOST_ROWS and len(groups) < len(numbers):
-                rows = f"{table.many} with {narrow.words}" if narrow else table.many
-                where = f" WHERE {narrow.sql('a')}" if narrow else ""
-                text = f"For each {column.words} of the {words}, how many {rows} are there? Give the {column.words} and the number."
-                group = f"b.{quoted(column.name)}"
-                sql = f"SELECT {group}, COUNT(*) AS number {_from_join(table, parent, reference)}{where} GROUP BY {group}"
-                return Question(text, sql, "join_aggregate", ((parent.name, column.name), None), (table.name, parent.name))
+                return _counted_by(table, parent, reference, column, narrow, words)
         narrow = draw_conditions(table, draws, 3, 2 * MOST_ROWS)
         if narrow is None:
             return None
     return None
+
+
+def _counted_by(table: Table, parent: Table, reference: str, column: Column, narrow: Conditions | None, words: str) -> Question:
+    rows = f"{table.many} with {narrow.words}" if narrow else table.many
+    text = f"For each {column.words} of the {words}, how many {rows} are there? Give the {column.words} and the number."
+    text += f" Leave out any {column.words} without such {table.many}."  # a parent without rows may be shown
+    group = f"b.{quoted(column.name)}"
+    where = f" WHERE {narrow.sql('a')}" if narrow else ""
+    sql = f"SELECT {group}, COUNT(*) AS number {_from_join(table, parent, reference)}{where} GROUP BY {group}"
+    return Question(text, sql, "join_aggregate", ((parent.name, column.name), None), (table.name, parent.name))
 
 
 _FORMS = {

@@ -27,16 +27,16 @@ def draw_relevant(lines: Lines, tables: Sequence[str], most_tokens: int, draws: 
 
     Raises: NotEnoughRows if all rows together have less than asked for.
     """
-    units = _in_turn(
-        [_units(lines, table, tables, most_tokens, draws.child("rows", table.name)) for table in _roots(lines.database, tables)]
-    )
-    taken, left = _take(lines, units, most_tokens, tables)
+    roots = [_units(lines, table, tables, most_tokens, draws.child("rows", table.name)) for table in _roots(lines.database, tables)]
+    numbers = ((table, number) for table in tables for number in draws.child("alone", table).order(len(lines.texts(table))))
+    alone = (_with_parents(lines.database, *row, tables) for row in numbers)
+    taken, left = _take(lines, chain(_in_turn(roots), alone), most_tokens, tables)  # last come rows that no other row refers to
     if left > most_tokens // 100 and len(taken) == sum(len(lines.texts(table)) for table in tables):
         raise NotEnoughRows(
             f"the rows of {' and '.join(tables)} in {lines.database.name} give {lines.total(tables):,} tokens, and {most_tokens:,} relevant ones "
             "are asked for; ask for fewer, by --amount, --density or --lengths, or take a larger database."
         )
-    return taken
+    return draws.child("order").shuffled(taken)  # else a row would always stand beside the row that it refers to
 
 
 def draw_filler(lines: Lines, tables: Sequence[str], most_tokens: int, draws: Draws) -> tuple[list[Row], int]:

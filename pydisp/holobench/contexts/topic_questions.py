@@ -19,7 +19,7 @@ _TRIES = 6  # questions of one class on one sample of rows, before another sampl
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """A question with its gold answer on the rows shown.
 
     Args:
@@ -48,7 +48,7 @@ class AnswerLengths:
 def ask_drawn(
     kind: str, topic: Topic, shown: dict[str, Table], database: Database, session: Session, lengths: AnswerLengths, room: int,
     draws: Draws, *, is_empty: bool, taken: Sequence[str],
-) -> Asked | None:  # fmt: skip
+) -> AskedQuestion | None:  # fmt: skip
     """A question of a class with an answer that fits into the room and has near misses; None if a few tries do not find one."""
     for number in range(_TRIES):
         stream = draws.child(number)
@@ -68,14 +68,14 @@ def ask_drawn(
 def settle(
     question: Question, gold: Gold, shown: dict[str, Table], database: Database,
     lengths: Callable[[Sequence[Gold]], list[int]], room: int, draws: Draws, needs_choices: bool = True,
-) -> Asked | None:  # fmt: skip
+) -> AskedQuestion | None:  # fmt: skip
     """The question with its choices; None if its answer does not fit into the room, or has no near misses though it needs them."""
     if lengths([gold])[0] > room:
         return None
     if not gold.rows:
-        return Asked(question, gold, None, None)
-    missed = near_misses(gold, question.kind, question.sources, shown, database, lengths, draws.child("near misses"))
+        return AskedQuestion(question, gold, None, None)
+    missed = near_misses(gold, question, shown, database, lengths, draws.child("near misses"))
     if missed is None:
-        return None if needs_choices else Asked(question, gold, None, None)
+        return None if needs_choices else AskedQuestion(question, gold, None, None)
     texts = draws.child("choices").shuffled([write_gold(one) for one in (gold, *missed)])
-    return Asked(question, gold, tuple(texts), texts.index(write_gold(gold)))
+    return AskedQuestion(question, gold, tuple(texts), texts.index(write_gold(gold)))

@@ -158,6 +158,8 @@ def _nearest(value: float, asked: Sequence[float]) -> float:
 def group_of(breakdown: str, one: ScoredItem, shares: Shares) -> Hashable:
     """The group of an item in one of BREAKDOWNS."""
     item = one.item
+    if breakdown == shares.breakdown and (shares.densities or shares.amounts):
+        return item.asked
     if breakdown in ("density", "amount"):
         return getattr(shares, breakdown)(getattr(item, breakdown))
     return item.kind if breakdown == "class" else getattr(item, breakdown)

@@ -65,7 +65,7 @@ def test_every_item_is_what_it_says(built, tokenizer):
 def test_the_gold_is_that_of_the_rows_shown(built):
     from pydisp.holobench.contexts.building import open_databases
 
-    databases = {one.name: one for one in open_databases("generated", seed=0, rows=300, say=print)}
+    databases = {one.name: one for one in open_databases("generated", seed=0, rows=1000, say=print)}
     for item in built.items[::5]:
         database = databases[item.draw.rpartition("-")[0]]
         rows: dict[str, list[int]] = {}
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert build(tmp_path / "a.jsonl", overwrite=True, **{**options, "seed": 12}).manifest["sha256"] != COMMITTED
 
 
-COMMITTED = "6683515150ca7da7fc3d155411efd05a5d94355b704588839bdc2a780f25b8ca"
+COMMITTED = "3c252fbe4ab8dc989735a8f2eba3f40a24a9b74721d51275ec1d905b0798b995"
 
 
 @pytest.mark.parametrize(
@@ -194,3 +194,45 @@ def test_defaults_fit_the_model():
     built = build()
     assert built.manifest["lengths"] == [256, 448] and len(built.items) == 36
     assert dataclasses.asdict(built.items[0])["length"] == 256
+
+
+def test_density_one_shows_relevant_rows_only():
+    built = build(lengths=[512], densities=[1.0], per_length=9)
+    assert all(item.density == 1 for item in built.items if item.kind.startswith("join"))
+    assert all(item.prompt_tokens > 300 for item in built.items)
+
+
+def test_in_a_shared_context_the_share_is_that_of_both_tables(tokenizer):
+    built = build(lengths=[1000], densities=[0.4], questions_per_context=9, database="generated:shop", per_length=9)
+    assert {item.asked for item in built.items} == {0.4}
+    joins = [item.density for item in built.items if item.kind.startswith("join")]
+    assert all(abs(one - 0.4) < 0.05 for one in joins) and min(item.density for item in built.items) < 0.35
+
+
+def test_what_is_read_and_what_is_no_benchmark_is_never_replaced(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "db.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="is read by this command"):
+        build(path, database=path, lengths=[512], overwrite=True)
+    with pytest.raises(FileExistsError, match="is not of an earlier build, so --overwrite leaves it alone"):
+        build(path, lengths=[512], overwrite=True)
+    build(tmp_path / "a.jsonl", lengths=[512], per_length=1)
+    with pytest.raises(FileExistsError, match="a.manifest.json exists"):
+        build(tmp_path / "a", lengths=[512], per_length=1)
+    assert path.read_bytes() == before
+
+
+def test_a_question_left_out_is_named_once_for_each_length(tmp_path):
+    rows = [
+        {"question": "How many customers are there?", "sql": "SELECT COUNT(*) FROM customers"},
+        {"question": "Who is a thousand?", "sql": "SELECT name FROM customers WHERE age > 1000"},
+    ]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    built = build(database=shop(), questions=tmp_path / "q.json", lengths=[500, 700], amounts=[90], placements=["begin", "end"])
+    assert sorted(note[:22] for note in built.notes) == ["500 tokens, question 2", "700 tokens, question 2"]

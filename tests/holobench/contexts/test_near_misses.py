@@ -7,6 +7,7 @@ import pytest
 from holobench_databases import shop
 
 from pydisp.holobench.contexts.near_misses import CHOICES, near_misses
+from pydisp.holobench.contexts.question_forms import Question
 from pydisp.holobench.contexts.topic_questions import AnswerLengths
 from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
@@ -19,10 +20,11 @@ def lengths():
     return AnswerLengths(Prompts(load_tokenizer("demo"), Style()))
 
 
-def _missed(lengths, gold, kind, sources, seed, shown=range(8)):
+def _missed(lengths, gold, kind, sources, seed, shown=range(8), **more):
     database = shop()
     tables = {name: database.table(name).with_rows(shown) for name in ("customers", "orders")}
-    found = near_misses(gold, kind, sources, tables, database, lengths, Draws(seed))
+    question = Question("?", "SELECT 1", kind, sources, tuple(tables), **more)
+    found = near_misses(gold, question, tables, database, lengths, Draws(seed))
     if found is not None:
         assert len(found) == CHOICES - 1 and len({one.rows for one in (gold, *found)}) == CHOICES
         assert all((one.columns, one.types, len(one.rows)) == (gold.columns, gold.types, len(gold.rows)) for one in found)
@@ -88,3 +90,31 @@ def test_the_same_seed_gives_the_same_misses(lengths):
     gold = Gold(("p",), ("decimal(2)",), ((float(Decimal("27.75")),),))
     first, again, other = (_missed(lengths, gold, "extreme", (("orders", "price"),), seed) for seed in (4, 4, 5))
     assert first == again != other
+
+
+def test_an_average_is_missed_by_averages_of_as_many_values(lengths):
+    gold = Gold(("mean",), ("decimal(2)",), ((27.75,),))
+    for seed in range(10):
+        found = _missed(lengths, gold, "aggregate", (None,), seed, summed=("customers", "age"), averaged=4)
+        assert all((one.rows[0][0] * 4) % 1 == 0 for one in found), found
+
+
+def test_a_sum_of_prices_is_missed_by_sums_of_prices(lengths):
+    gold = Gold(("total",), ("decimal(2)",), ((120.5,),))
+    for seed in range(10):
+        found = _missed(lengths, gold, "aggregate", (None,), seed, summed=("orders", "price"))
+        assert all(round(one.rows[0][0] * 100) % 25 == 0 for one in found), found  # every price is a quarter
+
+
+def test_rows_stand_in_the_gold_order(lengths):
+    gold = Gold(("name",), ("text",), (("Customer 1",), ("Customer 3",), ("Customer 5",)))
+    for seed in range(10):
+        assert all(list(one.rows) == sorted(one.rows) for one in _missed(lengths, gold, "filter", (("customers", "name"),), seed))
+
+
+def test_names_of_the_rows_shown_come_before_others(lengths):
+    gold = Gold(("name",), ("text",), (("Customer 2",), ("Customer 3",)))
+    shown = {f"Customer {number}" for number in range(1, 9)}
+    for seed in range(10):
+        found = _missed(lengths, gold, "filter", (("customers", "name"),), seed)
+        assert all({row[0] for row in one.rows} <= shown for one in found)

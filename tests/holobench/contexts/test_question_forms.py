@@ -12,6 +12,7 @@ pytest.importorskip("duckdb")
 from pydisp.holobench.contexts.question_forms import MOST_ROWS, Topic, ask, topics  # noqa: E402
 from pydisp.holobench.database.domains import DOMAINS  # noqa: E402
 from pydisp.holobench.database.generated import generate  # noqa: E402
+from pydisp.holobench.database.tables import Column, Database, Table  # noqa: E402
 from pydisp.holobench.draws import Draws  # noqa: E402
 from pydisp.holobench.items import CLASSES  # noqa: E402
 from pydisp.holobench.sql.gold import GoldError, Session  # noqa: E402
@@ -80,3 +81,36 @@ def test_a_table_without_a_name_or_with_one_row_gives_no_question():
     assert ask("count", Topic("plants"), {"plants": database.table("plants").with_rows([3])}, database, Draws(0)) is None
     assert topics(database, "join") == (Topic("orders", "customers", "customer"),)
     assert {topic.table for topic in topics(database, "top_k")} == {"customers", "orders", "plants"}
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_where_groups_are_left_out_the_question_says_so_and_never_asks_twice_of_one_column(domain):
+    database = _generated(domain)
+    for kind in ("group", "join_aggregate", "comparison"):
+        for number in range(30):
+            draws = Draws(number, kind, "narrow")
+            topic = draws.choice(topics(database, kind))
+            question = ask(kind, topic, {name: database.table(name) for name in topic.tables}, database, draws)
+            if question is None or "WHERE" not in question.sql:
+                continue
+            if "GROUP BY" in question.sql:
+                assert "Leave out any" in question.text
+            if "SELECT AVG(" in question.sql:
+                measure = question.sql.partition("SELECT AVG(")[2].partition(")")[0]
+                assert question.sql.count(measure) == 2, question.sql
+
+
+def test_a_measure_that_is_mostly_one_value_is_not_asked_for():
+    columns = (Column("no", "integer", role="key"), Column("quantity", "integer", role="measure"))
+    table = Table("lines", columns, tuple((n, 1 if n < 9 else n) for n in range(12)), key="no")
+    database = Database("d", (table,))
+    assert all(ask("aggregate", Topic("lines"), {"lines": table}, database, Draws(n)) is None for n in range(20))
+
+
+def test_an_empty_join_asks_for_parents_that_are_not_shown():
+    database = shop()
+    shown = {"customers": database.table("customers").with_rows([0, 2, 4]), "orders": database.table("orders")}
+    question = ask("join", Topic("orders", "customers", "customer"), shown, database, Draws(0), is_empty=True)
+    with Session(list(shown.values())) as session:
+        assert session.answer(question.sql).rows == ()
+    assert sqlite_rows(question.sql, database.tables)

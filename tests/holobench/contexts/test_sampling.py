@@ -105,3 +105,21 @@ def test_a_small_sample_of_a_join_has_parents_with_several_rows(tokenizer):
         rows = draw_relevant(lines, ("orders", "customers"), 600, Draws(seed))
         children = sum(table == "orders" for table, _ in rows)
         assert children >= 1.5 * (len(rows) - children)
+
+
+def test_rows_that_nobody_refers_to_are_drawn_when_the_others_are_used_up(tokenizer):
+    lines = Lines(shop(8), tokenizer, 0)  # eight orders refer to few of the ten customers
+    everything = lines.total(("orders", "customers"))
+    assert len(draw_relevant(lines, ("orders", "customers"), everything, Draws(0))) == 18
+    with pytest.raises(NotEnoughRows):
+        draw_relevant(lines, ("orders", "customers"), everything * 2, Draws(0))
+
+
+def test_a_row_does_not_always_follow_the_row_that_refers_to_it(tokenizer):
+    lines = Lines(shop(400), tokenizer, 0)
+    beside = rows = 0
+    for seed in range(20):
+        found = draw_relevant(lines, ("orders", "customers"), 500, Draws(seed))
+        rows += sum(table == "customers" for table, _ in found)
+        beside += sum(a[0] == "orders" and b[0] == "customers" for a, b in zip(found, found[1:], strict=False))
+    assert beside < 0.8 * rows
