@@ -57,15 +57,6 @@ class Draws:
     def choice(self, items: Sequence[T]) -> T:
         return items[self.below(len(items))]
 
-    def weighted(self, weights: Sequence[int]) -> int:
-        """A place in `weights`, as often as its weight says; whole numbers, so that no rounding differs."""
-        drawn = self.below(sum(weights))
-        for place, weight in enumerate(weights):
-            drawn -= weight
-            if drawn < 0:
-                return place
-        raise AssertionError
-
     def shuffled(self, items) -> list:
         """The items in random order."""
         items = list(items)

@@ -40,3 +40,18 @@ def test_lengths_beyond_the_model_are_refused(task):
         evaluate_tasks("demo", [task], metadata={**METADATA, "lengths": [700]})
     with pytest.raises(ValueError, match=r"reads 300"):
         evaluate_tasks("demo", [task], metadata=METADATA, model_args={"max_length": 300})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"lenghts": [448]}, "did you mean 'lengths'"),
+        ({"lengths": [[448]]}, "a text or a number"),
+        ({"database": ["a"]}, "a text or a number"),
+        ({"seed": {"a": 1}}, "a text or a number"),
+        ({"database": "nowhere"}, "there is no database 'nowhere'"),
+    ],
+)
+def test_metadata_that_are_wrong_are_refused(metadata, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate_tasks("demo", ["pydisp_holobench_mc"], metadata=metadata)

@@ -105,8 +105,8 @@ def compare(first: Results, second: Results, *, seed: int = 0) -> Comparison:
             f"{first.model} and {second.model} have no item that both answered in one form; run both with the same --form on contexts that both read."
         )
     return Comparison(
-        first=first.model,
-        second=second.model,
+        first=first.name,
+        second=second.name,
         pairs=len(answered),
         left_out=len(pairs) - len(answered),
         overall={measure: _difference(answered, measure, seed) for measure in measures},

@@ -47,6 +47,11 @@ class Results:
     seed: int
 
     @property
+    def name(self) -> str:
+        """The model's, and whether it was asked without the facts: a control has the name of its model."""
+        return f"{self.model} without the facts" if self.is_without_context else self.model
+
+    @property
     def has_answers(self) -> bool:
         return self.overall.answered > 0
 

@@ -1,5 +1,6 @@
 """What the tasks pydisp_holobench and pydisp_holobench_mc are made of; lm-eval reads the names from their YAML."""
 
+import difflib
 import json
 from functools import cache
 
@@ -14,6 +15,8 @@ from pydisp.loading import load_config, load_tokenizer
 _KEYS = (
     "lengths", "amount", "density", "placement", "database", "questions", "seed", "per_length", "questions_per_context", "template", "tokenizer",
 )  # fmt: skip
+
+_LISTS = {"lengths": "lengths", "amount": "amounts", "density": "densities", "placement": "placements"}
 
 
 def documents(**metadata) -> dict:
@@ -65,14 +68,25 @@ def _document(item: Item, prompts: Prompts) -> dict:
 
 
 def _frozen(metadata: dict) -> tuple:
-    def plain(value):
-        return tuple(value) if isinstance(value, list) else value
+    """What the benchmark depends on, in a form that can be remembered; the rest are arguments of the model.
 
-    return tuple(
-        sorted(
-            (name, plain(value)) for name, value in metadata.items() if name in (*_KEYS, "pretrained", "max_length") and value is not None
-        )
-    )
+    Raises: ValueError for a key that is nearly one of ours, and for values that are no text, number or list of them.
+    """
+    known = (*_KEYS, "pretrained", "max_length")
+    for name in metadata.keys() - set(known):
+        close = difflib.get_close_matches(name, _KEYS, n=1, cutoff=0.8)
+        if close:
+            raise ValueError(f"the metadata of the task have {name!r}; did you mean {close[0]!r}? It knows: {', '.join(_KEYS)}.")
+    found = []
+    for name, value in sorted(metadata.items()):
+        if name in known and value is not None:
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(one, str | int | float) for one in values) or isinstance(value, list) and name not in _LISTS:
+                raise ValueError(
+                    f"the metadata of the task have {name} {value!r}; it must be a text or a number, or for {', '.join(_LISTS)} a list of them."
+                )
+            found.append((name, tuple(value) if isinstance(value, list) else value))
+    return tuple(found)
 
 
 @cache
@@ -85,7 +99,7 @@ def _made(metadata: tuple) -> tuple[tuple[Item, ...], Prompts]:
         raise ValueError('the tasks of HoloBench count the tokens of a tokenizer; name it with --metadata \'{"tokenizer": "MODEL"}\'.')
     most = int(most) if most else positions(load_config(name))
     options = {"tokenizer": name, "template": given.pop("template", "plain"), "room": ROOM["direct"]}  # the room of the YAML
-    for key, plural in (("amount", "amounts"), ("density", "densities"), ("placement", "placements"), ("lengths", "lengths")):
+    for key, plural in _LISTS.items():
         if key in given:
             value = given.pop(key)
             options[plural] = list(value) if isinstance(value, tuple) else [value]
