@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydisp.holobench.contexts.context import BudgetError, Plan
 from pydisp.holobench.contexts.lines import Lines
-from pydisp.holobench.contexts.question_forms import Question, Topic, tables_for, topics
+from pydisp.holobench.contexts.questions import Question, Topic, tables_for, topics
 from pydisp.holobench.contexts.sampling import Row, draw_relevant
 from pydisp.holobench.contexts.topic_questions import AnswerLengths, AskedQuestion, ask_drawn, settle
 from pydisp.holobench.database.tables import Table

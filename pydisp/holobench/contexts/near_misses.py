@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-from pydisp.holobench.contexts.question_forms import Question
+from pydisp.holobench.contexts.questions import Question
 from pydisp.holobench.database.tables import Database, Table
 from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold

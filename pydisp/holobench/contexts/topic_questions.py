@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydisp.holobench.contexts.near_misses import near_misses
-from pydisp.holobench.contexts.question_forms import Question, Topic, ask
+from pydisp.holobench.contexts.question_forms import ask
+from pydisp.holobench.contexts.questions import Question, Topic
 from pydisp.holobench.database.tables import Database, Table
 from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold

@@ -7,7 +7,7 @@ import pytest
 from holobench_databases import shop
 
 from pydisp.holobench.contexts.near_misses import CHOICES, near_misses
-from pydisp.holobench.contexts.question_forms import Question
+from pydisp.holobench.contexts.questions import Question
 from pydisp.holobench.contexts.topic_questions import AnswerLengths
 from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
