@@ -96,6 +96,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     record = {"machine": machine.describe("cpu"), "command": f"python bench/bench_holobench.py --tokenizer {Path(args.tokenizer).name}"}
     for part, measure in (
+        ("attacks", attacks),
         ("scoring", scoring),
         ("shared_context", shared_context),
         ("building", lambda: building(args.tokenizer, args.work)),

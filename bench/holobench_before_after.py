@@ -43,6 +43,7 @@ def answered(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, float
             data, database=args.database, tokenizer=args.model, lengths=lengths, template=args.template, per_length=args.per_length, seed=args.seed,
             say=on_stderr, **share,
         )  # fmt: skip
+    check(args, data)
     files, seconds = {}, {}
     for label, model, options in [
         (DENSE, args.model, {"form": args.form}),
@@ -56,6 +57,21 @@ def answered(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, float
             seconds[label] = time.monotonic() - start
             on_stderr(f"{label}: {duration_words(seconds[label])}")
     return files, seconds
+
+
+def check(args: argparse.Namespace, data: Path) -> None:
+    """Refuse data of other options, which an earlier run left."""
+    manifest = json.loads(data.with_suffix(".manifest.json").read_text(encoding="utf-8"))
+    asked = {
+        "seed": args.seed,
+        "amounts": numbers(args.amounts) if args.amounts else [],
+        "lengths": numbers(args.lengths) if args.lengths else manifest["lengths"],
+    }
+    for name, value in asked.items():
+        if manifest[name] != value:
+            raise ValueError(f"{data} was built with {name} {manifest[name]}, not {value}; choose another --work.")
+    if manifest["style"]["template"] != args.template or manifest["tokenizer"]["name"] != Path(args.model).name:
+        raise ValueError(f"{data} was built for {manifest['tokenizer']['name']}, {manifest['style']['template']}; choose another --work.")
 
 
 def measured(data: Path, files: dict[str, Path]) -> dict:
@@ -109,7 +125,7 @@ def tables(record: dict) -> str:
             continue
         lines += [title, "", "| | items | " + " | ".join(shown) + " |", "| --- |" + " ---: |" * (len(shown) + 1)]
         for name, breakdown, group in groups:
-            cells = [one if breakdown is None else one[breakdown].get(group, {}) for one in shown.values()]
+            cells = [one if breakdown is None else one[breakdown].get(group) or {} for one in shown.values()]
             lines.append(f"| {name} | {cells[0].get('n', '')} | " + " | ".join(_share(cell, measure) for cell in cells) + " |")
         lines.append("")
     for label, one in models.items():
@@ -139,11 +155,12 @@ def main() -> None:
     parser.add_argument("--form", default="both")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="how the models were made")
-    parser.add_argument("--work", type=Path, default=Path("build/holobench"))
+    parser.add_argument("--work", type=Path, help="folder of data and predictions; by default build/holobench/NAME")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--draw", action="store_true", help="only the table of results that are there")
     args = parser.parse_args()
     file = args.results / f"holobench-{args.name}.json"
+    args.work = args.work or Path("build/holobench") / args.name
     try:
         if not args.draw:
             if not args.model:

@@ -32,7 +32,7 @@ def build(
     ] = None,
     amount: Annotated[str | None, typer.Option(metavar="N,N", help="Tokens of relevant rows, instead of --density.")] = None,
     density: Annotated[
-        str | None, typer.Option(metavar="R,R", help="Share of relevant rows in the facts, above 0 to 1.", show_default="0.5")
+        str | None, typer.Option(metavar="R,R", help="Share of relevant rows in the facts, above 0 to 1.", show_default="0.5, 0.75 if a length is below 512")
     ] = None,
     placement: Annotated[
         str, typer.Option(metavar="P,P", help="Where relevant rows stand: uniform, begin, middle, end, bimodal, shuffled.")
@@ -41,7 +41,7 @@ def build(
     template: Annotated[str, typer.Option(metavar="plain|chat", help="chat: in the tokenizer's chat template.")] = "plain",
     answer: Annotated[str, typer.Option(metavar="direct|reason", help="reason: the model is asked to reason before it answers.")] = "direct",
     room: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens kept for the answer.", show_default="64, to reason 320")
+        int | None, typer.Option(metavar="N", help="Tokens kept for the answer.", show_default="64, 32 if a length is below 512; to reason 320")
     ] = None,
     per_length: Annotated[int | None, typer.Option(metavar="N", help="Questions for each length.", show_default="18")] = None,
     questions_per_context: Annotated[int, typer.Option(metavar="N", help="How many questions share a context.")] = 1,
@@ -61,6 +61,7 @@ def build(
     if room is not None and room < 1:
         raise WrongUsage(f"--room is {room}; it must be 1 or more.")
     from pydisp.holobench import build as build_benchmark
+    from pydisp.report.words import counted
 
     quiet_libraries()
     built = build_benchmark(
@@ -73,11 +74,11 @@ def build(
         print_json({"out": str(out), **manifest})
         return
     typer.echo(
-        f"{manifest['items']} questions on {manifest['contexts']} contexts of {', '.join(f'{one:,}' for one in manifest['lengths'])} tokens of "
+        f"{counted(manifest['items'], 'question')} on {counted(manifest['contexts'], 'context')} of {', '.join(f'{one:,}' for one in manifest['lengths'])} tokens of "
         f"{manifest['tokenizer']['name']}'s tokenizer, from {', '.join(one['name'] for one in manifest['database'])}: {out}"
     )
     if built.notes:
-        typer.echo(f"left out: {len(built.notes)}, named in the manifest")
+        typer.echo(f"{len(built.notes)} notes on what is left out or stands in another's place: in the manifest")
 
 
 @app.command()

@@ -136,7 +136,7 @@ def _is_type(value) -> bool:
 
 
 def _is_cell(value) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15
 
 
 def _is_gold(value) -> bool:

@@ -42,6 +42,7 @@ def write_sealed(path: str | os.PathLike, records: Iterable[dict], manifest: dic
     lines = b"".join(map(json_line, records))
     manifest = {**manifest, "sha256": hashlib.sha256(lines).hexdigest()}
     text = json.dumps(manifest, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1) + "\n"
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as data, whole_file(manifest_path(path)) as beside:  # renamed in the opposite order
         data.write_bytes(lines)
         beside.write_bytes(text.encode())

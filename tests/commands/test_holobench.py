@@ -85,7 +85,7 @@ def test_wrong_input_is_one_sentence_and_writes_nothing(files, tmp_path):
             (["holobench", "build", "--out", out, "--density", "2"], "a density is 2.0"),
             (["holobench", "build", "--out", out, "--questions", tmp_path / "none.json"], "goes with one database"),
             (["holobench", "build", "--out", out, "--template", "chat"], "no chat template"),
-            (["holobench", "build", "--out", tmp_path / "no" / "x.jsonl"], "there is no folder"),
+            (["holobench", "build", "--out", tmp_path / "broken.jsonl" / "x.jsonl"], "is a file, so x.jsonl cannot be made in it"),
             (["holobench", "build", "--out", tmp_path], "is a folder"),
             (["holobench", "build", "--out", out, "--database", "chinook", "--lengths", "300000"], "tokens"),
             (["holobench", "run", "demo", "--data", tmp_path / "no.jsonl", "--out", out], "there is no file"),

@@ -10,7 +10,7 @@ from pydisp.holobench import build, run  # noqa: E402
 from pydisp.holobench.figures.results import results  # noqa: E402
 from pydisp.integrations.lm_eval import evaluate_tasks  # noqa: E402
 
-METADATA = {"lengths": [448], "density": 0.75, "per_length": 9, "seed": 3, "database": "generated:shop"}
+METADATA = {"lengths": [448], "density": 0.75, "per_length": 9, "seed": 3, "database": "generated:shop", "room": 64}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,22 @@ def test_lengths_beyond_the_model_are_refused(task):
         ({"lengths": [[448]]}, "a text or a number"),
         ({"database": ["a"]}, "a text or a number"),
         ({"seed": {"a": 1}}, "a text or a number"),
+        ({"room": 100}, "room 100; it must be at most 64"),
         ({"database": "nowhere"}, "there is no database 'nowhere'"),
     ],
 )
 def test_metadata_that_are_wrong_are_refused(metadata, words):
     with pytest.raises(ValueError, match=words):
         evaluate_tasks("demo", ["pydisp_holobench_mc"], metadata=metadata)
+
+
+def test_the_defaults_fit_the_demo_model():
+    assert evaluate_tasks("demo", ["pydisp_holobench_mc"], metadata={}, limit=2)["results"]["pydisp_holobench_mc"]["acc,none"] >= 0
+
+
+def test_another_models_tokenizer_is_refused(tmp_path):
+    from tiny_text import write_model
+
+    model = write_model(tmp_path / "model", 0)
+    with pytest.raises(ValueError, match="is another than that of demo"):
+        evaluate_tasks("demo", ["pydisp_holobench_mc"], metadata={**METADATA, "tokenizer": str(model)})

@@ -100,6 +100,8 @@ def run(
         "limit": limit, "batch_tokens": batch_tokens,
     }  # fmt: skip
     journal = None if out is None else Journal(out, {**described, **_identity(subject)}, resume=resume)
+    if journal is not None and not resume and journal.path.exists():
+        say(f"{journal.path.name} of a run that was stopped is replaced; with --resume it would be gone on from.")
     with journal or nullcontext():
         found, facts = _answered(subject, prompts, asked, batch_tokens, journal, say)
         by_id = {one.id: one for one in (*found, *skipped)}
@@ -201,6 +203,8 @@ def _check_out(out: Path | None, overwrite: bool) -> None:
     above = next(parent for parent in (*out.parents, Path()) if parent.exists())
     if not above.is_dir():
         raise AnsweringError(f"{above} is a file, so {out.name} cannot be made in it; choose another --out.")
+    if out.is_dir():
+        raise AnsweringError(f"{out} is a folder; name a file to write with --out.")
     if not (out.exists() or out.is_symlink()):
         return
     if not overwrite:
@@ -236,7 +240,21 @@ def _identity(subject: Subject) -> dict:
     config = {name: value for name, value in subject.config.to_dict().items() if name != "_name_or_path"}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
     source = subject.source or {"device": subject.model.device, "dtype": subject.model.dtype}
-    return {"config": digest[:16], "tokenizer": subject.digest, "device": str(source["device"]), "dtype": str(source["dtype"])}
+    return {
+        "config": digest[:16],
+        "weights": _weights(subject),
+        "tokenizer": subject.digest,
+        "device": str(source["device"]),
+        "dtype": str(source["dtype"]),
+    }
+
+
+def _weights(subject: Subject) -> list:
+    """Names, sizes and times of the files of a model that lies in a folder: it may have been trained on since a run was stopped."""
+    folder = Path(subject.source.get("name", ""))
+    if not subject.source or not folder.is_dir():
+        return []
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(folder.glob("*.safetensors"))]
 
 
 def _skipped_words(skipped: Sequence[Prediction], count: int) -> str:

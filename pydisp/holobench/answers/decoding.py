@@ -38,7 +38,8 @@ class Ending:
         ids = {number for one in named if one is not None for number in (one if isinstance(one, list | tuple) else [one])}
         if style.template == "chat":
             ids |= _end_of_turn(tokenizer)
-        return cls(tokenizer, frozenset(ids), at_blank_line=style.template == "plain" and style.answer == "direct")
+        stops = STOPS if style.answer == "direct" else ()  # who reasons may list the facts; what follows the answer is the scorer's to cut
+        return cls(tokenizer, frozenset(ids), stops, at_blank_line=style.template == "plain" and style.answer == "direct")
 
     def text(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

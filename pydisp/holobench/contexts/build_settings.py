@@ -9,6 +9,7 @@ from pydisp.holobench.items import PLACEMENTS
 PER_LENGTH = 18  # two questions of each class
 DENSITY, DENSITY_OF_SHORT = 0.5, 0.75  # by default; contexts below SHORT would have too few relevant rows to ask about
 SHORT = 512
+LONGEST = 4_000_000  # tokens
 ROOM_OF_SHORT = 32  # tokens for a direct answer
 
 
@@ -48,9 +49,11 @@ class BuildSettings:
             object.__setattr__(self, "densities", (DENSITY_OF_SHORT if self.has_short else DENSITY,))
         if not self.lengths or not self.placements:
             raise ValueError("there is no length or no placement; give one or more of each.")
-        for name, least in (("lengths", 1), ("amounts", 1)):
+        for name in ("lengths", "amounts"):
             for value in getattr(self, name):
-                _check_whole(value, name.removesuffix("s"), least)
+                _check_whole(value, f"one of the {name}", 1)
+                if value > LONGEST:
+                    raise ValueError(f"one of the {name} is {value:,}; at most {LONGEST:,} tokens are built.")
         for name, least in (("per_length", 1), ("questions_per_context", 1), ("seed", 0)):
             _check_whole(getattr(self, name), name, least)
         for value in self.densities:

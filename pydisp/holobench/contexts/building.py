@@ -128,7 +128,7 @@ def build(
         "densities": list(settings.densities), "questions_per_context": questions_per_context,
         "empty": sum(not one.gold.rows for one in items),
         "items": len(items), "contexts": len({one.context_id for one in items}),
-        "classes": {kind: count for kind in CLASSES if (count := sum(one.kind == kind for one in items))}, "left_out": notes,
+        "classes": {kind: count for kind in CLASSES if (count := sum(one.kind == kind for one in items))}, "notes": notes,
     }  # fmt: skip
     manifest = manifest | {"sha256": items_sha256(items)} if out is None else write_items(Path(out), items, manifest)
     return Benchmark(tuple(items), manifest, tuple(notes))
@@ -138,8 +138,9 @@ def _check_new(out: Path, overwrite: bool, inputs: Sequence[str | os.PathLike]) 
     """Refuse an output that is there and is no benchmark that --overwrite may replace."""
     if out.is_dir():
         raise FileExistsError(f"{out} is a folder; name a file to write with --out.")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} in; make it, or choose another --out.")
+    above = next(parent for parent in (*out.parents, Path()) if parent.exists())
+    if not above.is_dir():
+        raise FileExistsError(f"{above} is a file, so {out.name} cannot be made in it; choose another --out.")
     if any(Path(one).exists() and out.exists() and out.samefile(one) for one in inputs):
         raise FileExistsError(f"{out} is read by this command, so it cannot be its --out; choose another.")
     for path in (out, manifest_path(out)):

@@ -1,7 +1,7 @@
 """Drafts: which questions stand together on one context, drawn or from a user's file, and the rows that they are asked on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydisp.holobench.contexts.context import BudgetError, Plan
 from pydisp.holobench.contexts.lines import Lines
@@ -17,7 +17,7 @@ from pydisp.holobench.sql.question_file import UserQuestion
 
 _EMPTY_EVERY, _EMPTY = 36, (9, 25)  # two questions in so many, a filter and a join, have no matching row
 _FEWEST_ROWS = 6  # of a topic's relevant rows, where some topic has room for so many
-_ATTEMPTS = 60  # samples of rows for one context of drawn questions
+_ATTEMPTS, _FEW_ATTEMPTS = 60, 12  # samples of rows for a context of drawn questions, and for another class in the place of one
 _USER_ATTEMPTS = 20
 _TYPICAL = "Which customers have a total price above 30? Give the name of each."  # its tokens are kept for a question that is not drawn yet
 _LONG = "List the name of the customers with the city Rome and a price below 3000 whose total price is above the average of all customers. Give each once."
@@ -108,13 +108,52 @@ def fill(draft: Draft, plan: Plan, prompts: Prompts, lengths: AnswerLengths, see
     target = relevant_tokens(plan, prompts)
     if draft.questions:
         return _fill_user(draft, target, prompts, lengths, seed)
-    return _fill_drawn(draft, plan, target, prompts, lengths, seed), []
+    first: NoQuestion | None = None
+    for one in _alternatives(_possible(draft), draft):
+        attempts = _ATTEMPTS if first is None else _FEW_ATTEMPTS
+        try:
+            found = _fill_drawn(replace(draft, kinds=one), plan, target, prompts, lengths, seed, attempts)
+        except NoQuestion as error:
+            first = first or error
+            continue
+        return found, _given_way(draft, one)
+    raise first
 
 
-def _fill_drawn(draft: Draft, plan: Plan, target: int, prompts: Prompts, lengths: AnswerLengths, seed: int) -> Drafted:
+def _possible(draft: Draft) -> tuple[str, ...]:
+    """The classes of the context; in the place of one that the database does not allow, another."""
+    database = draft.lines.database
+    allowed = [kind for kind in CLASSES if topics(database, kind)]
+    if not allowed:
+        raise NoQuestion(
+            f"{database.name} has no table on which questions can be drawn; they need a column that names a row, and categories that rows share or "
+            "numbers: ask by --questions, or take another --database."
+        )
+    return tuple(kind if kind in allowed else allowed[CLASSES.index(kind) % len(allowed)] for kind in draft.kinds)
+
+
+def _alternatives(kinds: tuple[str, ...], draft: Draft) -> list[tuple[str, ...]]:
+    """The classes, and for a context of one question every other class in turn."""
+    if len(kinds) > 1:
+        return [kinds]
+    place = CLASSES.index(kinds[0])
+    turn = [CLASSES[(place + shift) % len(CLASSES)] for shift in range(len(CLASSES))]
+    return [(kind,) for kind in turn if kind == kinds[0] or topics(draft.lines.database, kind)]
+
+
+def _given_way(draft: Draft, kinds: tuple[str, ...]) -> list[str]:
+    return [
+        f"draw {draft.name}: a question of the class {other} stands in the place of one of the class {kind}, which these rows do not give."
+        for kind, other in zip(draft.kinds, kinds, strict=True)
+        if kind != other
+    ]
+
+
+def _fill_drawn(draft: Draft, plan: Plan, target: int, prompts: Prompts, lengths: AnswerLengths, seed: int, attempts: int) -> Drafted:
     chosen = _topics(draft, target)
+    hopeless = (target, prompts.style.room, draft.kinds)
     rows = 0
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(attempts if hopeless not in draft.lines.hopeless else 0):
         draws = Draws(seed, "draw", draft.number, attempt)
         topic = draws.choice(chosen)
         relevant = draw_relevant(draft.lines, topic.tables, target, draws.child("relevant"))
@@ -122,11 +161,13 @@ def _fill_drawn(draft: Draft, plan: Plan, target: int, prompts: Prompts, lengths
         asked = _ask_all(draft, topic, relevant, prompts, lengths, draws)
         if asked is not None:
             return Drafted(topic.tables, tuple(relevant), asked, draws)
+    if attempts == _ATTEMPTS:
+        draft.lines.hopeless.add(hopeless)
     kinds = " and ".join(dict.fromkeys(draft.kinds))
     raise NoQuestion(
-        f"{plan.length} tokens leave {target} for relevant rows, at most {rows} rows of {draft.lines.database.name}, on which no question of the class "
-        f"{kinds} with an answer of at most {prompts.style.room} tokens could be asked in {_ATTEMPTS} samples; ask for longer --lengths, a higher "
-        "--density, more --room or another --database."
+        f"{plan.length} tokens leave {target} for relevant rows, {f'at most {rows} rows' if rows else 'too few'} of {draft.lines.database.name}, on which "
+        f"no question of the class {kinds} with an answer of at most {prompts.style.room} tokens could be asked in {_ATTEMPTS} samples; ask for longer "
+        "--lengths, a higher --density, more --room or another --database."
     )
 
 
@@ -140,7 +181,8 @@ def _topics(draft: Draft, target: int) -> list[Topic]:
             f"{database.name} has no table on which questions of the class {' and '.join(dict.fromkeys(draft.kinds))} can be asked; they need a column "
             "that names a row, categories that rows share, numbers, and for joins a foreign key: ask by --questions, or take another --database."
         )
-    enough = [topic for topic in common if draft.lines.total(topic.tables) >= target] or common
+    leaving = [topic for topic in common if len(topic.tables) < len(database.tables)] or common  # other tables, for filler
+    enough = [topic for topic in leaving if draft.lines.total(topic.tables) >= target] or leaving
     return [topic for topic in enough if _rows(draft.lines, topic, target) >= _FEWEST_ROWS] or enough
 
 
@@ -163,7 +205,7 @@ def _ask_all(
     found: list[AskedQuestion] = []
     with Session(list(shown.values())) as session:
         for place, kind in enumerate(draft.kinds):
-            is_empty = (draft.number + place) % _EMPTY_EVERY in _EMPTY
+            is_empty = kind in ("filter", "join") and (draft.number + place) % _EMPTY_EVERY in _EMPTY
             asked = ask_drawn(
                 kind, topic, shown, draft.lines.database, session, lengths, prompts.style.room, draws.child("question", place),
                 is_empty=is_empty, taken=[one.question.text for one in found],

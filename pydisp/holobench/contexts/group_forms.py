@@ -79,6 +79,8 @@ def _beyond_average(table: Table, measure: Column, draws: Draws) -> Question | N
     values = list(table.values(measure.name))
     total = sum(values)
     beyond = [number for number, value in enumerate(values) if (value * len(values) > total if highest else value * len(values) < total)]
+    if any(value * len(values) == total for value in values):  # neither above nor below, but DuckDB's average is a floating-point number
+        return None
     narrow = None
     if not 1 <= len(beyond) <= most_of(table):
         narrow = draw_conditions(table.with_rows(beyond), draws, 1, MOST_ROWS, without=(measure,)) if beyond else None

@@ -19,6 +19,7 @@ class Lines:
         self.database, self.tokenizer, self.seed = database, tokenizer, seed
         self._texts: dict[str, list[str]] = {}
         self._tokens: dict[str, list[int]] = {}
+        self.hopeless: set[tuple] = set()  # what `draft` has tried in vain on so many tokens of these sentences
         self._children: dict[tuple[str, str], tuple[list, dict]] = {}
 
     def texts(self, table: str) -> list[str]:

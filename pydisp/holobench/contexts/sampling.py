@@ -49,9 +49,10 @@ def draw_filler(lines: Lines, tables: Sequence[str], most_tokens: int, draws: Dr
     taken, left = _take(lines, ([_row(others, counts, number)] for number in draws.child("filler").order(sum(counts))), most_tokens, others)
     if len(taken) == sum(counts) and left > max(1, most_tokens // 100):
         found = f"the tables that it does not touch give {lines.total(others):,} tokens" if others else "it touches every table"
+        advice = "ask for shorter --lengths, for a higher --density" if others else "ask for --density 1, which shows relevant rows only"
         raise NotEnoughRows(
             f"a question on {' and '.join(tables)} of {lines.database.name} needs {most_tokens:,} tokens of other rows around it, and {found}; "
-            "ask for shorter --lengths, for a higher --density, or take a larger database."
+            f"{advice}, or take a larger database."
         )
     used = set(taken)
     rest = (tokens for table in others for number, tokens in enumerate(lines.tokens(table)) if (table, number) not in used)

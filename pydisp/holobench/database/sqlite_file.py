@@ -17,7 +17,7 @@ from pydisp.holobench.database.column_roles import Declared, Draft, tables_of
 from pydisp.holobench.database.tables import Column, Database, Reference, TableError, Value
 
 MAX_BYTES = 256 * 2**20
-MAX_CELLS = 20_000_000  # some GB of memory as Python values
+MAX_CELLS = 3_000_000  # half a minute until all rows are sentences, and half a GB of memory
 _HEADER = b"SQLite format 3\0"
 _PRAGMAS = {"table_xinfo", "foreign_key_list"}
 

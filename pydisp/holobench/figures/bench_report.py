@@ -13,7 +13,7 @@ from pydisp.holobench.figures.comparison import Comparison
 from pydisp.holobench.figures.comparison_section import comparison_section
 from pydisp.holobench.figures.effective_length import KEPT, EffectiveLength
 from pydisp.holobench.figures.method_section import method_section
-from pydisp.holobench.figures.result_words import MEASURES, effective_words, in_words, interval_words, percent, shortened, summary
+from pydisp.holobench.figures.result_words import MEASURE_NAMES, effective_words, in_words, interval_words, percent, shortened, summary
 from pydisp.holobench.figures.results import Results
 from pydisp.intervals import Estimate
 from pydisp.report import Metric, Picture, Report, Section, Table
@@ -43,7 +43,7 @@ def report(results: Results, comparisons: Sequence[Comparison] = ()) -> Report:
             *_by_class(results),
             *_by_share(results),
             *_by_placement(results),
-            _claims(results),
+            *_claims(results),
             *(comparison_section(one, number) for number, one in enumerate(comparisons, 1)),
             *_examples(results),
             *_skipped(results),
@@ -62,7 +62,7 @@ def _cards(results: Results) -> list[Metric]:
             note = {"f1": _answered(overall), "accuracy": f"chance {100 * (overall.chance or 0):.0f} %"}.get(measure, "")
             count = overall.chosen if measure == "accuracy" else overall.answered
             cards.append(
-                Metric(MEASURES[measure], percent(estimate.value), "%", interval=interval, n=count, higher_is_better=True, note=note)
+                Metric(MEASURE_NAMES[measure], percent(estimate.value), "%", interval=interval, n=count, higher_is_better=True, note=note)
             )
     return cards
 
@@ -102,7 +102,7 @@ def _share(estimate: Estimate | None) -> int | None:
 def _series(results: Results, groups: Sequence[Figures]) -> list[pictures.Series]:
     return [
         pictures.Series(
-            MEASURES[measure],
+            MEASURE_NAMES[measure],
             [np.nan if (one := figures.estimate(measure)) is None else 100 * one.value for figures in groups],
             [_ends(figures.estimate(measure)) for figures in groups],
             [np.nan if figures.chance is None else 100 * figures.chance for figures in groups] if measure == "accuracy" else None,
@@ -191,10 +191,10 @@ def _map(results: Results, measure: str, breakdown: str, lengths: list, shares: 
             counts[shares.index(share), lengths.index(length)] = figures.items - figures.skipped
     label = "density, about" if breakdown == "density" else "relevant tokens"
     names = [group_words("length", one) for one in lengths], [group_words(breakdown, one) for one in shares]
-    title = f"{MEASURES[measure]} by length and {breakdown}"
+    title = f"{MEASURE_NAMES[measure]} by length and {breakdown}"
     return Picture(
         title[0].upper() + title[1:],
-        f"Mean {MEASURES[measure]} in %, darker is higher; n: the number of items. An empty cell has none.",
+        f"Mean {MEASURE_NAMES[measure]} in %, darker is higher; n: the number of items. An empty cell has none.",
         pictures.heat_map(*names, values, counts, "length, tokens", label),
     )
 
@@ -222,13 +222,15 @@ def _by_placement(results: Results) -> list[Section]:
     return [Section("Placement", [*parts, _table(results, "By placement", "placement", {name: groups[name] for name in names})])]
 
 
-def _claims(results: Results) -> Section:
+def _claims(results: Results) -> list[Section]:
+    if results.is_without_context:
+        return []
     measure = "F1" if results.has_answers else "accuracy"
     words = f"Findings of the HoloBench paper on other models, tried on the {measure} of this one."
     rows = [[claim.statement, claim.verdict, claim.words[0].upper() + claim.words[1:]] for claim in results.claims]
     if not rows:
-        return Section("What the paper found", ["No item was answered, so none of the paper's findings can be tried."])
-    return Section("What the paper found", [words, Table("What the paper found", ["finding", "here", "figures"], rows)])
+        return [Section("What the paper found", ["No item was answered, so none of the paper's findings can be tried."])]
+    return [Section("What the paper found", [words, Table("What the paper found", ["finding", "here", "figures"], rows)])]
 
 
 def _examples(results: Results) -> list[Section]:

@@ -26,7 +26,8 @@ class Figures:
         answered: items with an answer; f1, recall, strict, exact: their means, None if there are none.
         unparsable: of the answers, how many nothing could be read from. unfinished: how many ran out of room.
         chosen: items with ranked choices; accuracy and margin in nats: their means; chance: that of guessing;
-            above_chance: accuracy minus chance.
+            above_chance: accuracy minus chance. unequal_choices: of these items, how many have choices of unequal numbers of tokens;
+            unknown_choices: how many the predictions give no numbers of tokens for.
     """
 
     items: int
@@ -44,6 +45,8 @@ class Figures:
     chance: float | None
     above_chance: Estimate | None
     margin: Estimate | None
+    unequal_choices: int
+    unknown_choices: int
 
     @classmethod
     def of(cls, scored: Sequence[ScoredItem]) -> "Figures":
@@ -62,6 +65,8 @@ class Figures:
             chance=sum(one.choice.chance for one in choices) / len(choices) if choices else None,
             above_chance=_above_chance(choices),
             margin=_mean(choices, "margin", free_mean_of),
+            unequal_choices=sum(one.choice.tokens_are_equal is False for one in choices),
+            unknown_choices=sum(one.choice.tokens_are_equal is None for one in choices),
         )
 
     @property
@@ -102,6 +107,8 @@ class Figures:
             "chance": self.chance,
             "above_chance": {"mean": self.above_chance.value, "interval": self.above_chance.interval},
             "margin_nats": {"mean": self.margin.value, "interval": self.margin.interval},
+            "unequal_choices": self.unequal_choices,
+            "unknown_choices": self.unknown_choices,
         }
 
 

@@ -3,7 +3,7 @@
     compared = compare(pruned_results, dense_results)
     compared.overall["f1"].interval, compared.by["length"][512]["f1"].adjusted_p
 
-Items are paired; those that either model skipped are left out of both. The replicate is the draw: intervals are those of `estimates`, p-values
+Items are paired; those that either model skipped, or has no prediction of, are left out of both and counted. The replicate is the draw: intervals are those of `estimates`, p-values
 flip the signs of whole draws. Within a breakdown of one measure the p-values are corrected for the number of groups (Holm 1979).
 """
 
@@ -18,8 +18,8 @@ from pydisp.holobench.figures.results import Results
 from pydisp.holobench.figures.scored_items import ScoredItem
 from pydisp.intervals import Estimate, Resamples
 
-MEASURES = ("f1", "recall", "accuracy")
-SEEN = 0.05
+COMPARED = ("f1", "recall", "accuracy")
+P_LIMIT = 0.05  # a difference of up to this p is seen
 
 
 class ComparisonError(ValueError):
@@ -44,7 +44,7 @@ class Difference:
 
     @property
     def is_seen(self) -> bool:
-        return self.adjusted_p is not None and self.adjusted_p <= SEEN
+        return self.adjusted_p is not None and self.adjusted_p <= P_LIMIT
 
     def as_dict(self) -> dict:
         """`first`, `second`, the mean difference, interval, p, and the smallest difference that could be seen if this one is not."""
@@ -57,7 +57,8 @@ class Comparison:
     """First minus second.
 
     Args:
-        first, second: names of the models. pairs: items that neither skipped. left_out: items that at least one of them did not answer.
+        first, second: names of the models. pairs: items that neither skipped. left_out: items that both have a prediction of and at least one skipped.
+        only_first, only_second: items that only one of them has a prediction of, as of a run of the first items only.
         overall: by measure, those that both results have. by: for each breakdown, by group, by measure.
         share: "density" or "amount", whichever the benchmark holds still.
     """
@@ -66,6 +67,8 @@ class Comparison:
     second: str
     pairs: int
     left_out: int
+    only_first: int
+    only_second: int
     overall: dict[str, Difference]
     by: dict[str, dict[Hashable, dict[str, Difference]]]
     share: str
@@ -76,6 +79,8 @@ class Comparison:
             "second": self.second,
             "items": self.pairs,
             "left_out": self.left_out,
+            "only_first": self.only_first,
+            "only_second": self.only_second,
             "correction": "Holm within each breakdown of a measure",
             **{measure: one.as_dict() for measure, one in self.overall.items()},
             **{
@@ -99,7 +104,7 @@ def compare(first: Results, second: Results, *, seed: int = 0) -> Comparison:
     """
     pairs = _paired(first, second)
     answered = [pair for pair in pairs if all(one.skipped is None for one in pair)]
-    measures = [measure for measure in MEASURES if any(_has(pair, measure) for pair in answered)]
+    measures = [measure for measure in COMPARED if any(_has(pair, measure) for pair in answered)]
     if not measures:
         raise ComparisonError(
             f"{first.model} and {second.model} have no item that both answered in one form; run both with the same --form on contexts that both read."
@@ -109,6 +114,8 @@ def compare(first: Results, second: Results, *, seed: int = 0) -> Comparison:
         second=second.name,
         pairs=len(answered),
         left_out=len(pairs) - len(answered),
+        only_first=len(first.scored) - len(pairs),
+        only_second=len(second.scored) - len(pairs),
         overall={measure: _difference(answered, measure, seed) for measure in measures},
         by={breakdown: _broken_down(answered, breakdown, measures, first.shares, seed) for breakdown in BREAKDOWNS},
         share=first.shares.breakdown,

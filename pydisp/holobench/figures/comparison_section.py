@@ -4,8 +4,8 @@ from collections.abc import Hashable
 
 from pydisp.holobench.figures import pictures
 from pydisp.holobench.figures.breakdowns import group_words
-from pydisp.holobench.figures.comparison import SEEN, Comparison, Difference
-from pydisp.holobench.figures.result_words import MEASURES, p_words, percent, points_interval, shortened
+from pydisp.holobench.figures.comparison import P_LIMIT, Comparison, Difference
+from pydisp.holobench.figures.result_words import MEASURE_NAMES, p_words, percent, points_interval, shortened
 from pydisp.report import Picture, Section, Table
 from pydisp.report.words import counted
 
@@ -25,14 +25,16 @@ def comparison_section(compared: Comparison, number: int = 1) -> Section:
         "of whole draws. In the tables of groups p is corrected for the number of groups (Holm). Smallest visible: the difference that such "
         "data show four times in five.",
         Table(
-            "All items", ["measure", *_columns(first, second, "p")], [[MEASURES[m], *_cells(one)] for m, one in compared.overall.items()]
+            "All items",
+            ["measure", "items", *_columns(first, second, "p")],
+            [[MEASURE_NAMES[m], one.pairs, *_cells(one)] for m, one in compared.overall.items()],
         ),
     ]
     measure = "f1" if "f1" in compared.overall else next(iter(compared.overall))
     for breakdown in ("class", "length", compared.share, "placement"):
         groups = {name: found[measure] for name, found in compared.by[breakdown].items() if measure in found}
         if len(groups) > 1:
-            parts += _group_parts(breakdown, MEASURES[measure], groups, first, second)
+            parts += _group_parts(breakdown, MEASURE_NAMES[measure], groups, first, second)
     return Section(f"{'' if number == 1 else f'{number}: '}Against {second}", parts)
 
 
@@ -42,7 +44,21 @@ def difference_words(compared: Comparison) -> str:
     words = f"{first} minus {second} over {counted(compared.pairs, 'item')} that both answered"
     if compared.left_out:
         words += f" ({compared.left_out:,} left out, because one of them skipped them)"
-    return f"{words}: {'; '.join(f'{MEASURES[m]} {_change(one)}' for m, one in compared.overall.items())}."
+    has_numbers = len({one.pairs for one in compared.overall.values()}) > 1
+    changes = []
+    for measure, one in compared.overall.items():
+        over = f" over {counted(one.pairs, 'item')}" if has_numbers else ""
+        changes.append(f"{MEASURE_NAMES[measure]}{over} {_change(one)}")
+    return f"{words}: {'; '.join(changes)}.{''.join(_asked_of_one(compared, first, second))}"
+
+
+def _asked_of_one(compared: Comparison, first: str, second: str) -> list[str]:
+    first, second = (first, second) if first != second else ("the first", "the second")
+    return [
+        f" Left out: {counted(count, 'item')} that only {name} has predictions of."
+        for name, count in ((first, compared.only_first), (second, compared.only_second))
+        if count
+    ]
 
 
 def _change(one: Difference) -> str:
@@ -54,7 +70,7 @@ def _change(one: Difference) -> str:
     p = p_words(one.estimate.p)
     words += f", p {p.replace('<', '< ') if p.startswith('<') else f'= {p}'}"
     visible = one.estimate.smallest_visible
-    return words if one.estimate.p <= SEEN or visible is None else f"{words} (only {100 * visible:.1f} points or more would be seen)"
+    return words if one.estimate.p <= P_LIMIT or visible is None else f"{words} (only {100 * visible:.1f} points or more would be seen)"
 
 
 def _columns(first: str, second: str, p: str) -> list[str]:
@@ -65,7 +81,7 @@ def _columns(first: str, second: str, p: str) -> list[str]:
 
 
 def _cells(one: Difference) -> list:
-    is_hidden = one.adjusted_p is not None and one.adjusted_p > SEEN and one.estimate.smallest_visible is not None
+    is_hidden = one.adjusted_p is not None and one.adjusted_p > P_LIMIT and one.estimate.smallest_visible is not None
     return [
         percent(one.first),
         percent(one.second),

@@ -9,6 +9,8 @@ from pydisp.holobench.scorer.scoring import write_gold
 
 MOST = 12
 _LETTERS = 160  # of a text in a table
+# controls, halves of letters, and marks that turn the direction of what follows them, which a reader would see in another order
+_UNFIT = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def worst_and_best(scored: Sequence[ScoredItem]) -> tuple[list[ScoredItem], list[ScoredItem]]:
@@ -42,7 +44,7 @@ def gold_words(gold: Gold) -> str:
 
 
 def shown(text: str) -> str:
-    """A text for a cell: its lines as one, its middle left out if it is long, without characters that a page cannot hold."""
-    text = re.sub(r"[\0-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\ufffd", re.sub(r"\s*\n\s*", " ⏎ ", text.strip()))
+    """A text for a cell: its lines as one, its middle left out if it is long, without characters that a page cannot hold or that turn its text."""
+    text = _UNFIT.sub("\ufffd", re.sub(r"\s*\n\s*", " ⏎ ", text.strip()))
     half = _LETTERS // 2
     return text if len(text) <= _LETTERS else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"

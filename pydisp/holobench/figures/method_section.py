@@ -50,8 +50,28 @@ def _scoring(results: Results) -> list[str]:
     if results.has_choices:
         margin = results.overall.margin.value
         parts.append(
-            "Accuracy: how often the gold answer has the highest log-likelihood, summed over its tokens, among near misses of as many tokens. In a "
-            "tie for the first place each gets an equal part. Chance is the mean of 1 / the number of choices. "
+            "Accuracy: how often the gold answer has the highest log-likelihood, summed over its tokens, among near misses. "
+            f"{_tokens_of_choices(results)} In a tie for the first place each gets an equal part. Chance is the mean of 1 / the number of choices. "
             f"The gold answer lies {abs(margin):.2f} nats {'above' if margin >= 0 else 'below'} the best near miss on average."
         )
     return parts
+
+
+def _tokens_of_choices(results: Results) -> str:
+    """Whether the choices of an item have as many tokens as each other, without which their sums are not alike."""
+    overall = results.overall
+    known = overall.chosen - overall.unknown_choices
+    asked = " (asked with any_tokenizer)" if results.predictions_manifest.get("any_tokenizer") else ""
+    words = []
+    if overall.unequal_choices:
+        words.append(
+            f"In {overall.unequal_choices:,} of {counted(known, 'item')} the choices have unequal numbers of tokens for this model{asked}, "
+            "which favours the shorter ones."
+        )
+    elif known:
+        words.append(
+            f"The choices of an item have as many tokens as each other{f' in {known:,} items' if overall.unknown_choices else ''}."
+        )
+    if overall.unknown_choices:
+        words.append(f"For {counted(overall.unknown_choices, 'item')} the predictions do not say how many tokens the choices have.")
+    return " ".join(words)

@@ -15,7 +15,7 @@ _MOST_LINES = 25
 _MOST_ROWS = 11
 _LONGEST_NAME = 40
 _NO_BREAK_TO = "\u00a0to\u00a0"
-MEASURES = {"f1": "F1", "recall": "recall", "strict": "strict", "exact": "exact rows", "accuracy": "accuracy"}
+MEASURE_NAMES = {"f1": "F1", "recall": "recall", "strict": "strict", "exact": "exact rows", "accuracy": "accuracy"}
 
 
 def percent(value: float | None) -> int | None:
@@ -149,7 +149,7 @@ def _wrapped(text: str) -> list[str]:
 
 def _columns(results: Results, breakdown: str, measures: Sequence[str]) -> list[str]:
     """The rows of one breakdown, aligned."""
-    head = [breakdown, "n", *(f"{MEASURES[measure]}, %" if measure == "f1" else "acc." for measure in measures)]
+    head = [breakdown, "n", *(f"{MEASURE_NAMES[measure]}, %" if measure == "f1" else "acc." for measure in measures)]
     rows = [head, *(_row(breakdown, name, figures, measures) for name, figures in list(results.by[breakdown].items())[:_MOST_ROWS])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

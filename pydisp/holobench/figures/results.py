@@ -28,7 +28,7 @@ class Results:
         overall: over all. by: for each of BREAKDOWNS the figures of its groups.
         length_by_share: by (length, density), or (length, amount) if the benchmark holds that still. length_by_class: by (length, class).
         effective: how long contexts may be, of F1 and of the accuracy, as far as there are such.
-        claims: the findings of the paper, tried on these results.
+        claims: the findings of the paper, tried on these results. A control, asked without the facts, has neither.
         manifest, predictions_manifest: of the two files.
     """
 
@@ -69,7 +69,10 @@ class Results:
         return bool(self.predictions_manifest.get("without_context"))
 
     def as_dict(self) -> dict:
-        """Plain values for JSON; every figure is a share between 0 and 1, over answered items, beside their number `n`."""
+        """Plain values for JSON; scores, chance and intervals are shares, of 1 at most, over answered items, beside their number `n`.
+
+        Differences and slopes are of shares, with a sign; margins are nats; items, draws, skipped, unparsable and the like are counts.
+        """
         skipped = {one.item.id: one.skipped for one in self.scored if one.skipped is not None}
         by_length_and = f"by_length_and_{self.shares.breakdown}"
         return {
@@ -116,7 +119,8 @@ def results(
     shares = Shares.of(manifest)
     overall = Figures.of(scored)
     measures = [measure for measure, count in (("f1", overall.answered), ("accuracy", overall.chosen)) if count]
-    lengths = [effective_length(scored, measure, shares) for measure in measures]
+    tried = [] if predictions_manifest.get("without_context") else measures  # nothing that a control shows is an effect of its contexts
+    lengths = [effective_length(scored, measure, shares) for measure in tried]
     return Results(
         model=str(predictions_manifest.get("model") or "model"),
         data=_data_name(manifest),
@@ -127,7 +131,7 @@ def results(
         length_by_share=crossed(scored, "length", shares.breakdown, shares),
         length_by_class=crossed(scored, "length", "class", shares),
         effective=tuple(one for one in lengths if one is not None),
-        claims=claims(scored, measures[0], seed=seed) if measures else (),
+        claims=claims(scored, tried[0], seed=seed) if tried else (),
         manifest=dict(manifest),
         predictions_manifest=dict(predictions_manifest),
         seed=seed,

@@ -28,11 +28,13 @@ class Choice:
         accuracy: 1 if the gold answer is likelier than all others, 0 if one is likelier than it. In a tie for the first place each gets an
             equal part, so that a model to which all choices are alike has chance. chance: 1 / the number of choices.
         margin: nats of the gold answer minus those of the best other one.
+        tokens_are_equal: whether the choices have as many tokens as each other; None if the predictions do not say.
     """
 
     accuracy: float
     chance: float
     margin: float
+    tokens_are_equal: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +85,15 @@ def _scored(item: Item, one: Prediction, is_reasoned: bool) -> ScoredItem:
     if one.skipped is not None:
         return ScoredItem(item, skipped=one.skipped)
     found = None if one.answer is None else score(item.gold, item.kind, one.answer, answer_marker=is_reasoned)
-    choice = None if one.log_likelihoods is None else rank(one.log_likelihoods, item)
+    choice = None if one.log_likelihoods is None else rank(one.log_likelihoods, item, one.choice_tokens)
     return ScoredItem(item, one.answer, found, one.answer is not None and not one.finished, choice)
 
 
-def rank(log_likelihoods: Sequence[float], item: Item) -> Choice:
+def rank(log_likelihoods: Sequence[float], item: Item, choice_tokens: Sequence[int] | None = None) -> Choice:
     """The gold answer among its near misses.
 
+    Args:
+        choice_tokens: how many tokens each choice has, if that is known.
     Raises: ResultsError if the item has no such choices or a log-likelihood is not finite.
     """
     count = len(item.choices or ())
@@ -102,4 +106,9 @@ def rank(log_likelihoods: Sequence[float], item: Item) -> Choice:
     gold = log_likelihoods[item.correct]
     best_other = max(value for place, value in enumerate(log_likelihoods) if place != item.correct)
     tied = sum(value == gold for value in log_likelihoods)
-    return Choice(1 / tied if gold >= best_other else 0.0, 1 / count, gold - best_other)
+    return Choice(
+        1 / tied if gold >= best_other else 0.0,
+        1 / count,
+        gold - best_other,
+        None if choice_tokens is None else len(set(choice_tokens)) == 1,
+    )

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pydisp.holobench.items import Gold
-from pydisp.holobench.scorer.values import folded, rounded
+from pydisp.holobench.scorer.values import SIGN, folded, rounded
 
 LIMIT = 20_000  # characters of an answer that are read, from its end; of the text around it ten times as many are looked at
 NO_ANSWER = "No answer"
 
-_SIGN = re.compile(r"[^\W_]")
 _NEXT_QUESTION = re.compile(r"^[ \t]{0,8}[*#_]{0,3} ?(?:question|facts)[*_]{0,2} ?:", re.IGNORECASE | re.MULTILINE)
 _MARKER = re.compile(
     r"(?:(?:\bthe\s)?\b(?:final|correct|short)\s{1,3}|\bthe\s)?(?<!\bno )\banswer(?:\s{1,3}is)?[\s*_]{0,4}[:\uff1a][*_]{0,3}"
@@ -26,7 +25,18 @@ _MARKER = re.compile(
 _SPOKEN = re.compile(r"\bthe\s{1,3}(?:final\s{1,3}|correct\s{1,3})?answer\s{1,3}is\b", re.IGNORECASE)
 _REMARK = re.compile(r"^[ \t]{0,8}[*#_]{0,3} ?(?:explanation|note|reasoning)[*_]{0,2} ?:", re.IGNORECASE | re.MULTILINE)
 _FENCE = re.compile(r"(?:```|~~~)\w{0,20}")
-_BOXED = re.compile(r"\\boxed\{([^{}]{0,200})\}")
+# A closed fence around one line that is no block by itself.
+_FENCED_LINE = re.compile(
+    r"^[ \t]*(```|~~~)(?:text|txt|plaintext|json|markdown)?[ \t]*\n[ \t]*(?![\[{|`~]|[-*•+] |[0-9]{1,3}[.)] )(\S[^\n]*)\n[ \t]*\1[ \t]*$",
+    re.MULTILINE,
+)
+_LATEX = (
+    (re.compile(r"(?<=[0-9])\{,\}(?=[0-9])"), ","),
+    (re.compile(r"\\(?:text|mathrm)\{([^{}]{0,200})\}"), r"\1"),
+    (re.compile(r"\\boxed\{([^{}]{0,200})\}"), r"\1"),
+    (re.compile(r"(?<![\w$])\$(?=[^\s$])([^$]{1,200})(?<=\S)\$(?![\w$])"), r"\1"),
+    (re.compile(r"\\[(\[][ \t]*([^\\]{1,200}?)[ \t]*\\[)\]]"), r"\1"),
+)
 
 
 def _plain_cell(value: str | int | float, kind: str) -> str:
@@ -49,12 +59,14 @@ class Plain:
 
     Args:
         lines: folded. row_of: the number of a row by its line. longest: characters of the longest line.
+        limit: how many characters of an answer are read. is_scalar: whether the gold is one cell.
     """
 
     lines: tuple[str, ...]
     row_of: dict[str, int] = field(repr=False)
     longest: int
     limit: int
+    is_scalar: bool
 
     @classmethod
     def of(cls, gold: Gold) -> "Plain":
@@ -66,6 +78,7 @@ class Plain:
             {line: row for row, line in reversed(list(enumerate(lines)))},
             longest,
             max(LIMIT, 4 * sum(len(line) + 1 for line in written)),
+            gold.is_scalar,
         )
 
     def row(self, line: str) -> int | None:
@@ -94,7 +107,7 @@ def _is_thought(text: str, place: int) -> tuple[bool, int]:
 
 
 def _before_next_question(text: str, marker_asked: bool, plain: Plain) -> str:
-    first = next(_matches(_MARKER, text, plain), None) if marker_asked else _SIGN.search(text)
+    first = next(_matches(_MARKER, text, plain), None) if marker_asked else SIGN.search(text)
     if first is None:
         return text
     looked = first.end()
@@ -119,7 +132,7 @@ def _last_piece(text: str, plain: Plain) -> str:
 
 
 def _before_remark(text: str, plain: Plain) -> str:
-    first = _SIGN.search(text)
+    first = SIGN.search(text)
     remarks = (match.start() for match in _matches(_REMARK, text, plain))
     return text[: next((place for place in remarks if first and first.start() < place), len(text))]
 
@@ -135,6 +148,13 @@ def _kept_lines(text: str, plain: Plain) -> Iterator[str]:
         yield line
 
 
+def _unwrapped(line: str) -> str:
+    """The line without the LaTeX around its values."""
+    for pattern, plain_form in _LATEX if any(sign in line for sign in "\\${") else ():
+        line = pattern.sub(plain_form, line)
+    return line
+
+
 def answer_lines(text: str, answer_marker: bool, plain: Plain) -> list[str]:
     """The lines of the answer in a text.
 
@@ -145,10 +165,12 @@ def answer_lines(text: str, answer_marker: bool, plain: Plain) -> list[str]:
     text = "\n".join(text[-10 * plain.limit :].splitlines())
     text = _before_next_question(text, answer_marker, plain).rpartition("</think>")[2]
     text = _before_remark(_last_piece(text, plain), plain)
+    if plain.is_scalar:  # for the one value a fence is as good as a bullet
+        text = _FENCED_LINE.sub(r"- \2", text)
     kept, room = [], plain.limit
     for line in _kept_lines(text, plain):
         line = line[-room:]
-        kept.append(_BOXED.sub(r"\1", line))
+        kept.append(line if plain.row(line) is not None else _unwrapped(line))
         room -= len(line) + 1
         if room <= 0:
             break

@@ -7,14 +7,16 @@ The rules stand in data/SCORING.md, part 4.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydisp.holobench.scorer.answer_text import Plain
+from pydisp.holobench.scorer.values import name, number
 
 _BULLET = re.compile(r"(?:[-*•+]|[0-9]{1,3}[.)])\s+(?=\S)")
 _OPENING = re.compile(r"(?:^|(?<=: ))[\[{]", re.MULTILINE)
 _AFTER_JSON = re.compile(r"[ \t]*[.,;*`]*[ \t]*(?=\n|$)")
 _BETWEEN_JSON = re.compile(r"[\s,]*(?=[\[{])")
+_NUMBERING = ("#", "no", "nr", "rank", "")  # headers of a column that only numbers the rows
 _FAILURES = 50  # openings without JSON behind them; each costs a look at the whole rest
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
 
@@ -71,6 +73,16 @@ def _table(lines: list[str], plain: Plain) -> Block | None:
         if stop > rule + 1:
             return Block("table", rule - 1, stop, header=_cells(lines[rule - 1]), cells=tuple(map(_cells, lines[rule + 1 : stop])))
     return None
+
+
+def unnumbered(table: Block, count: int) -> Block:
+    """A table without its first column if that only numbers the rows 1..n and the others are `count`."""
+    is_numbered = name(table.header[0]) in _NUMBERING and all(
+        len(cells) == count + 1 and number(cells[0]) == place for place, cells in enumerate(table.cells, 1)
+    )
+    if not is_numbered or len(table.header) != count + 1:
+        return table
+    return replace(table, header=table.header[1:], cells=tuple(cells[1:] for cells in table.cells))
 
 
 def _decoded(text: str, place: int) -> tuple[tuple, int] | None:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from pydisp.holobench.scorer.answer_text import Plain
-from pydisp.holobench.scorer.blocks import Block, last_block
-from pydisp.holobench.scorer.values import hidden_commas, name
+from pydisp.holobench.scorer.blocks import Block, last_block, unnumbered
+from pydisp.holobench.scorer.values import SIGN, hidden_commas, name
 
 Row = tuple[str | None, ...] | int
 
@@ -37,7 +37,6 @@ def _patterns(without: str) -> list[re.Pattern]:
 _BY_LINE, _BY_SEMICOLON, _BY_COMMA = _patterns(""), _patterns("semicolon"), _patterns("comma")
 _COMMA_OR_AND = re.compile(r",(?: and(?= ))?| and(?= )", re.IGNORECASE)
 _VERB = re.compile(r" (?:is|are|was|were)(?= )", re.IGNORECASE)
-_SIGN = re.compile(r"[^\W_]")
 _BEFORE, _AFTER = " |([{<\"'*`", " |)]}>\"'*`.,;:!"
 
 
@@ -59,6 +58,7 @@ def readings(lines: list[str], columns: tuple[str, ...], plain: Plain) -> Iterat
     elif block.kind == "json":
         found = _json_readings(block, labels)
     else:
+        block = block if set(labels) <= set(map(label, block.header)) else unnumbered(block, len(labels))
         found = [[_picked(block.header, cells, labels) for cells in block.cells]]
     return (rows[1:] if rows and _is_header(rows[0], labels) else rows for rows in found)
 
@@ -152,7 +152,7 @@ def _pieces(lines: list[str], splitter: re.Pattern | None, plain: Plain, hide: C
             continue
         for piece in splitter.split(hide(line)) if splitter else [hide(line)]:
             own = plain.row(piece.strip()) if splitter else None
-            if own is not None or _SIGN.search(piece):
+            if own is not None or SIGN.search(piece):
                 pieces.append(own if own is not None else piece.lstrip(_BEFORE).rstrip(_AFTER))
     return pieces
 

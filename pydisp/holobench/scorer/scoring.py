@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from pydisp.holobench.items import CLASSES, Gold
 from pydisp.holobench.scorer.answer_text import Plain, answer_lines, write_gold
+from pydisp.holobench.scorer.blocks import without_bullet
 from pydisp.holobench.scorer.final_value import final_values
 from pydisp.holobench.scorer.matching import Matched, Wanted
 from pydisp.holobench.scorer.readings import readings
-from pydisp.holobench.scorer.values import compared, date, folded, is_close, name
+from pydisp.holobench.scorer.values import SIGN, compared, date, folded, is_close, name
 
 __all__ = ["Score", "ScoringError", "score", "write_gold"]
 
@@ -33,8 +34,6 @@ _NO_ANSWERS = {
     "nothing",
     "null",
     "n/a",
-}
-_NO_ANSWERS |= {
     "no matching rows",
     "no such rows",
     "there are none",
@@ -47,7 +46,6 @@ _NO_ANSWERS |= {
     "{}",
 }
 _TYPE = re.compile(r"text|integer|identifier|date|decimal\([0-9]{1,2}\)")
-_SIGN = re.compile(r"[^\W_]")
 
 
 class ScoringError(ValueError):
@@ -89,10 +87,10 @@ def score(gold: Gold, kind: str, answer: str, *, answer_marker: bool) -> Score:
     if gold.rows and len(answer) <= plain.limit and tuple(folded(line) for line in answer.splitlines() if line.strip()) == plain.lines:
         return Score(1.0, 1.0, 1, 1.0, False, len(gold.rows))
     lines = answer_lines(answer, answer_marker, plain)
-    is_gold_row = any(plain.row(line) is not None for line in lines)
-    if not is_gold_row and _is_no_answer(lines):
+    is_gold_row = any(plain.row(own) is not None for line in lines for own in (line, without_bullet(line, plain)))
+    if not is_gold_row and _is_no_answer(lines, plain):
         return _NOTHING if gold.rows else Score(1.0, 1.0, 1, 1.0, False, 0)
-    if not is_gold_row and not any(map(_SIGN.search, lines)):
+    if not is_gold_row and not any(map(SIGN.search, lines)):
         return _UNPARSABLE
     if not gold.rows:
         return _NOTHING
@@ -130,10 +128,11 @@ def _is_of_type(value: str | int | float, kind: str) -> bool:
     return math.isfinite(value)
 
 
-def _is_no_answer(lines: list[str]) -> bool:
+def _is_no_answer(lines: list[str], plain: Plain) -> bool:
     if len(lines) != 1 or len(lines[0]) > 100:
         return False
-    return name(lines[0]) in _NO_ANSWERS or re.sub(r"[\s*`.]", "", lines[0]) in _NO_ANSWERS
+    line = without_bullet(lines[0], plain)
+    return name(line) in _NO_ANSWERS or re.sub(r"[\s*`.]", "", line) in _NO_ANSWERS
 
 
 def _score_of_value(lines: list[str], wanted: Wanted, plain: Plain) -> Score:

@@ -16,6 +16,8 @@ _EXACT = Context(prec=120, rounding=ROUND_HALF_UP)
 _SAME_SIGN = str.maketrans("‘’‚‛′“”„‟″«»`´‐‑‒–—―−", "'''''\"\"\"\"\"\"\"''-------")
 _OUTER = " \t\n\"'*()[]{}<>.,;:!?|-_~"
 
+SIGN = re.compile(r"[^\W_]")  # a letter or a digit
+
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"]
 _WORDS += ["fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 _WORD = "(?:" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
@@ -24,10 +26,21 @@ _DIGITS = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})++|[0-9]{1,3}(?: [0-9]{3})++|[0-9]++)(?
 _MONEY = "[$€£¥₹₩₽₺₪฿¢]"
 _CODE = "(?:usd|eur|gbp|jpy|chf|cny|inr|aud|cad)"
 _UNIT = rf"(?: (?!(?:{_SCALE}|{_WORD})\b)[^\W\d_][^\s,;:|=]*+)"
+_MONTH = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+# Words before a number that make it another number, a limit, a date or a heading.
+_NOT_BEFORE = (
+    rf"(?:{_SCALE}|{_WORD}|not|minus|negative|half|above|over|below|under|than|least|most|of|to|or|step)\b"
+    rf"|no [^\W\d_]|{_MONTH.replace('?P<month>', '?:')} "
+)
+_NOUN = rf"(?:(?!{_NOT_BEFORE})[^\W\d_][^\s\d,;:|=]*+(?: |(?<=\bn[or]\.)))"
 _CELL = re.compile(
-    rf"(?:(?:about|approximately|exactly|[~≈]) ?)?#?(?P<sign>[+-]?)(?:(?:{_MONEY} ?|{_CODE} )(?P<inner>[+-]?))?"
+    rf"{_NOUN}{{0,2}}(?:(?:about|approximately|exactly|[~≈]) ?)?#?(?P<sign>[+-]?)(?:(?:{_MONEY} ?|{_CODE} )(?P<inner>[+-]?))?"
     rf"(?:(?P<digits>{_DIGITS}) ?(?:{_MONEY}|%)?|(?P<word>{_WORD})){_UNIT}{{0,2}}"
 )
+_STARS = re.compile(r"(?<![\w*])\*{1,3}(?=[\w#$])|(?<=\w)\*{1,3}(?![\w*])")
 # What looks like a number in a sentence and is none comes first, so that its parts are not found.
 _TOKEN = re.compile(
     rf"(?P<none>(?<![^\W_])(?:[0-9]++/[0-9]++|twenty[- ]{_WORD}\b|(?:{_DIGITS}|{_WORD})[ -]{_SCALE}s?\b))"
@@ -38,10 +51,6 @@ _TOKEN = re.compile(
 _MONTHS = {
     name: number for number, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)
 }
-_MONTH = (
-    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?)\.?"
-)
 _DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?"
 _EDGES = r"(?<![^\W_])(?<![0-9][./-]){}(?![^\W_])(?![./-][0-9])"
 _DATES = tuple(
@@ -90,8 +99,8 @@ def _number(match: re.Match) -> Decimal | None:
 
 
 def number(text: str) -> Decimal | None:
-    """The number that a whole cell states, with or without currency, thousands separators and a unit."""
-    text = folded(text[:200]).strip(" \"'*()[]{}<>,;:!?|_").rstrip(".")
+    """The number that a whole cell states, with or without currency, thousands separators, a unit, and words such as "Order No." before it."""
+    text = _STARS.sub("", folded(text[:200])).strip(" \"'*()[]{}<>,;:!?|_").rstrip(".")
     match = _CELL.fullmatch(text) if len(text) <= 100 else None
     found = match and _number(match)
     return found.copy_negate() if found and "-" in (match["sign"], match["inner"]) else found

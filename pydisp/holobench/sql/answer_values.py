@@ -69,7 +69,7 @@ def _texts(name: str, values: list[str]) -> list[str]:
 
 
 def _date(name: str, value) -> str:
-    if not isinstance(value, date):  # DuckDB's infinity comes as a text
+    if not isinstance(value, date) or (value.year, value.month, value.day) == (9999, 12, 31):  # DuckDB's infinity, which may also be a text
         raise UnfitRows(f"column {name!r} of the answer has the date {value}; a date must lie in the years 1 to 9999.")
     return (value.date() if isinstance(value, datetime) else value).isoformat()
 

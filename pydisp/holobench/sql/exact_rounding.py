@@ -30,17 +30,32 @@ def half_up(value: float, digits: int) -> Decimal:
 
 
 def rounded_argument(item: dict) -> dict | None:
-    """What an expression rounds, by ROUND with digits that are written out or by CAST AS DECIMAL; None if it is neither."""
-    if round_digits(item) is not None:
-        return arguments(item)[0]
-    if item["class"] != "CAST":
-        return None
-    name = item["type_expr"]["type_name"] if "type_expr" in item else item["cast_type"]["id"]
-    return item["child"] if same_case(name) in ("decimal", "numeric") else None
+    """What an expression rounds, by ROUND with digits that are written out or by CAST AS DECIMAL, or by both; None if it is neither."""
+    inner = _inner(item)
+    if round_digits(inner) is not None:
+        return arguments(inner)[0]
+    return item["child"] if _is_cast(item) else None
 
 
 def exactly(item: dict, rounded, argument):
     """The value of such an expression, rounded half-up if its argument is a floating-point number; otherwise as DuckDB gives it."""
     if not isinstance(argument, float) or not math.isfinite(argument) or rounded is None:
         return rounded
-    return half_up(argument, -rounded.as_tuple().exponent if isinstance(rounded, Decimal) else round_digits(item))
+    digits = round_digits(_inner(item))
+    if not isinstance(rounded, Decimal):
+        return half_up(argument, digits)
+    places = -rounded.as_tuple().exponent
+    value = half_up(argument, places if digits is None else digits)
+    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, context=_WIDE)
+
+
+def _is_cast(item: dict) -> bool:
+    if item["class"] != "CAST":
+        return False
+    name = item["type_expr"]["type_name"] if "type_expr" in item else item["cast_type"]["id"]
+    return same_case(name) in ("decimal", "numeric")
+
+
+def _inner(item: dict) -> dict:
+    """The ROUND within a CAST AS DECIMAL, if there is one: it rounds first."""
+    return item["child"] if _is_cast(item) and round_digits(item["child"]) is not None else item

@@ -16,12 +16,13 @@ from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
 from pydisp.holobench.sql.answer_columns import columns_of
 from pydisp.holobench.sql.answer_values import as_gold
-from pydisp.holobench.sql.locked_database import GoldError, UnfitRows, connect, fill, quoted, reading
+from pydisp.holobench.sql.locked_database import GoldError, TooSlow, UnfitRows, connect, fill, quoted, reading
+from pydisp.holobench.sql.near_averages import nudged
 from pydisp.holobench.sql.sql_guard import Question, read, tables_of
 from pydisp.holobench.sql.sql_tree import modifier, nodes, same_case
 from pydisp.holobench.sql.total_order import check_inner_limits, ranked
 
-__all__ = ["GoldError", "Limits", "Session", "UnfitRows", "tables_of"]
+__all__ = ["GoldError", "Limits", "Session", "TooSlow", "UnfitRows", "tables_of"]
 
 _OTHER_ORDERS = ("reversed", "shuffled")
 
@@ -76,6 +77,7 @@ class Session:
         with reading(self._connection, self.limits.seconds) as rows_of:
             check_inner_limits(question, rows_of)
             gold = self._gold(question, rows_of)
+            self._check_averages(question, rows_of)
             if has_limit:
                 self._check_other_orders(question, rows_of)
         return gold
@@ -90,6 +92,13 @@ class Session:
         if sorted(map(repr, rows)) != sorted(repr(row.values) for row in ordered):
             raise GoldError("the SQL gives other rows when it is asked again with its ORDER BY keys; write it more simply.")
         return as_gold(columns, types, [row.exact for row in ordered], ranks)
+
+    def _check_averages(self, question: Question, rows_of) -> None:
+        statements = nudged(question.tree)
+        if statements:
+            found = {tuple(sorted(map(_rough, rows_of(sql, self.limits.rows)[2]))) for sql in (question.sql, *statements)}
+            if len(found) > 1:
+                raise UnfitRows("the answer hangs on the last digits of an average, which a row equals; compare with a rounded average.")
 
     def _check_other_orders(self, question: Question, rows_of) -> None:
         """A second look at statements with a LIMIT, which does not trust what is known about them."""
@@ -121,6 +130,11 @@ class Session:
 def _plain(row: tuple) -> tuple[str, ...]:
     """The row as texts; sums of floating-point numbers differ in their last digits with the order of rows."""
     return tuple(f"{value:.9g}" if isinstance(value, float) else repr(value) for value in row)
+
+
+def _rough(row: tuple) -> tuple[str, ...]:
+    """The row as texts, without the digits that a nudge of an average may change."""
+    return tuple(f"{value:.6g}" if isinstance(value, float) else repr(value) for value in row)
 
 
 def _check_names(what: str, names: list[str]) -> None:

@@ -24,7 +24,8 @@ _SETTINGS = {
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
 }
-_LOCK = "SET enable_external_access = false; SET lock_configuration = true;"
+# In notebooks DuckDB would draw a progress bar.
+_LOCK = "SET enable_progress_bar = false; SET enable_external_access = false; SET lock_configuration = true;"
 _MOST_COLUMNS = 50
 _LONGEST_MESSAGE = 200  # characters
 _MOST_TEXT = 10_000_000  # characters
@@ -43,6 +44,10 @@ class UnfitRows(GoldError):
     """These rows give no gold answer; others may."""
 
 
+class TooSlow(UnfitRows):
+    """The time is up; on other rows it would be too."""
+
+
 def connect(memory_mib: int):
     """A locked DuckDB of its own; about 12 ms. Raises: GoldError if DuckDB is not installed."""
     try:
@@ -50,9 +55,21 @@ def connect(memory_mib: int):
         import pyarrow  # noqa: F401  tables are handed over through it
     except ImportError as error:
         raise GoldError(f"gold answers need {error.name}, which is not installed; {install_command('holobench')}.") from None
-    connection = duckdb.connect(":memory:", config={"memory_limit": f"{memory_mib}MiB", **_SETTINGS})
-    connection.execute(_LOCK)
+    with as_keyboard_interrupt():
+        connection = duckdb.connect(":memory:", config={"memory_limit": f"{memory_mib}MiB", **_SETTINGS})
+        connection.execute(_LOCK)
     return connection
+
+
+@contextmanager
+def as_keyboard_interrupt() -> Iterator[None]:
+    """DuckDB swallows a Ctrl-C and raises a RuntimeError of its own; this raises the right one."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" in str(error):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def quoted(name: str) -> str:
@@ -83,7 +100,8 @@ def fill(connection, table: Table, schema: str = "main") -> None:
     arrays = [_array(table, column, values) for column, values in zip(table.columns, columns, strict=True)]
     connection.register(_INCOMING, pyarrow.table(arrays, names=[column.name for column in table.columns]))
     try:
-        connection.execute(f"CREATE TABLE {quoted(schema)}.{quoted(table.name)} AS SELECT * FROM {quoted(_INCOMING)}")
+        with as_keyboard_interrupt():
+            connection.execute(f"CREATE TABLE {quoted(schema)}.{quoted(table.name)} AS SELECT * FROM {quoted(_INCOMING)}")
     except duckdb.Error as error:
         raise GoldError(f"table {table.name!r} does not go into DuckDB: {as_sentence(error)}.") from None
     finally:
@@ -145,7 +163,7 @@ def reading(connection, seconds: float) -> Iterator[Callable[[str, int], tuple]]
             raise
         except duckdb.Error as error:
             if stopper.is_late or isinstance(error, duckdb.InterruptException):
-                raise UnfitRows(f"the SQL takes longer than {seconds:g} seconds; make it simpler or raise the limit.") from None
+                raise TooSlow(f"the SQL takes longer than {seconds:g} seconds; make it simpler or raise the limit.") from None
             if isinstance(error, duckdb.OutOfMemoryException):
                 raise UnfitRows("the SQL needs more memory than it may have; make it simpler or raise the limit.") from None
             raise StatementFailed(f"DuckDB refuses the SQL: {as_sentence(error)}.") from None

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from pydisp.holobench.database.tables import Database
 from pydisp.holobench.items import CLASSES
-from pydisp.holobench.sql.gold import GoldError, Limits, Session, UnfitRows, tables_of
+from pydisp.holobench.sql.gold import GoldError, Limits, Session, TooSlow, UnfitRows, tables_of
 from pydisp.holobench.sql.sql_class import classify
 
 MAX_BYTES = 20_000_000
+LONGEST_QUESTION = 2_000  # characters
 MAX_QUESTIONS = 10_000
 _LIMITS = Limits(seconds=5, memory_mib=1024)  # a trial on all rows of the database
 
@@ -58,6 +59,9 @@ def read_questions(path: str | os.PathLike, database: Database) -> tuple[list[Us
             try:
                 question = _question(number, row, database)
                 session.answer(question.sql)
+            except TooSlow as error:
+                problems.append(f"question {number} is left out: {error}")
+                continue
             except UnfitRows as error:
                 problems.append(f"question {number} is kept, but on all rows of {database.name} it has no gold answer: {error}")
             except GoldError as error:
@@ -79,6 +83,10 @@ def _question(number: int, row, database: Database) -> UserQuestion:
             raise GoldError(f"its {name!r} is {'missing' if value is None else 'no text or empty'}; write a text.")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise GoldError("its question holds half of a surrogate pair; remove it.")
+    if len(text) > LONGEST_QUESTION:
+        raise GoldError(f"its question has {len(text):,} characters; at most {LONGEST_QUESTION:,} are asked.")
+    if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text.strip()):
+        raise GoldError("its question holds a line break or another control character; write it on one line.")
     kind = row.get("class")
     if kind is not None and kind not in CLASSES:
         raise GoldError(f"its class is {kind!r}; it must be one of: {', '.join(CLASSES)}.")

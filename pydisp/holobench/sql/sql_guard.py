@@ -34,6 +34,7 @@ _MOST_TABLES = 16  # the order of joins is planned before a time limit counts
 # DuckDB 1 matches a pattern by trying all places of each wildcard, and no time limit stops it within a text.
 _MOST_WILDCARDS = 3
 _LONGEST_SEARCHED = 100  # characters
+_NUMBER_OF_ROW = "rowid"  # of every table, though no column
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,7 @@ class _Walk:
         self.found: set[str] = set()
         self.with_names: set[str] = set()
         self.uses = 0
+        self.cost: dict[str, int] = {}  # of each WITH part: the tables that it reads, those of the parts that it reads included
 
     def part(self, tree, scope: frozenset[str]) -> None:
         if isinstance(tree, list):
@@ -116,7 +118,9 @@ class _Walk:
     def _query(self, query: dict, scope: frozenset[str]) -> None:
         _check_query(query)
         for name, body in ctes(query):
+            before = self.uses
             self.part(body, scope)
+            self.cost[same_case(name)] = self.uses - before
             if same_case(name) in self.with_names:  # a query that is looked at alone is given all of them side by side
                 raise GoldError(f"two WITH parts have the name {name!r}; give each its own.")
             self.with_names.add(same_case(name))
@@ -128,14 +132,18 @@ class _Walk:
         if tree.get("schema_name") or tree.get("catalog_name") or tree.get("at_clause"):
             raise GoldError(f"table {name!r} is named with a schema, a database or a version; write its name alone.")
         if same_case(name) in scope:
+            self._use(self.cost.get(same_case(name), 0))
             return
         if same_case(name) not in self.tables:
             there = ", ".join(table.name for table in self.tables.values()) or "none"
             raise GoldError(f"there is no table {name!r}; the tables are: {there}.")
         self.found.add(same_case(name))
-        self.uses += 1
+        self._use(1)
+
+    def _use(self, tables: int) -> None:
+        self.uses += tables
         if self.uses > _MOST_TABLES:
-            raise GoldError(f"the SQL reads more than {_MOST_TABLES} tables, one read twice counted twice; use fewer.")
+            raise GoldError(f"the SQL reads more than {_MOST_TABLES} tables, one read twice counted twice, also by WITH; use fewer.")
 
     def _expression(self, tree: dict, scope: frozenset[str]) -> None:
         kind = tree["class"]
@@ -162,6 +170,8 @@ class _Walk:
             if len(names) > 2:
                 raise GoldError(f"column {'.'.join(names)!r} is named with more than its table; write table.column.")
             for name in names[-1:] or node.get("using_columns") or []:
+                if same_case(name) == _NUMBER_OF_ROW not in map(same_case, columns):
+                    raise _unknown(name, columns, sql)  # also where an alias has this name: DuckDB decides which of them is meant
                 # DuckDB calls count(*) in an inner SELECT "count_star()".
                 if same_case(name) not in known and "(" not in name:
                     raise _unknown(name, columns, sql)

@@ -8,14 +8,15 @@ from pydisp.evaluation import positions
 from pydisp.holobench.answers.decoding import cut
 from pydisp.holobench.contexts.building import build
 from pydisp.holobench.items import Gold, Item
-from pydisp.holobench.prompts import ROOM, Prompts, Style
+from pydisp.holobench.prompts import Prompts, Style
 from pydisp.holobench.scorer.scoring import score, write_gold
 from pydisp.loading import load_config, load_tokenizer
+from pydisp.subject import tokenizer_digest
 
 _KEYS = (
-    "lengths", "amount", "density", "placement", "database", "questions", "seed", "per_length", "questions_per_context", "template", "tokenizer",
+    "lengths", "amount", "density", "placement", "database", "questions", "seed", "per_length", "questions_per_context", "template", "room", "tokenizer",
 )  # fmt: skip
-
+MOST_ANSWER_TOKENS = 64  # max_gen_toks of pydisp_holobench.yaml
 _LISTS = {"lengths": "lengths", "amount": "amounts", "density": "densities", "placement": "placements"}
 
 
@@ -97,17 +98,32 @@ def _made(metadata: tuple) -> tuple[tuple[Item, ...], Prompts]:
     name = given.pop("tokenizer", None) or model
     if not isinstance(name, str):
         raise ValueError('the tasks of HoloBench count the tokens of a tokenizer; name it with --metadata \'{"tokenizer": "MODEL"}\'.')
-    most = int(most) if most else positions(load_config(name))
-    options = {"tokenizer": name, "template": given.pop("template", "plain"), "room": ROOM["direct"]}  # the room of the YAML
+    most = int(most) if most else positions(load_config(model or name))
+    if model and name != model and tokenizer_digest(load_tokenizer(name)) != tokenizer_digest(load_tokenizer(model)):
+        raise ValueError(
+            f"the tokenizer of {name} is another than that of {model}, so the lengths would be wrong; leave the key tokenizer out."
+        )
+    options = {"tokenizer": name, "template": given.pop("template", "plain"), "room": int(given.pop("room", 0))}
     for key, plural in _LISTS.items():
         if key in given:
             value = given.pop(key)
             options[plural] = list(value) if isinstance(value, tuple) else [value]
-    built = build(None, **options, **given)
-    longest = max(item.prompt_tokens for item in built.items) + ROOM["direct"]
-    if most is not None and longest > most:
+    if not 0 <= options["room"] <= MOST_ANSWER_TOKENS:
         raise ValueError(
-            f"an item has {longest:,} tokens with its answer, and {name} reads {most:,}; give shorter lengths, such as "
-            f"--metadata '{{\"lengths\": [{most}]}}'."
+            f"the metadata of the task have room {options['room']}; it must be at most {MOST_ANSWER_TOKENS}, which the task generates."
         )
-    return built.items, Prompts(load_tokenizer(name), Style(options["template"], "direct"))
+    lengths = options.get("lengths")
+    if most is not None and lengths and max(lengths) > most:
+        raise ValueError(_too_long(max(lengths), model or name, most))
+    built = build(None, **options, **given)
+    longest = max(item.prompt_tokens for item in built.items) + MOST_ANSWER_TOKENS
+    if most is not None and longest > most:
+        raise ValueError(_too_long(longest, model or name, most))
+    return built.items, Prompts(load_tokenizer(name), Style(**built.manifest["style"]))
+
+
+def _too_long(tokens: int, name: str, most: int) -> str:
+    return (
+        f"an item has {tokens:,} tokens with its answer, and {name} reads {most:,}; give shorter lengths, such as "
+        f"--metadata '{{\"lengths\": [{most}]}}'."
+    )

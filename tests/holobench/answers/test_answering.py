@@ -202,8 +202,8 @@ def test_only_predictions_are_replaced_and_only_if_asked(tmp_path):
     assert len(read_predictions(out, ITEMS).predictions) == 6
     write_items(bench, ITEMS, MANIFEST)
     (tmp_path / "notes.txt").write_text("mine")
-    for name in ("bench.jsonl", "notes.txt", "."):
-        with pytest.raises(AnsweringError, match="no predictions of pydisp"):
+    for name, words in (("bench.jsonl", "no predictions of pydisp"), ("notes.txt", "no predictions of pydisp"), (".", "is a folder")):
+        with pytest.raises(AnsweringError, match=words):
             asked(tiny(), out=tmp_path / name, overwrite=True)
     with pytest.raises(AnsweringError, match="notes.txt is a file, so y.jsonl cannot be made in it"):
         asked(tiny(), out=tmp_path / "notes.txt" / "new" / "y.jsonl")
@@ -284,3 +284,11 @@ def test_the_prompt_of_an_item_is_what_ask_makes():
     prompts = Prompts(TOKENIZER, Style(**MANIFEST["style"]))
     (one,), _ = ask(ITEMS[:1], prompts, form="generate", positions=None)
     assert TOKENIZER.decode(one.prompt) == prompts.text(ITEMS[0].context, ITEMS[0].question)
+
+
+def test_a_stopped_run_is_not_replaced_without_a_word(tmp_path):
+    out, said = tmp_path / "x.jsonl", []
+    asked(tiny(), out=out, limit=1)
+    out.rename(tmp_path / "x.jsonl.partial")
+    asked(tiny(), out=out, limit=1, say=said.append)
+    assert any("x.jsonl.partial of a run that was stopped is replaced; with --resume" in line for line in said)

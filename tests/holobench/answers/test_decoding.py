@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from families import random_plan, tiny_model
@@ -134,3 +136,11 @@ def test_a_batch_answers_as_each_prompt_alone(name):
     wanted = [plain_greedy(model, one.prompt, 8, ends) for one in asked]
     assert found == [(ending.text(tokens), has_ended) for tokens, has_ended in wanted]
     assert {has_ended for _, has_ended in found} >= {True}
+
+
+def test_who_reasons_may_list_facts_and_questions():
+    tokenizer = tiny_tokenizer()
+    model = SimpleNamespace(config=SimpleNamespace(eos_token_id=0), generation_config=None)
+    text = "Let me list them.\nFacts:\n- one\n\nAnswer: 1"
+    assert Ending.of(model, tokenizer, Style("plain", "reason")).cut(text) is None
+    assert Ending.of(model, tokenizer, Style("plain", "direct")).cut(text) == "Let me list them."

@@ -137,7 +137,7 @@ COMMITTED = "3c252fbe4ab8dc989735a8f2eba3f40a24a9b74721d51275ec1d905b0798b995"
         (dict(lengths=[60]), BudgetError, "a length of 60 tokens leaves no room for facts: the prompt without them has about"),
         (dict(lengths=[]), ValueError, "there is no length or no placement"),
         (dict(lengths=[512, 512]), ValueError, "lengths has one value twice"),
-        (dict(lengths=[0]), ValueError, "length is 0; it must be a whole number of 1 or more"),
+        (dict(lengths=[0]), ValueError, "one of the lengths is 0; it must be a whole number of 1 or more"),
         (dict(lengths=[512], densities=[1.5]), ValueError, "a density is 1.5; it must be a share above 0"),
         (dict(lengths=[512], densities=[0.5], amounts=[100]), ValueError, "amounts and densities are both given"),
         (dict(lengths=[512], placements=["top"]), ValueError, "a placement is 'top'; it must be one of: uniform"),
@@ -146,7 +146,8 @@ COMMITTED = "3c252fbe4ab8dc989735a8f2eba3f40a24a9b74721d51275ec1d905b0798b995"
         (dict(lengths=[512], answer="loud"), ValueError, "answer is 'loud'"),
         (dict(lengths=[512], database="nowhere"), ValueError, "there is no database 'nowhere'"),
         (dict(lengths=[300], amounts=[2000]), BudgetError, "tokens are .* too few for"),
-        (dict(lengths=[160], database="generated:railway"), NoQuestion, "160 tokens leave .* for relevant rows, at most"),
+        (dict(lengths=[130], database="generated:railway"), NoQuestion, "130 tokens leave .* for relevant rows"),
+        (dict(lengths=[10**9]), ValueError, "at most 4,000,000 tokens are built"),
     ],
 )
 def test_what_cannot_be_built_is_said_before_anything_is_written(tmp_path, options, error, words):
@@ -162,7 +163,7 @@ def test_a_small_database_says_how_many_tokens_it_gives():
     with pytest.raises(NotEnoughRows, match="it touches every table"):
         build(database=only, lengths=[600])
     bare = Database("bare", (Table("t", (Column("x", "text"),), tuple((str(n),) for n in range(90))),))
-    with pytest.raises(NoQuestion, match="bare has no table on which questions of the class filter can be asked"):
+    with pytest.raises(NoQuestion, match="bare has no table on which questions can be drawn"):
         build(database=bare, lengths=[600])
 
 
@@ -236,3 +237,24 @@ def test_a_question_left_out_is_named_once_for_each_length(tmp_path):
     (tmp_path / "q.json").write_text(json.dumps(rows))
     built = build(database=shop(), questions=tmp_path / "q.json", lengths=[500, 700], amounts=[90], placements=["begin", "end"])
     assert sorted(note[:22] for note in built.notes) == ["500 tokens, question 2", "700 tokens, question 2"]
+
+
+def test_a_class_that_cannot_be_asked_gives_way_and_is_named():
+    without_joins = Database("plants", (shop().tables[2], shop().tables[0]))  # plants, and customers for filler
+    built = build(database=without_joins, lengths=[360], per_length=9)
+    assert len(built.items) == 9 and not any(item.kind.startswith("join") for item in built.items)
+    assert len(built.notes) == 2 and all("stands in the place of one of the class join" in note for note in built.notes)
+    assert built.manifest["notes"] == list(built.notes)
+    assert len(build(database="chinook", lengths=[512], tokenizer="demo").items) == 18
+
+
+def test_a_database_of_one_table_is_asked_without_filler():
+    built = build(database=Database("only", shop().tables[2:]), lengths=[600], densities=[1.0], per_length=9)
+    assert len(built.items) == 9 and {item.density for item in built.items} == {1.0}
+
+
+def test_folders_above_the_file_are_made(tmp_path):
+    build(tmp_path / "a" / "b" / "x.jsonl", lengths=[512], per_length=1)
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {"x.jsonl", "x.manifest.json"}
+    with pytest.raises(FileExistsError, match="is a file, so y.jsonl cannot be made in it"):
+        build(tmp_path / "a" / "b" / "x.jsonl" / "y.jsonl", lengths=[512], per_length=1)

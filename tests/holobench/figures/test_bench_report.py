@@ -117,6 +117,41 @@ def test_nothing_that_is_missing_makes_a_report_fail(make):
     assert made.to_html() and made.to_markdown() and json.loads(made.to_json())
 
 
+def method_of(tokens_of, **manifest):
+    items = benchmark(9, lengths=(512,))
+    ranked = [
+        Prediction(one.id, log_likelihoods=(-1.0, -2.0, -3.0, -4.0), choice_tokens=tokens_of(place)) for place, one in enumerate(items)
+    ]
+    one = results(items, ranked, {}, manifest)
+    likelihood = one.as_dict()["likelihood"]
+    return " ".join(report(one).sections[-1].parts), (likelihood["unequal_choices"], likelihood["unknown_choices"])
+
+
+def test_choices_of_unequal_numbers_of_tokens_are_counted_and_said():
+    equal, unequal = (3, 3, 3, 3), (3, 2, 3, 3)
+    words, counts = method_of(lambda place: equal)
+    assert "The choices of an item have as many tokens as each other." in words and counts == (0, 0)
+    words, counts = method_of(lambda place: unequal if place < 2 else equal, any_tokenizer=True)
+    assert "In 2 of 9 items the choices have unequal numbers of tokens for this model (asked with any_tokenizer)" in words
+    assert "as many tokens" not in words and counts == (2, 0)
+    words, counts = method_of(lambda place: None if place < 4 else unequal if place == 4 else equal)
+    assert "In 1 of 5 items the choices" in words and "For 4 items the predictions do not say" in words and counts == (1, 4)
+    assert "as many tokens" not in method_of(lambda place: None)[0]
+    assert "as many tokens as each other in 8 items. For 1 item the" in method_of(lambda place: equal if place else None)[0]
+
+
+def test_a_control_says_nothing_of_lengths_or_of_the_paper():
+    items = benchmark(36, lengths=(512, 1024, 2048), amounts=(100, 200))
+    ranked = [answered(one, 1.0 if one.kind == "extreme" else 0.3, 1.0) for one in items]
+    made, control = (results(items, ranked, {}, {"model": "m", "without_context": is_control}) for is_control in (False, True))
+    assert made.claims and len(made.effective) == 2 and "What the paper found" in titles(report(made))
+    assert control.claims == () and control.effective == ()
+    shown = report(control, [compare(control, made)])
+    for words in ("paper", "Effective length", "is kept", "kept of"):
+        assert words not in shown.to_markdown() and words not in " ".join(shown.summary), words
+        assert words in report(made).to_markdown(), words
+
+
 def test_a_comparison_of_few_draws_and_of_equal_names_is_shown():
     one = item()
     first, second = (results([one], [answered(one, f1)], {}, {"model": "same"}) for f1 in (1.0, 0.5))

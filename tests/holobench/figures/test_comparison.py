@@ -7,6 +7,7 @@ import pytest
 from simulated_holobench import answered, benchmark, found, item
 
 from pydisp.holobench.figures.comparison import ComparisonError, compare, holm
+from pydisp.holobench.figures.comparison_section import comparison_section, difference_words
 from pydisp.holobench.figures.results import results
 
 
@@ -48,6 +49,35 @@ def test_items_skipped_in_either_are_left_out_of_both_and_counted():
     assert (compared.pairs, compared.left_out) == (11, 13)
     assert compared.overall["f1"].pairs == 11 and compared.overall["f1"].second == 0.5
     assert 1024 not in compared.by["length"]
+
+
+def test_items_that_only_one_has_predictions_of_are_counted_and_said():
+    items = benchmark(12, lengths=(512,))
+    first, second = (
+        results(items, [answered(one, 0.5) for one in asked], {}, {"model": model})
+        for model, asked in (("pruned", items[:5]), ("dense", items[1:]))
+    )
+    compared = compare(first, second)
+    assert (compared.pairs, compared.left_out, compared.only_first, compared.only_second) == (4, 0, 1, 7)
+    assert compared.as_dict()["only_first"] == 1 and compared.as_dict()["only_second"] == 7
+    assert difference_words(compared).endswith(
+        " Left out: 1 item that only pruned has predictions of. Left out: 7 items that only dense has predictions of."
+    )
+    assert "Left out" not in difference_words(compare(first, first))
+    assert "only the second has" in difference_words(
+        compare(first, results(items, [answered(one, 1.0) for one in items], {}, {"model": "pruned"}))
+    )
+
+
+def test_measures_over_different_items_say_over_how_many():
+    items = benchmark(12, lengths=(512,))
+    ranked = results(items, [answered(one, 0.5, 1.0 if place < 8 else None) for place, one in enumerate(items)], {}, {"model": "m"})
+    compared = compare(ranked, ranked)
+    assert "F1 over 12 items +0.0 points" in difference_words(compared) and "accuracy over 8 items +0.0" in difference_words(compared)
+    table = comparison_section(compared).parts[2]
+    assert table.columns[1] == "items" and [row[:2] for row in table.rows] == [("F1", 12), ("recall", 12), ("accuracy", 8)]
+    same = compare(*(found(items, lambda one: 0.5, margin_of=lambda one: 1.0) for _ in range(2)))
+    assert "F1 +0.0 points" in difference_words(same)
 
 
 def test_a_difference_that_is_not_seen_says_what_could_be():

@@ -26,6 +26,14 @@ def test_cells_say_question_gold_answer_and_score():
     assert row(one) == ["top k", 512, "Which names have top_k?", shown(gold_words(one.item.gold)), shown(answer(0.5)), 50]
 
 
+def test_no_cell_of_a_row_turns_the_text_behind_it():
+    turned = "\u202eevil\u2066"
+    one = scored(item(question=f"Which {turned}?", gold=Gold(("name",), ("text",), ((turned,),))), 0.5)
+    cells = row(ScoredItem(one.item, turned, one.score))
+    assert not any(mark in str(cell) for cell in cells for mark in turned[:1] + turned[-1:])
+    assert cells[2:5] == ["Which \ufffdevil\ufffd?", "\ufffdevil\ufffd", "\ufffdevil\ufffd"]
+
+
 def test_gold_is_shown_row_by_row():
     assert gold_words(Gold(("city", "total"), ("text", "decimal(2)"), (("Rome", 12.5), ("Oslo", 7.0)))) == "Rome, 12.50; Oslo, 7.00"
     assert gold_words(Gold(("city",), ("text",), ())) == "No answer"
@@ -34,5 +42,8 @@ def test_gold_is_shown_row_by_row():
 def test_long_and_unprintable_texts_are_made_fit_for_a_cell():
     assert shown("a\n  b\n\nc ") == "a ⏎ b ⏎ c"
     assert shown("x\0y\ud800z\x1b[31m") == "x\ufffdy\ufffdz\ufffd[31m"
+    for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\x85\x9b\u2028\u2029":
+        assert shown(f"a{mark}b") == "a\ufffdb", ascii(mark)
+    assert shown("שלום é 学") == "שלום é 学"
     long = shown("begin " + 500 * "word " + "end")
     assert len(long) < 170 and long.startswith("begin") and long.endswith("end") and " … " in long

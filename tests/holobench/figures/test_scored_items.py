@@ -51,6 +51,13 @@ def test_the_gold_choice_is_right_if_it_is_likeliest(log_likelihoods, accuracy, 
     assert (found.accuracy, found.margin, found.chance) == (accuracy, margin, 1 / 4)
 
 
+@pytest.mark.parametrize(("tokens", "are_equal"), [((2, 2, 2, 2), True), ((2, 2, 3, 2), False), (None, None)])
+def test_choices_say_whether_they_have_as_many_tokens(tokens, are_equal):
+    prediction = Prediction(item().id, log_likelihoods=(-1.0, -2.0, -3.0, -4.0), choice_tokens=tokens)
+    (found,) = score_items([item()], [prediction], is_reasoned=False)
+    assert found.choice.tokens_are_equal is are_equal
+
+
 def test_the_gold_choice_stands_where_the_item_says():
     found = rank([-3, -1], item(choices=("a", "b"), correct=1))
     assert (found.accuracy, found.margin, found.chance) == (1, 2, 1 / 2)

@@ -24,6 +24,27 @@ def test_the_answer_of_a_text(text):
     assert lines(text)[0].rstrip(".") == "7" and len(lines(text)) == 1 + text.endswith("clear")
 
 
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        (r"\boxed{\text{Rome}}", "Rome"), (r"It is $\boxed{\mathrm{Rome}}$.", "It is Rome."), (r"$12{,}345$", "12,345"),
+        (r"\[ \boxed{7} \]", "7"),
+        (r"\(7\), $8$", "7, 8"), ("$5 and $6", "$5 and $6"), ("US$5, CA$6", "US$5, CA$6"), ("a{,}b", "a{,}b"),
+        (r"\text{a, 1}", r"\text{a, 1}"),
+    ],
+)  # fmt: skip
+def test_latex_around_values_goes_but_not_from_gold_rows(text, line):
+    assert lines(text, gold=Gold(("name", "n"), ("text", "integer"), ((r"\text{a", "1}"),))) == [line]
+
+
+def test_a_fence_around_one_line_is_a_bullet_where_one_value_is_asked():
+    one = Gold(("name",), ("text",), (("Rome",),))
+    assert lines("```\nRome\n```\nx", gold=one) == ["- Rome", "x"] and lines("```\nRome\n```\nx") == ["Rome", "x"]
+    for inside in ("a\nb", "[1]", "- a", "1. a"):
+        assert lines(f"```text\n{inside}\n```\nx", gold=one) == [*inside.split("\n"), "x"]
+    assert lines("```sql\na\n```\nx", gold=one) == lines("```\na\nx", gold=one) == ["a", "x"]
+
+
 def test_what_only_looks_like_a_marker_cuts_nothing():
     for text in (
         "No answer: 7",

@@ -38,12 +38,22 @@ TWO = [("Oslo", "12"), ("Bern", "7")]
         ['[{"a": "Oslo", "b": 12}, {"a": "Bern", "b": 7}]'], ['{"Oslo": 12, "Bern": 7}'],
         ["| City | Total sum |", "|---|---|", "| Oslo | 12 |", "| Bern | 7 |"],
         ["| # | total_sum | city |", "|-|-|-|", "| 1 | 12 | Oslo |", "| 2 | 7 | Bern |"],
+        ["| # | x | y |", "|-|-|-|", "| 1 | Oslo | 12 |", "| 2 | Bern | 7 |"], ["| Nr. | x | y |", "|-|-|-|", "| 1. | Oslo | 12 |",
+        "| 2. | Bern | 7 |"],
         ["| x | y |", "|-|-|", "| Oslo | 12 |", "| Bern | 7 |", "z"], ["city, total sum", "Oslo, 12", "Bern, 7"],
         ["City: Total_Sum", "Oslo: 12", "Bern: 7"], ['[["city", "total_sum"], ["Oslo", 12], ["Bern", 7]]'],
     ],
 )  # fmt: skip
 def test_two_rows_of_two_cells_are_read(lines):
     assert has(GOLD, lines, TWO), read(GOLD, *lines)
+
+
+def test_a_column_of_a_table_that_does_not_number_its_rows_stays():
+    for first, numbers in (("x", "12"), ("#", "13"), ("#", "21"), ("#", "ab")):
+        lines = [f"| {first} | c |", "|-|-|", *(f"| {number} | x |" for number in numbers)]
+        assert read(ONE, *lines) == [[(number, "x") for number in numbers]]
+    ranks = Gold(("rank",), ("integer",), ((1,), (2,)))
+    assert read(ranks, "| Rank | c |", "|-|-|", "| 1 | x |", "| 2 | y |") == [[("1",), ("2",)]]
 
 
 def test_surplus_cells_are_joined_as_they_were_written():

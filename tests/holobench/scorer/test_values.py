@@ -62,6 +62,9 @@ def test_a_name_of_signs_only_stays():
         ("EUR 12", "12"), ("12 USD", "12"), ("42.50 euros", "42.50"), ("12 %", "12"), ("12%", "12"), ("12 percent", "12"),
         ("about 12", "12"), ("~12", "12"), ("≈ 12 kg", "12"), ("exactly 12", "12"),
         ("seven", "7"), ("Seven orders", "7"), ("twenty", "20"), ("zero", "0"), (".5", "0.5"), ("007", "7"), ("７", "7"),
+        ("Order 157", "157"), ("Fine No. 399", "399"), ("Nr.12", "12"), ("№ 12", "12"), ("delay number **207**", "207"),
+        ("**Order** 12", "12"),
+        ("order #12", "12"), ("total 12 items", "12"), ("Order ID 12.", "12"), ("order seven", "7"), ("delay number **207", "207"),
         ("9" * 40, "9" * 40), ("0." + "3" * 39, "0." + "3" * 39),
     ],
 )  # fmt: skip
@@ -73,7 +76,10 @@ def test_a_number_is_read_in_any_dress(written, value):
     "written",
     ["", "-", "A12", "12a", "1e3", "1/2", "12 of the 30", "12 very big items", "12,50", "1.234,50", "1,23", "1,2345", "12 13", "twenty-one",
     "twenty one", "two hundred", "5 million", "2 dozen",
-     "9" * 41, "9" * 5000, "1e999999", "NaN", "inf", "Infinity", "٣", "12 = 12", "5 seven", "--5", "1.2.3", "2021-03-05", "x" * 10**5],
+     "9" * 41, "9" * 5000, "1e999999", "NaN", "inf", "Infinity", "٣", "12 = 12", "5 seven", "--5", "1.2.3", "2021-03-05", "x" * 10**5,
+     "Order 12 13", "my own order 12", "order A12", "not 7", "minus 7", "below 7", "more than 7", "March 5", "may 2021", "no one",
+     "hundred 7",
+     "twenty order 1", "step 1", "7 or 8", "a 3*4"],
 )  # fmt: skip
 def test_what_is_no_number_is_none(written):
     assert number(written) is None

@@ -378,3 +378,54 @@ def test_keys_references_and_years_are_identifiers_wherever_they_stand():
             "integer",
             "identifier",
         )
+
+
+def _prices(*values) -> Table:
+    columns = (Column("id", "integer", role="key"), Column("price", "decimal", decimals=2, role="measure"))
+    return Table("orders", columns, tuple((n, Decimal(value)) for n, value in enumerate(values, 1)), key="id")
+
+
+def test_a_rounding_within_a_cast_is_half_up_too():
+    with Session([_prices("1.00", "1.01")]) as session:
+        assert session.answer("SELECT CAST(ROUND(AVG(price), 2) AS DECIMAL(18, 2)) FROM orders").rows == ((1.01,),)
+        assert session.answer("SELECT CAST(ROUND(AVG(price), 1) AS DECIMAL(18, 2)) FROM orders").rows == ((1.0,),)
+        assert session.answer("SELECT CAST(AVG(price) AS DECIMAL(18, 2)) FROM orders").rows == ((1.01,),)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM orders WHERE price < (SELECT AVG(price) FROM orders)",
+        "SELECT id FROM orders WHERE price >= (SELECT AVG(price) FROM orders)",
+        "SELECT COUNT(*) FROM orders HAVING AVG(price) > 15.84",
+        "WITH m AS (SELECT AVG(price) AS mean FROM orders) SELECT id FROM orders, m WHERE price > mean",
+    ],
+)
+def test_a_row_that_equals_an_average_is_no_gold(sql):
+    with (
+        Session([_prices("21.38", "24.32", "1.50", "24.05", "7.95", "15.84")]) as session,
+        pytest.raises(UnfitRows, match="last digits of an average"),
+    ):
+        session.answer(sql)
+
+
+def test_a_row_away_from_the_average_is_gold():
+    with Session([_prices("21.38", "24.32", "1.50", "24.05", "7.95", "15.85")]) as session:
+        assert session.answer("SELECT id FROM orders WHERE price < (SELECT AVG(price) FROM orders)").rows == ((3,), (5,))
+        assert len(session.answer("SELECT id, price FROM orders WHERE price > (SELECT mean(price) FROM orders) ORDER BY id").rows) == 4
+        assert session.answer("SELECT ROUND(AVG(price), 2) FROM orders").rows == ((15.84,),)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT id + 100 AS rowid FROM orders WHERE rowid < 3", "SELECT id FROM orders o WHERE o.rowid IN (SELECT 2 AS rowid)"]
+)
+def test_the_number_of_a_row_is_no_column_though_an_alias_has_its_name(sql):
+    with Session([_prices("1", "2")]) as session, pytest.raises(GoldError, match="there is no column 'rowid'"):
+        session.answer(sql)
+
+
+def test_with_parts_that_double_each_other_are_refused_at_once():
+    parts = ["t0 AS (SELECT id FROM orders)"]
+    parts += [f"t{n} AS NOT MATERIALIZED (SELECT a.id FROM t{n - 1} a JOIN t{n - 1} b ON a.id = b.id)" for n in range(1, 12)]
+    with Session([_prices("1", "2")]) as session, pytest.raises(GoldError, match="also by WITH"):
+        session.answer(f"WITH {', '.join(parts)} SELECT COUNT(*) FROM t11")
