@@ -94,6 +94,8 @@ def amount_against_length(scored: Sequence[ScoredItem], measure: str) -> Claim:
     name = "amount_against_length"
     scored = [one for one in scored if one.item.amount > 0]
     draws = _places([one.item.draw for one in scored])
+    if len({one.value(measure) for one in scored}) == 1:
+        return Claim(name, statement, WEAK, f"every {_NAMES[measure]} is {100 * scored[0].value(measure):.0f} %.")
     if not len(draws) or draws.max() + 1 < FEWEST_FOR_SLOPES:
         return Claim(name, statement, WEAK, f"slopes need {FEWEST_FOR_SLOPES} draws or more.")
     logs = np.log2([[one.item.amount, one.item.length] for one in scored])

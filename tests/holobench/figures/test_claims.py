@@ -175,3 +175,8 @@ def test_accuracy_alone_can_be_tried():
     every = [scored(one, 0.0, accuracy=float(int(one.draw) % 3 > 0)) for one in benchmark(54, **GRID)]
     assert "accuracy" in claims(every, "accuracy")[1].words
     assert claims([scored(item(), 1.0)], "accuracy")[0].verdict == WEAK
+
+
+def test_equal_scores_have_no_slopes():
+    claim = amount_against_length([scored(one, 0.0) for one in benchmark(18, **GRID)], "f1")
+    assert claim.verdict == WEAK and claim.words == "every F1 is 0 %." and not claim.figures
