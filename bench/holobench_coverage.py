@@ -1,4 +1,4 @@
-"""How often the intervals of pydisp.holobench hold, on simulated scores: python bench/holobench_coverage.py > bench/results/holobench-coverage.json
+"""How often the intervals of pydisp.holobench hold, on simulated scores: python bench/holobench_coverage.py --out bench/results
 
 - means: yes-or-no scores, F1-like ones (0, 1 and what lies between), narrow ones, and ones that are nearly all right (or wrong) with rare
   failures, of 2 to 60 draws with 1 to 5 items each, which are correlated within a draw by 0 to 0.8, with true means of 0.02 to 0.98; beside
@@ -15,8 +15,9 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-import machine  # noqa: F401  # this checkout's pydisp
+import machine  # makes this checkout's pydisp the one that is imported
 import numpy as np
 
 from pydisp.holobench.figures.effective_length import KEPT, ratio_interval
@@ -230,7 +231,9 @@ def claims(repeats: int) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=200, help="simulated benchmarks a case")
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--out", type=Path, help="folder for holobench-coverage.json")
+    args = parser.parse_args()
+    repeats = args.repeats
     start = time.perf_counter()
     found = {
         "means": means(repeats),
@@ -239,7 +242,10 @@ def main() -> None:
         "ratios": ratios(max(1, repeats // 2)),
         "claims": claims(max(1, repeats // 8)),
     }
-    print(json.dumps(found, indent=1))
+    record = {"command": f"python bench/holobench_coverage.py --repeats {repeats}", "machine": machine.describe("cpu"), **found}
+    print(json.dumps(record, indent=1))
+    if args.out:
+        (args.out / "holobench-coverage.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{time.perf_counter() - start:.0f} seconds", file=sys.stderr)
 
 
