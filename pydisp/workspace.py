@@ -207,7 +207,7 @@ class Workspace:
             except FileNotFoundError:  # another run, just ending, has removed the folder
                 continue
             try:
-                has_locks = _lock_file(lock)
+                has_locks = lock_file(lock)
             except BlockingIOError:
                 os.close(lock)
                 raise FileExistsError(
@@ -272,7 +272,7 @@ class Workspace:
             self._lock = None
 
 
-def _lock_file(file: int) -> bool:
+def lock_file(file: int) -> bool:
     """Lock an open file for this process until it is closed or the process ends; False if there are no locks.
 
     Raises: BlockingIOError if another process has the lock.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydisp.holobench.answers.predictions import Prediction
 from pydisp.holobench.sealed_file import json_line, read_file, shown
+from pydisp.workspace import lock_file
 
 FORMAT = "pydisp-holobench-journal-1"
 
@@ -38,9 +39,16 @@ class Journal:
             self._take()
 
     def begin(self) -> None:
-        """Open the file; one of another run is replaced only now."""
+        """Open the file and keep other runs out of it; what an older run left is replaced only now.
+
+        Raises: JournalError if another run has it.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "r+b" if self._whole else "wb")  # noqa: SIM115  closed by __exit__
+        self._file = open(self.path, "r+b" if self._whole else "ab")  # noqa: SIM115  closed by __exit__; not "wb", another run may be at it
+        try:
+            lock_file(self._file.fileno())
+        except BlockingIOError:
+            raise JournalError(f"another run is writing {self.path} at this moment; wait for its end, or choose another --out.") from None
         self._file.truncate(len(self._whole))
         self._file.seek(len(self._whole))
         if not self._whole:

@@ -72,3 +72,15 @@ def test_nothing_to_resume_and_damage_are_said(tmp_path):
         (tmp_path / "x.jsonl.partial").write_bytes(content)
         with pytest.raises(JournalError, match="damaged"):
             Journal(tmp_path / "x.jsonl", IDENTITY, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_do_not_write_one_journal(tmp_path, resume):
+    out = tmp_path / "x.jsonl"
+    with Journal(out, IDENTITY, resume=False) as journal:
+        journal.begin()
+        journal.append(0, BATCHES[0])
+        with Journal(out, IDENTITY, resume=resume) as other, pytest.raises(JournalError, match="another run is writing .*x.jsonl.partial"):
+            other.begin()
+        journal.append(1, BATCHES[1])
+    assert Journal(out, IDENTITY, resume=True).done == dict(enumerate(BATCHES))
