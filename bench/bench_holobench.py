@@ -3,6 +3,7 @@
 - building: 90 questions at each of five lengths to 65,536 tokens from generated databases, in all and by part;
 - shared_context: the likelihood form of six questions on one context against six contexts of their own, in interleaved rounds;
 - attacks: the mean F1 of answers that are made without reading the question, over 90 generated items;
+- guesses: how often rules that read no facts, or only count what stands in them, choose the gold answer among its near misses (chance: 0.25);
 - scoring: the gold answer of every item given back, and a text of 100,000 characters, by item;
 - coverage of the intervals: bench/holobench_coverage.py.
 """
@@ -86,6 +87,36 @@ def attacks() -> dict:
     return {name: statistics.mean(score(i.gold, i.kind, way(i), answer_marker=False).f1 for i in items) for name, way in ways.items()}
 
 
+def guesses() -> dict:
+    """By rule its share of right choices over 85 items of each of two seeds, ties shared, and that among highest and lowest values."""
+    from pydisp.holobench import build
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            return 0.0
+
+    rules = {
+        "rows in order": lambda item, choice: choice.split("\n") == sorted(choice.split("\n")),
+        "smallest number": lambda item, choice: -number(choice),
+        "largest number": lambda item, choice: number(choice),
+        "ends in 0": lambda item, choice: choice.endswith("0"),
+        "most cells in the text": lambda item, choice: sum(cell in item.context for row in choice.split("\n") for cell in row.split(", ")),
+    }
+    items = [one for seed in (1, 2) for one in build(lengths=[512], per_length=90, seed=seed).items if one.choices]
+    result = {"items": len(items)}
+    for name, rule in rules.items():
+        shares: dict[str, list[float]] = {"all": [], "extreme": []}
+        for item in items:
+            values = [rule(item, choice) for choice in item.choices]
+            best = [place for place, value in enumerate(values) if value == max(values)]
+            for group in ("all", *([item.kind] if item.kind in shares else [])):
+                shares[group].append((item.correct in best) / len(best))
+        result[name] = {group: statistics.mean(values) for group, values in shares.items()}
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", default="demo")
@@ -97,6 +128,7 @@ def main() -> None:
     record = {"machine": machine.describe("cpu"), "command": f"python bench/bench_holobench.py --tokenizer {Path(args.tokenizer).name}"}
     for part, measure in (
         ("attacks", attacks),
+        ("guesses", guesses),
         ("scoring", scoring),
         ("shared_context", shared_context),
         ("building", lambda: building(args.tokenizer, args.work)),

@@ -1,5 +1,6 @@
 """`pydisp holobench` as users type it: build, run, score, and what each refuses."""
 
+import contextlib
 import json
 
 import pytest
@@ -18,7 +19,7 @@ def files(tmp_path_factory):
     assert json.loads(printed)["items"] == 18
     for out, options in ((found, ()), (control, ("--form", "likelihood", "--without-context"))):
         status, printed, err = call("holobench", "run", "demo", "--data", data, "--out", out, *options)
-        assert status == 0 and "18 questions answered by demo" in printed or "without" in str(options), err
+        assert status == 0 and "18 questions answered by demo, 0 skipped" in printed, err
     return data, found, control
 
 
@@ -57,15 +58,31 @@ def test_predictions_from_elsewhere_are_scored(files, tmp_path):
     assert status == 0 and json.loads(printed)["f1"] == 0 and json.loads(printed)["unparsable"] == 18, err
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(files, tmp_path):
+def test_a_limit_asks_the_first_items_and_only_overwrite_replaces(files, tmp_path):
     data, found, _ = files
     out = tmp_path / "again.jsonl"
-    (tmp_path / "again.jsonl.partial").write_text("")
     status, _, err = call("holobench", "run", "demo", "--data", data, "--out", out, "--limit", 4)
     assert status == 0, err
     assert out.read_text().splitlines() == found.read_text().splitlines()[:4]
     assert call("holobench", "run", "demo", "--data", data, "--out", out, "--limit", 4)[0] == 1
     assert call("holobench", "run", "demo", "--data", data, "--out", out, "--limit", 4, "--overwrite")[0] == 0
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(files, tmp_path, monkeypatch):
+    from pydisp.holobench.answers import answering
+
+    data, *_ = files
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "stopped.jsonl"
+    args = ["holobench", "run", "demo", "--data", data, "--batch-tokens", 1000]
+    assert call(*args, "--out", whole)[0] == 0
+    calls = iter([False, False, True])  # stop after two batches
+    with monkeypatch.context() as patch:
+        patch.setattr(answering, "stop_requests", lambda: contextlib.nullcontext(lambda: next(calls)))
+        status, _, err = call(*args, "--out", out)
+    assert status == 130 and "--resume" in one_sentence(err) and not out.exists()
+    status, _, err = call(*args, "--out", out, "--resume")
+    assert status == 0 and out.read_bytes() == whole.read_bytes(), err
+    assert not out.with_name("stopped.jsonl.partial").exists()
 
 
 def test_wrong_input_is_one_sentence_and_writes_nothing(files, tmp_path):

@@ -10,6 +10,7 @@ from pydisp.holobench.draws import Draws
 
 
 def ask_group(table: Table, draws: Draws) -> Question | None:
+    """A number for each value of a category: how many rows, or their highest, lowest or total value."""
     measure = measure_of(table, draws)
     if draws.below(2):
         measure = None
@@ -64,6 +65,7 @@ def _groups(table: Table, draws: Draws, only: Column | None = None) -> Column | 
 
 
 def ask_comparison(table: Table, draws: Draws) -> Question | None:
+    """One group against another, or rows against the average."""
     measure = measure_of(table, draws)
     if measure is None:
         return None

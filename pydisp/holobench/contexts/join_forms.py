@@ -8,6 +8,7 @@ from pydisp.holobench.draws import Draws
 
 
 def ask_join(table: Table, parent: Table, reference: str, draws: Draws) -> Question | None:
+    """The rows whose parent fulfils a condition."""
     condition = _parent_condition(table, parent, reference, draws, 1, most_of(table))
     if condition is not None:
         return _of_parents(table, parent, reference, condition, None, draws)
@@ -21,6 +22,7 @@ def ask_join(table: Table, parent: Table, reference: str, draws: Draws) -> Quest
 
 
 def ask_absent_join(table: Table, parent: Table, parents: Table, reference: str, draws: Draws) -> Question | None:
+    """The rows of parents that are not shown: an empty answer."""
     condition = draw_absent(parent, parents, draws)
     return None if condition is None else _of_parents(table, parent, reference, condition, None, draws)
 
@@ -44,6 +46,7 @@ def _of_parents(table: Table, parent: Table, reference: str, condition: Conditio
 
 
 def ask_join_aggregate(table: Table, parent: Table, reference: str, draws: Draws) -> Question | None:
+    """A sum or an average over the rows whose parent fulfils a condition, or how many rows each group of parents has."""
     words = parent_words(table, parent, reference)
     measure = measure_of(table, draws)
     if measure is None or draws.below(3) == 0:

@@ -22,6 +22,7 @@ def parent_words(table: Table, parent: Table, reference: str) -> str:
 
 
 def select_sql(table: Table, what: str, condition: Conditions | None = None) -> str:
+    """SELECT `what` FROM the table, with the condition if there is one."""
     where = f" WHERE {condition.sql()}" if condition else ""
     return f"SELECT {what} FROM {quoted(table.name)}{where}"
 
@@ -60,6 +61,7 @@ def total_of(column: Column, values: list, draws: Draws, alias: str = "") -> Tot
 
 
 def total_words(column: Column) -> str:
+    """What a question calls the sum of a column."""
     return f"sum of the {column.words}" if column.words.startswith("total") else f"total {column.words}"
 
 
@@ -71,5 +73,6 @@ def parent_rows(table: Table, parent: Table, reference: str) -> list[int | None]
 
 
 def from_join(table: Table, parent: Table, reference: str) -> str:
+    """FROM the table AS a JOIN its parent AS b."""
     target = next(one.target for one in table.references if one.column == reference)
     return f"FROM {quoted(table.name)} AS a JOIN {quoted(parent.name)} AS b ON a.{quoted(reference)} = b.{quoted(target)}"

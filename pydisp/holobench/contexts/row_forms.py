@@ -18,10 +18,12 @@ def _listing(draws: Draws, table: Table, condition: Conditions, name: Column) ->
 
 
 def ask_filter(table: Table, draws: Draws) -> Question | None:
+    """The rows that fulfil a condition."""
     return _with_condition(table, draw_conditions(table, draws, 1, most_of(table)), draws)
 
 
 def ask_absent(table: Table, everything: Table, draws: Draws) -> Question | None:
+    """Rows that are not shown, though the whole table has some: an empty answer."""
     return _with_condition(table, draw_absent(table, everything, draws), draws)
 
 
@@ -34,6 +36,7 @@ def _with_condition(table: Table, condition: Conditions | None, draws: Draws) ->
 
 
 def ask_count(table: Table, draws: Draws) -> Question | None:
+    """How many rows fulfil a condition, or how many different values there are."""
     categories = without_nulls(table, "category")
     if categories and draws.below(4) == 0:
         column = draws.choice(categories)
@@ -60,6 +63,7 @@ def ask_count(table: Table, draws: Draws) -> Question | None:
 
 
 def ask_aggregate(table: Table, draws: Draws) -> Question | None:
+    """A sum or an average, of all rows or of those that fulfil a condition."""
     measure = measure_of(table, draws)
     if measure is None:
         return None
@@ -77,6 +81,7 @@ def ask_aggregate(table: Table, draws: Draws) -> Question | None:
 
 
 def ask_extreme(table: Table, draws: Draws) -> Question | None:
+    """The highest or lowest value, or the row that has it."""
     measure = measure_of(table, draws)
     if measure is None:
         return None
@@ -110,6 +115,7 @@ def ask_extreme(table: Table, draws: Draws) -> Question | None:
 
 
 def ask_top_k(table: Table, draws: Draws) -> Question | None:
+    """The first rows by a number, in order."""
     measure = measure_of(table, draws)
     if measure is None or len(table.rows) < 3:
         return None
