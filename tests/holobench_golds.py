@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from decimal import Decimal
 
-from pydisp.holobench.draws import Draws
+from pydisp.draws import Draws
 from pydisp.holobench.items import Gold
 from pydisp.holobench.scorer.scoring import write_gold
 

@@ -7,7 +7,7 @@ from tiny_text import tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import Lfm2Config, Lfm2ForCausalLM, PreTrainedTokenizerFast
 
-from pydisp.holobench.draws import Draws
+from pydisp.draws import Draws
 from pydisp.holobench.item_file import FORMAT, items_sha256
 from pydisp.holobench.items import Gold, Item
 from pydisp.holobench.prompts import Prompts, Style

@@ -40,6 +40,7 @@ FLOORS = [
         "attention_recording",
         "intervals",
         "subject",
+        "draws",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

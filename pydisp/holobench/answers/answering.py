@@ -22,7 +22,6 @@ from torch import nn
 from pydisp.environment import run_facts
 from pydisp.evaluation import evaluating, positions
 from pydisp.holobench.answers.asked_items import FORMS, Asked, ask, batches
-from pydisp.holobench.answers.cached_model import CachedModel, Past, can_join
 from pydisp.holobench.answers.decoding import Ending, greedy
 from pydisp.holobench.answers.journal import Journal
 from pydisp.holobench.answers.likelihood import choice_log_likelihoods
@@ -32,6 +31,7 @@ from pydisp.holobench.item_file import check_manifest, read_items
 from pydisp.holobench.items import Item
 from pydisp.holobench.prompts import Prompts, Style
 from pydisp.holobench.sealed_file import read_manifest
+from pydisp.modeling.cached_model import CachedModel, Past, can_join
 from pydisp.progress import Bar, Interrupted, stop_requests
 from pydisp.subject import Subject
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pydisp.holobench.answers.cached_model import CachedModel, Past
 from pydisp.holobench.prompts import Style
+from pydisp.modeling.cached_model import CachedModel, Past
 
 logger = logging.getLogger("pydisp")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pydisp.holobench.answers.asked_items import Asked
-from pydisp.holobench.answers.cached_model import CachedModel, Past
+from pydisp.modeling.cached_model import CachedModel, Past
 
 
 def choice_log_likelihoods(reader: CachedModel, past: Past, asked: Asked, most_choices: int) -> tuple[float, ...]:

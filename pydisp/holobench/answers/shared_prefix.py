@@ -1,7 +1,7 @@
 """Shared prefix: what all prompts of a context begin with, its facts, is read once; each question is read on from there."""
 
 from pydisp.holobench.answers.asked_items import Asked
-from pydisp.holobench.answers.cached_model import CachedModel, Past
+from pydisp.modeling.cached_model import CachedModel, Past
 
 
 class SharedPrefix:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.tables import Column, Table, Value
-from pydisp.holobench.draws import Draws
 
 _WORDS = {
     ("measure", ">"): "{words} above {value}",

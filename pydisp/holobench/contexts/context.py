@@ -8,10 +8,10 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.contexts.placement import arrange
 from pydisp.holobench.contexts.sampling import Row, draw_filler
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.prompts import Prompts
 
 _TRIES = 8  # to reach the budget where lines have other lengths side by side than alone

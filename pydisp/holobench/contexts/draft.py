@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.context import BudgetError, Plan
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.contexts.questions import Question, Topic, tables_for, topics
 from pydisp.holobench.contexts.sampling import Row, draw_relevant
 from pydisp.holobench.contexts.topic_questions import AnswerLengths, AskedQuestion, ask_drawn, settle
 from pydisp.holobench.database.tables import Table
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import CLASSES
 from pydisp.holobench.prompts import Prompts
 from pydisp.holobench.sql.gold import GoldError, Session

@@ -2,11 +2,11 @@
 
 from collections import Counter
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.conditions import Conditions, draw_conditions, literal, quoted, without_nulls
 from pydisp.holobench.contexts.phrases import called, measure_of, most_of, select_sql, total_words
 from pydisp.holobench.contexts.questions import MOST_ROWS, Question, name_of
 from pydisp.holobench.database.tables import Column, Table
-from pydisp.holobench.draws import Draws
 
 
 def ask_group(table: Table, draws: Draws) -> Question | None:

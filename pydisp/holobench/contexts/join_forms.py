@@ -1,10 +1,10 @@
 """Join forms: questions on the rows of a table by what the rows that they refer to hold: join, join_aggregate."""
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.conditions import Conditions, draw_absent, draw_conditions, quoted, without_nulls
 from pydisp.holobench.contexts.phrases import called, from_join, measure_of, most_of, parent_rows, parent_words, several_of, total_of
 from pydisp.holobench.contexts.questions import MOST_ROWS, Question, name_of
 from pydisp.holobench.database.tables import Column, Table
-from pydisp.holobench.draws import Draws
 
 
 def ask_join(table: Table, parent: Table, reference: str, draws: Draws) -> Question | None:

@@ -13,9 +13,9 @@ from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.questions import Question
 from pydisp.holobench.database.tables import Database, Table
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
 
 CHOICES = 4

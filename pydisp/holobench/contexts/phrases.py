@@ -4,10 +4,10 @@ from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.conditions import Conditions, quoted, without_nulls
 from pydisp.holobench.contexts.questions import MOST_ROWS
 from pydisp.holobench.database.tables import Column, Table
-from pydisp.holobench.draws import Draws
 
 
 def called(table: Table, name: Column) -> str:

@@ -9,7 +9,7 @@ uniform: at even distances. shuffled: all lines in random order. Except for shuf
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pydisp.holobench.draws import Draws
+from pydisp.draws import Draws
 from pydisp.holobench.items import PLACEMENTS
 
 T = TypeVar("T")

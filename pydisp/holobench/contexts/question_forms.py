@@ -6,12 +6,12 @@
 A form draws its columns, its wording, and constants that make the answer neither trivial nor long. Gold comes from DuckDB (`gold`), never from here.
 """
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.group_forms import ask_comparison, ask_group
 from pydisp.holobench.contexts.join_forms import ask_absent_join, ask_join, ask_join_aggregate
 from pydisp.holobench.contexts.questions import JOINS, Question, Topic, name_of, tables_for
 from pydisp.holobench.contexts.row_forms import ask_absent, ask_aggregate, ask_count, ask_extreme, ask_filter, ask_top_k
 from pydisp.holobench.database.tables import Database, Table
-from pydisp.holobench.draws import Draws
 
 
 def ask(kind: str, topic: Topic, shown: dict[str, Table], database: Database, draws: Draws, *, is_empty: bool = False) -> Question | None:

@@ -1,10 +1,10 @@
 """Row forms: questions on the rows of one table: filter, count, aggregate, extreme, top_k."""
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.conditions import Conditions, draw_absent, draw_conditions, quoted, without_nulls
 from pydisp.holobench.contexts.phrases import called, measure_of, most_of, select_sql, several_of, total_of
 from pydisp.holobench.contexts.questions import Question, name_of
 from pydisp.holobench.database.tables import Column, Table
-from pydisp.holobench.draws import Draws
 
 
 def _listing(draws: Draws, table: Table, condition: Conditions, name: Column) -> str:

@@ -9,9 +9,9 @@ A sample is full when no further row fits: what is left over is less than the sh
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.database.tables import Database, Table
-from pydisp.holobench.draws import Draws
 
 Row = tuple[str, int]  # the table's name and the number of the row
 

@@ -6,11 +6,11 @@ asked = ask_all(draft, session, shown, ...)       # None if these rows do not gi
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.near_misses import near_misses
 from pydisp.holobench.contexts.question_forms import ask
 from pydisp.holobench.contexts.questions import Question, Topic
 from pydisp.holobench.database.tables import Database, Table
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
 from pydisp.holobench.prompts import Prompts
 from pydisp.holobench.scorer.answer_text import write_gold

@@ -14,8 +14,8 @@ from functools import lru_cache
 from itertools import accumulate, islice
 from pathlib import Path
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.tables import Column, Value
-from pydisp.holobench.draws import Draws
 
 _TENS = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"))
 _ROMAN = (*_TENS, (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))

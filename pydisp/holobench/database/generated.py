@@ -6,11 +6,11 @@ A database with more rows begins with the rows of one with fewer: each column re
 refers only to those rows of another table that are in every database that has this row (`drawn_columns.Window`).
 """
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.domains import DEFAULT, DOMAINS
 from pydisp.holobench.database.drawn_columns import Beside, Refers, Window, share
 from pydisp.holobench.database.drawn_table import DrawnTable
 from pydisp.holobench.database.tables import Database, Reference, Table, TableError
-from pydisp.holobench.draws import Draws
 
 SMALLEST, LARGEST = 40, 1_000_000  # rows of the largest table
 ROWS = 4000  # by default

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.tables import Column, Table, TableError, Value
-from pydisp.holobench.draws import Draws
 
 NULL = "unknown"
 _QUOTED = r'"(?:[^"\\]|""|\\.)*+"'

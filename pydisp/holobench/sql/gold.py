@@ -11,8 +11,8 @@ order in which the rows were put in, or if a number lies between two rounded one
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.tables import Table
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
 from pydisp.holobench.sql.answer_columns import columns_of
 from pydisp.holobench.sql.answer_values import as_gold

@@ -9,10 +9,10 @@ from torch import nn
 from transformers import GenerationConfig, LlamaConfig
 
 from pydisp.holobench.answers.asked_items import ask
-from pydisp.holobench.answers.cached_model import CachedModel
 from pydisp.holobench.answers.decoding import Ending, greedy
 from pydisp.holobench.answers.shared_prefix import SharedPrefix
 from pydisp.holobench.prompts import Prompts, Style
+from pydisp.modeling.cached_model import CachedModel
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 

@@ -5,10 +5,10 @@ from holobench_items import make_items, merging_tokenizer
 from tiny_text import tiny_tokenizer
 
 from pydisp.holobench.answers.asked_items import ask
-from pydisp.holobench.answers.cached_model import CachedModel
 from pydisp.holobench.answers.likelihood import choice_log_likelihoods
 from pydisp.holobench.answers.shared_prefix import SharedPrefix
 from pydisp.holobench.prompts import Prompts, Style
+from pydisp.modeling.cached_model import CachedModel
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 

@@ -5,10 +5,10 @@ from holobench_databases import shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.context import BudgetError, Plan, token_offsets, write_context
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.contexts.sampling import draw_relevant
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import PLACEMENTS
 from pydisp.holobench.prompts import Prompts, Style
 from pydisp.loading import load_tokenizer

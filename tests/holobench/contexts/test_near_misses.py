@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 from holobench_databases import shop
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.near_misses import CHOICES, near_misses
 from pydisp.holobench.contexts.questions import Question
 from pydisp.holobench.contexts.topic_questions import AnswerLengths
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import Gold
 from pydisp.holobench.prompts import Prompts, Style
 from pydisp.loading import load_tokenizer

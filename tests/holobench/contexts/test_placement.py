@@ -2,8 +2,8 @@
 
 import pytest
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.placement import arrange
-from pydisp.holobench.draws import Draws
 from pydisp.holobench.items import PLACEMENTS
 
 RELEVANT, FILLER = ["R1", "R2", "R3", "R4"], ["a", "b", "c", "d", "e", "f"]

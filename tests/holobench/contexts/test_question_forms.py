@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("duckdb")
 
+from pydisp.draws import Draws  # noqa: E402
 from pydisp.holobench.contexts.question_forms import ask  # noqa: E402
 from pydisp.holobench.contexts.questions import MOST_ROWS, Topic, topics  # noqa: E402
 from pydisp.holobench.database.domains import DOMAINS  # noqa: E402
 from pydisp.holobench.database.generated import generate  # noqa: E402
 from pydisp.holobench.database.tables import Column, Database, Table  # noqa: E402
-from pydisp.holobench.draws import Draws  # noqa: E402
 from pydisp.holobench.items import CLASSES  # noqa: E402
 from pydisp.holobench.sql.gold import GoldError, Session  # noqa: E402
 

@@ -5,10 +5,10 @@ from holobench_databases import databases, shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydisp.draws import Draws
 from pydisp.holobench.contexts.lines import Lines
 from pydisp.holobench.contexts.sampling import NotEnoughRows, draw_filler, draw_relevant
 from pydisp.holobench.database.tables import Column, Database, Reference, Table
-from pydisp.holobench.draws import Draws
 from pydisp.loading import load_tokenizer
 
 

@@ -5,9 +5,9 @@ from holobench_databases import shop
 
 pytest.importorskip("duckdb")
 
+from pydisp.draws import Draws  # noqa: E402
 from pydisp.holobench.contexts.questions import Topic  # noqa: E402
 from pydisp.holobench.contexts.topic_questions import AnswerLengths, ask_drawn  # noqa: E402
-from pydisp.holobench.draws import Draws  # noqa: E402
 from pydisp.holobench.prompts import Prompts, Style  # noqa: E402
 from pydisp.holobench.sql.gold import Session  # noqa: E402
 from pydisp.loading import load_tokenizer  # noqa: E402

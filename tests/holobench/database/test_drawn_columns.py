@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.drawn_columns import (
     Beside,
     Cents,
@@ -21,7 +22,6 @@ from pydisp.holobench.database.drawn_columns import (
     share,
     words_of,
 )
-from pydisp.holobench.draws import Draws
 
 
 def test_roman_numbers():

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydisp.draws import Draws
 from pydisp.holobench.database.databases import names, open_database
 from pydisp.holobench.database.sentences import Writer, parse, sentences_of, wordings_of
 from pydisp.holobench.database.tables import Column, Table, TableError
-from pydisp.holobench.draws import Draws
 
 NAME, CITY, AGE = Column("name", "text"), Column("city", "text"), Column("age", "integer")
 PEOPLE = Table("people", (NAME, CITY, AGE), (), wordings=("{name} of {city} is {age}.", "At {age}, {name} lives in {city}."))

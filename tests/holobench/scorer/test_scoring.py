@@ -8,7 +8,7 @@ from holobench_golds import many_golds, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydisp.holobench.draws import Draws
+from pydisp.draws import Draws
 from pydisp.holobench.items import CLASSES, Gold
 from pydisp.holobench.scorer.scoring import Score, ScoringError, score, write_gold
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pydisp.holobench.draws import Draws
+from pydisp.draws import Draws
 
 
 def test_the_first_numbers_of_a_stream_are_these():

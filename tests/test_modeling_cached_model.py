@@ -6,7 +6,7 @@ from families import MODELS, random_plan, tiny_model
 from holobench_items import model_with_states
 from torch import nn
 
-from pydisp.holobench.answers.cached_model import CachedModel, Past, can_join
+from pydisp.modeling.cached_model import CachedModel, Past, can_join
 from pydisp.modeling.kv_cache import cache_argument
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
