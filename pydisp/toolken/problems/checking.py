@@ -1,0 +1,63 @@
+"""Checking: gold calls are executed again; a problem with a result that is not what the tool returns is listed, not trained on.
+
+with Caller(tools) as caller:
+    right, wrong = executed(problems, caller)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from pydisp.toolken.problems.problem import GoldCall, Problem
+
+WITHIN = Decimal("0.001")  # of the gold result: data sets round
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A problem whose gold call does not give its result; `found` is what the tool returned, or why it returned nothing."""
+
+    problem: Problem
+    call: GoldCall
+    found: str
+
+    def __str__(self) -> str:
+        gold = self.problem.solution[self.call.start : self.call.end]
+        return f"{self.problem.id}: {self.call.tool}({self.call.arguments}) gives {self.found}, the problem says {gold}"
+
+
+def executed(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:
+    """Execute every gold call that has arguments and a result; a call that the data only names counts as right.
+
+    Args:
+        caller: `call(tool, arguments_text)` returns something with `text` (None if it failed) and `error`.
+    Returns: the problems that are right, in their order, and the others with the first call that is wrong.
+    """
+    right, wrong = [], []
+    known: dict[tuple[str, str], object] = {}  # paraphrases ask for the same
+    for problem in problems:
+        mistake = None
+        for call in problem.calls:
+            if call.arguments is None or call.start == call.end:
+                continue
+            key = call.tool, call.arguments
+            if key not in known:
+                known[key] = caller.call(*key)
+            result = known[key]
+            if result.text is None or not is_same(result.text, problem.solution[call.start : call.end]):
+                mistake = Wrong(problem, call, result.text if result.text is not None else f"an error ({result.error})")
+                break
+        if mistake is None:
+            right.append(problem)
+        else:
+            wrong.append(mistake)
+    return right, wrong
+
+
+def is_same(found: str, gold: str) -> bool:
+    """Whether two results are equal, white space around them apart; numbers within 0.1 % of the gold one."""
+    try:
+        first, second = Decimal(found.strip()), Decimal(gold.strip().replace(",", ""))
+    except InvalidOperation:
+        return found.strip() == gold.strip()
+    return first == second or (first.is_finite() and second.is_finite() and abs(first - second) <= WITHIN * abs(second))

@@ -1,0 +1,70 @@
+"""Tool files: read_tools("builtin"), read_tools("tools.json"), read_tools("tools.py") and read_tools("package.module").
+
+A .json file is a list of tools: as `Tool.as_dict` writes them, or as JSON schemas. A .py file or a module has functions with the decorator `tool`.
+"""
+
+import dataclasses
+import importlib
+import json
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+
+from pydisp.toolken.tools.definition import check_examples, from_json_schema
+from pydisp.toolken.tools.tool import Tool, ToolError
+from pydisp.toolken.tools.tools import Tools
+from pydisp.toolken.tools.worker import module_of_file
+
+
+def read_tools(source: str | PathLike) -> Tools:
+    """The tools of a source, in the order in which they stand there.
+
+    Args:
+        source: "builtin", a path that ends in .json or .py, or the dotted name of a module that can be imported.
+    Raises: ToolError with one sentence.
+    """
+    source = str(source)
+    if source == "builtin":
+        from pydisp.toolken.tools.builtin import BUILTIN
+
+        return BUILTIN
+    if source.endswith((".json", ".py")):
+        path = Path(source)
+        if not path.is_file():
+            raise ToolError(f"there is no file {source!r}; give 'builtin', a .json or .py file that is there, or the name of a module.")
+        return _of_json(path) if source.endswith(".json") else _of_module(_imported(source, path), source, path)
+    return _of_module(_imported(source, None), source, None)
+
+
+def _of_json(path: Path) -> Tools:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ToolError(f"{str(path)!r} is no JSON ({error}); give a list of tools or of JSON schemas.") from None
+    if not isinstance(values, list):
+        raise ToolError(f"{str(path)!r} holds no list; give a list of tools or of JSON schemas.")
+    tools = [Tool.from_dict(one) if isinstance(one, dict) and "documentation" in one else from_json_schema(one) for one in values]
+    for one in tools:
+        check_examples(one)
+    return Tools(tools)
+
+
+def _imported(source: str, path: Path | None) -> ModuleType:
+    try:
+        return importlib.import_module(source) if path is None else module_of_file(str(path.resolve()))
+    except (Exception, SystemExit) as error:  # whatever the code of a file does
+        needed = "give 'builtin', a .json or .py file, or the name of a module that can be imported"
+        raise ToolError(f"{source!r} cannot be imported ({type(error).__name__}: {error}); {needed}.") from error
+
+
+def _of_module(module: ModuleType, source: str, path: Path | None) -> Tools:
+    tools = {}
+    for found in vars(module).values():
+        made = getattr(found, "tool", None)
+        # Those that it imports from elsewhere are not its own.
+        if isinstance(made, Tool) and getattr(found, "__module__", None) == module.__name__:
+            # by identity: two names of one function are one tool
+            tools[id(found)] = made if path is None else dataclasses.replace(made, function=f"{path.resolve()}:{found.__qualname__}")
+    if not tools:
+        raise ToolError(f"{source!r} has no function with the decorator @tool(); put it above those that are to be called.")
+    return Tools(tools.values())

@@ -1,0 +1,75 @@
+"""Problems come by the name of their source; what is unknown or empty is refused in one sentence."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from pydisp.toolken.problems.generator import generate
+from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
+from pydisp.toolken.problems.problem_file import write_problems
+from pydisp.toolken.problems.sources import drawn, read_problems
+from pydisp.toolken.tools.builtin import BUILTIN
+from pydisp.toolken.tools.tool import Tool
+from pydisp.toolken.tools.tools import Tools
+
+
+def test_the_generated_ones_are_of_the_family_that_trains_unless_the_other_is_named():
+    assert read_problems("builtin", seed=3, count=20).problems == tuple(generate("a", 20, 3))
+    assert read_problems("builtin:a", seed=3, count=20).problems == tuple(generate("a", 20, 3))
+    found = read_problems("builtin:b", seed=3, count=20)
+    assert found.problems == tuple(generate("b", 20, 3)) and found.tools == BUILTIN and found.name == "builtin:b"
+    with pytest.raises(ProblemError, match="no family 'c'"):
+        read_problems("builtin:c", seed=3)
+
+
+def test_every_reader_is_found_by_its_name(tmp_path):
+    files = {
+        "gsm8k": [{"question": "Q", "answer": "1+2=<<1+2=3>>3\n#### 3"}],
+        "funcqa": [{"question": "Q", "answer": 1, "func": "<add>"}],
+        "gsm8k_xl": [{"text": "Q: a\nA: 1+2=3", "tar_eq": ["<add>(1, 2)=3<eoe>"]}],
+        "kamel": [{"question": "Q", "answer": "A", "api": "P22"}],
+        "virtualhome": [{"text": "Goal:\n[WALK]"}],
+    }
+    for name, records in files.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(map(json.dumps, records)))
+        found = read_problems(f"{name}:{path}", seed=0)
+        assert len(found.problems) == 1 and found.problems[0].calls[0].tool in found.tools
+        assert found.problems[0].source == name and found.name == f"{name}:{path}"
+    with pytest.raises(ProblemError, match="plugin_des.json"):
+        read_problems(f"metatool:{tmp_path}", seed=0)
+
+
+def test_a_file_of_problems_takes_the_built_in_tools_or_those_given(tmp_path):
+    path = tmp_path / "p.jsonl"
+    problems = generate("a", 30, seed=1)
+    write_problems(path, problems)
+    assert read_problems(str(path), seed=0).problems == tuple(problems)
+    with pytest.raises(ProblemError, match="which is not among the tools .*give the tools of this file"):
+        read_problems(str(path), seed=0, tools=Tools([Tool("cube", "Cubes.")]))
+    write_problems(path, [Problem("1", "Q", " 8", (GoldCall("cube", "2", 1, 2),))])
+    assert read_problems(str(path), seed=0, tools=Tools([Tool("cube", "Cubes.")])).tools.names == ("cube",)
+
+
+def test_a_count_draws_each_kind_as_often_while_it_lasts():
+    problems = tuple(Problem(str(n), "Q", " A", kind="rare" if n % 10 == 0 else "common") for n in range(100))
+    some = drawn(problems, 0, 30)
+    assert Counter(one.kind for one in some) == {"rare": 10, "common": 20}
+    assert [int(one.id) for one in some] == sorted(int(one.id) for one in some)
+    assert Counter(one.kind for one in drawn(problems, 0, 8)) == {"rare": 4, "common": 4}
+    assert drawn(problems, 0, 30) == some != drawn(problems, 1, 30)
+    assert drawn(problems, 0, None) == drawn(problems, 0, 100) == list(problems)
+
+
+def test_what_is_no_source_is_refused(tmp_path):
+    for source in ("nothing", "gsm8k", "http:x", str(tmp_path)):
+        with pytest.raises(ProblemError, match="there are no problems .*; give builtin, builtin:a, builtin:b, gsm8k:PATH"):
+            read_problems(source, seed=0)
+    for count in (0, True, 1.5):
+        with pytest.raises(ProblemError, match="whole number, 1 or more"):
+            read_problems("builtin", seed=0, count=count)
+    path = tmp_path / "g.jsonl"
+    path.write_text(json.dumps({"question": "Q", "answer": "5\n#### 5"}))
+    with pytest.raises(ProblemError, match="has no problem that can be used: 1 problems have no calculation"):
+        read_problems(f"gsm8k:{path}", seed=0)

@@ -1,0 +1,93 @@
+"""Tool files: JSON, Python files and modules give tools that can be called; what is none says why."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import toolken_sample_tools
+
+from pydisp.toolken.tools.builtin import BUILTIN
+from pydisp.toolken.tools.calling import Caller
+from pydisp.toolken.tools.tool import ToolError
+from pydisp.toolken.tools.tool_file import read_tools
+from pydisp.toolken.tools.tools import Tools
+
+NAMES = ("half", "greet.politely", "total")
+
+
+def test_builtin_is_a_name():
+    assert read_tools("builtin") is BUILTIN
+
+
+def check_calls(tools: Tools):
+    with Caller(tools) as caller:
+        assert caller.call("half", "9").text == "4.5"
+        assert caller.call("greet.politely", "'Ann', times=2, loud=true").text == "Hello, AnnHello, Ann!"
+        assert caller.call("total", "[1, 2.5], 3").text == "3.5 Decimal 2.0", (
+            "floats where floats are asked for, and the limits of the call"
+        )
+
+
+def test_a_module_gives_its_functions_once_and_in_order():
+    tools = read_tools("toolken_sample_tools")
+    assert tools.names == NAMES
+    check_calls(tools)
+
+
+def test_a_file_gives_functions_that_the_worker_finds_again(tmp_path, monkeypatch):
+    shutil.copy(toolken_sample_tools.__file__, tmp_path / "json.py")  # a name that would hide another module
+    monkeypatch.chdir(tmp_path)
+    tools = read_tools("json.py")
+    assert tools.names == NAMES and tools["half"].function == f"{tmp_path.resolve()}/json.py:half"
+    monkeypatch.chdir("/")
+    check_calls(tools)
+    assert sys.modules["json"] is json
+
+
+def test_functions_from_elsewhere_are_not_a_file_s_own(tmp_path):
+    (tmp_path / "more.py").write_text("from toolken_sample_tools import half\n")
+    with pytest.raises(ToolError, match="no function with the decorator"):
+        read_tools(tmp_path / "more.py")
+
+
+def test_json_gives_both_forms(tmp_path):
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps([BUILTIN["add"].as_dict(), {"name": "now", "description": "The time."}]))
+    tools = read_tools(str(path))
+    assert tools["add"] == BUILTIN["add"] and tools["now"].function is None
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [("[", "no JSON"), ("{}", "no list"), ("[" * 100_000, "no JSON"), ("[]", "no tool"), ("[5]", "JSON object"), ('[{"documentation": "x"}]', "lacks or misnames"),
+     (json.dumps([BUILTIN["add"].as_dict()] * 2), "two tools are named 'add'"), ("\xff", "no JSON"),
+     (json.dumps([{**BUILTIN["add"].as_dict(), "examples": [{"text": "t", "arguments": "1"}]}]), "an example of tool 'add'"),
+     (json.dumps([{**BUILTIN["add"].as_dict(), "function": "os"}]), "written 'module:name'"),
+     (json.dumps([{**BUILTIN["add"].as_dict(), "parameters": [{"name": 5, "type": "number", "choices": []}]}]), "parameter named 5")],
+)  # fmt: skip
+def test_json_that_is_no_tools_says_why(tmp_path, content, says):
+    path = tmp_path / "tools.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(ToolError, match=says):
+        read_tools(path)
+
+
+@pytest.mark.parametrize("source", ["/no/such.json", "/no/such.py", "no_such_module", "", "a b", "..", "no.such.module", "/tmp"])
+def test_sources_that_are_not_there_are_refused(source):
+    with pytest.raises(ToolError, match="give 'builtin'"):
+        read_tools(source)
+
+
+@pytest.mark.parametrize("code", ["def f(:", "raise RuntimeError('no')", "import no_such_module", "exit()"])
+def test_a_file_that_cannot_be_imported_says_why(tmp_path, code):
+    Path(tmp_path / "broken.py").write_text(code)
+    with pytest.raises(ToolError, match="cannot be imported"):
+        read_tools(tmp_path / "broken.py")
+
+
+def test_a_lambda_in_a_file_says_what_a_tool_is(tmp_path):
+    Path(tmp_path / "made.py").write_text("from pydisp.toolken.tools.definition import tool\nf = tool()(lambda a: a)\n")
+    with pytest.raises(ToolError, match="a lambda cannot be a tool"):
+        read_tools(tmp_path / "made.py")
