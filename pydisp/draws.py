@@ -43,8 +43,8 @@ class Draws:
 
     def below(self, limit: int) -> int:
         """A whole number of 0 to limit - 1, each as likely as the others."""
-        if limit < 1:
-            raise ValueError(f"there is no number of 0 to {limit - 1}")
+        if not 1 <= limit <= 2**64:
+            raise ValueError(f"a number of 0 to {limit - 1} cannot be drawn; the limit must lie between 1 and 2**64.")
         top = 2**64 - 2**64 % limit  # numbers from here on would make the small ones likelier
         while (drawn := self._next()) >= top:
             pass

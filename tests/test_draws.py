@@ -31,7 +31,7 @@ def test_shuffled_and_sample_draw_what_they_say():
     assert len(set(sample)) == 5 and set(sample) <= set("abcdefgh")
     with pytest.raises(ValueError, match="3 of 2 items"):
         draws.sample([1, 2], 3)
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="cannot be drawn"):
         draws.below(0)
     assert {draws.between(3, 5) for _ in range(100)} == {3, 4, 5}
 
@@ -41,3 +41,10 @@ def test_streams_of_other_keys_differ_and_a_child_leaves_its_parent_alone():
     first.child("b").below(9)
     assert [first.below(10**9) for _ in range(4)] == [second.below(10**9) for _ in range(4)]
     assert Draws(0, "a").below(10**9) != Draws(0, "b").below(10**9) != Draws("0", "b").below(10**9)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2**64 + 1, 10**30])
+def test_a_limit_that_cannot_be_drawn_is_refused(limit):
+    assert 0 <= Draws(0).below(2**64) < 2**64
+    with pytest.raises(ValueError, match="between 1 and 2"):
+        Draws(0).below(limit)
