@@ -20,6 +20,7 @@ from pydisp.commands.probe import app as probe
 from pydisp.commands.prune import prune
 from pydisp.commands.recover import recover
 from pydisp.commands.speed import speed
+from pydisp.commands.toolken import app as toolken
 from pydisp.progress import Interrupted
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ for _name, _command in {
 app.add_typer(fairness, name="fairness")
 app.add_typer(probe, name="probe")
 app.add_typer(holobench, name="holobench")
+app.add_typer(toolken, name="toolken")
 
 
 def _version(wanted: bool) -> None:

@@ -16,6 +16,7 @@ import pydisp  # makes pydisp_* models loadable
 from pydisp.distribution import install_command
 from pydisp.gguf import is_gguf
 from pydisp.integrations.token_log_likelihood import TokenLogLikelihood
+from pydisp.integrations.toolken_generation import ToolkenGeneration
 from pydisp.loading import (
     choose_device,
     choose_dtype,
@@ -44,9 +45,20 @@ class PydispLM(HFLM):
     """HFLM for the names that pydisp knows: a folder, a GGUF file, a hub name, or `demo`; float32 by default on a CPU.
 
     Log-likelihoods are floats that also carry the loss of each token (`TokenLogLikelihood`), for metrics that use it.
+
+    Args:
+        toolkens: a folder of `pydisp toolken train` for this model: it calls these tools while it generates. toolken_mode: how it decides.
     """
 
-    def __init__(self, pretrained: str, device: str | None = None, dtype: str | None = "auto", **kwargs):
+    def __init__(
+        self,
+        pretrained: str,
+        device: str | None = None,
+        dtype: str | None = "auto",
+        toolkens: str | None = None,
+        toolken_mode: str = "calibrated",
+        **kwargs,
+    ):
         source = {key: kwargs[key] for key in ("revision", "trust_remote_code") if kwargs.get(key)}
         chosen = choose_device(None if device in (None, "None") else device)
         config = load_config(pretrained, **source)
@@ -56,8 +68,22 @@ class PydispLM(HFLM):
         if is_gguf(pretrained):  # transformers would keep the weights packed
             model = load_model(pretrained, device=chosen, dtype=computed, **source)
             super().__init__(pretrained=model, tokenizer=load_tokenizer(pretrained, **source), **kwargs)
-            return
-        super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
+        else:
+            super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
+        if toolkens is not None and self.mixed_precision_dtype is not None:
+            raise ValueError("mixed_precision_dtype goes without toolkens; choose a dtype instead, or leave the toolkens out.")
+        self.with_toolkens = None if toolkens is None else ToolkenGeneration(self.model, self.tokenizer, str(toolkens), toolken_mode)
+
+    def _model_generate(self, context, max_length: int, stop: list[str], **generation_kwargs) -> Tensor:
+        """As in HFLM, with tools where there are toolkens."""
+        if self.with_toolkens is None:
+            return super()._model_generate(context, max_length, stop, **generation_kwargs)
+        options = dict(generation_kwargs)
+        if not options.get("temperature"):  # as in HFLM: no temperature, or 0, is greedy
+            options.pop("temperature", None)
+            options.setdefault("do_sample", False)
+        options = options | {"max_length": max_length, "pad_token_id": self.tokenizer.pad_token_id, "use_cache": True}
+        return self.with_toolkens(context, stop=stop, **options)
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None) -> list[tuple[float, bool]]:
         """As in HFLM: each request is ((context, continuation) or None, context tokens, continuation tokens).

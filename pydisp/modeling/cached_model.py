@@ -5,8 +5,9 @@
     logits = reader.read(past, prompt[None])                     # (1, 1, V): of the token after the prompt
     both = Past.joined([past, other])                            # a batch; shorter texts are padded at their beginning
 
-A batch is padded before its texts only, never inside one, and padding is never fed to the model. So every distance between two tokens is that
-of the text alone, which sliding windows need, and a text in a batch gives the logits of the text alone but for rounding.
+A batch is padded before its texts only, never inside one, and padding is never fed to the model, but behind ends of texts (`read_ends`),
+where nothing is read on. So every distance between two tokens is that of the text alone, which sliding windows need, and a text in a batch
+gives the logits of the text alone but for rounding.
 """
 
 # B texts of a batch, T tokens read at once, V vocabulary
@@ -30,12 +31,13 @@ class Past:
     """What was read of B texts.
 
     Args:
-        cache: of transformers, of as many slots as the longest text has tokens. lengths: tokens of each text.
+        cache: of transformers. lengths: tokens of each text.
+        slots: of the cache; by default as many as the longest text has tokens. What a text does not need of them is padding before it.
     """
 
-    def __init__(self, cache, lengths: Sequence[int], config):
+    def __init__(self, cache, lengths: Sequence[int], config, slots: int | None = None):
         self.cache, self.lengths, self.config = cache, list(lengths), config
-        self.slots = max(lengths)
+        self.slots = max(lengths) if slots is None else slots
 
     def forked(self) -> "Past":
         """The same, to read on without changing this one."""
@@ -44,7 +46,7 @@ class Past:
             cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         else:
             cache = copy.deepcopy(self.cache)
-        return Past(cache, self.lengths, self.config)
+        return Past(cache, self.lengths, self.config, self.slots)
 
     def repeated(self, count: int) -> "Past":
         """A batch of `count` times each text, to read on without changing this one."""
@@ -61,10 +63,10 @@ class Past:
 
     @classmethod
     def joined(cls, pasts: Sequence["Past"]) -> "Past":
-        """One batch of several pasts, whose padding is at the beginning; these are used up."""
-        if len(pasts) == 1:
+        """One batch of several pasts, with as many slots as the longest text has tokens; these are used up."""
+        config, slots = pasts[0].config, max(length for past in pasts for length in past.lengths)
+        if len(pasts) == 1 and pasts[0].slots == slots:
             return pasts[0]
-        config, slots = pasts[0].config, max(past.slots for past in pasts)
         cache = DynamicCache(config=config)
         for number, layers in enumerate(zip(*(past.cache.layers for past in pasts), strict=True)):
             if layers[0].is_initialized:
@@ -76,8 +78,8 @@ class Past:
 
 
 def _stacked(tensors: Sequence[Tensor], slots: int) -> Tensor:
-    """(B, heads, slots, width), with zeros before the slots that each has."""
-    return torch.cat([pad(one, (0, 0, slots - one.shape[-2], 0)) for one in tensors])
+    """(B, heads, slots, width), with zeros before the slots that each has, or without the first of them."""
+    return torch.cat([pad(one, (0, 0, slots - one.shape[-2], 0)) for one in tensors])  # a negative number of zeros cuts
 
 
 def can_join(config) -> bool:
@@ -115,17 +117,44 @@ class CachedModel:
             ids: (B, T) int64, the next tokens of each text.
         Returns: logits (B, keep, V) after each of the last tokens, in the model's dtype.
         """
+        tokens = ids.shape[1]
+        logits = self._forward(past, ids, keep)
+        past.lengths = [length + tokens for length in past.lengths]
+        past.slots += tokens
+        return logits[:, -keep:]
+
+    @torch.inference_mode()
+    def read_ends(self, past: Past, texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+        """Read texts of unequal lengths after a past, only for what follows them; `past` is used up.
+
+        The shorter ones are padded behind, where no token of theirs looks, at the position of their last token: a further one might be
+        beyond those that the model has.
+
+        Args:
+            texts: B texts of one token or more.
+        Returns: logits (B, E, V) after the places at which texts end (E different ones), in the model's dtype, and for each text which of
+            these is its own.
+        """
+        longest = max(map(len, texts))
+        ids = torch.tensor([[*text, *[text[-1]] * (longest - len(text))] for text in texts])
+        ends = sorted({len(text) - 1 for text in texts})
+        last = torch.tensor([len(text) - 1 for text in texts], device=self.device)
+        logits = self._forward(past, ids, torch.tensor(ends, device=self.device), last)
+        if logits.shape[1] != len(ends):  # a model that keeps no choice of logits
+            logits = logits[:, ends]
+        return logits, [ends.index(len(text) - 1) for text in texts]
+
+    def _forward(self, past: Past, ids: Tensor, keep: int | Tensor, last: Tensor | None = None) -> Tensor:
+        """The model's logits; keep: how many at the end, or places, if the model takes a choice; last: (B,) places of the last tokens."""
         lengths = torch.tensor(past.lengths, device=self.device)
         tokens = ids.shape[1]
         arguments = {self.cache_name: past.cache, "use_cache": True}
         if self._takes_positions:
-            arguments["position_ids"] = lengths[:, None] + torch.arange(tokens, device=self.device)
+            places = torch.arange(tokens, device=self.device)
+            arguments["position_ids"] = lengths[:, None] + (places if last is None else torch.minimum(places, last[:, None]))
         if self._takes_keep:
             arguments["logits_to_keep"] = keep
         if min(past.lengths) < past.slots:
             slots = torch.arange(past.slots + tokens, device=self.device)
             arguments["attention_mask"] = (slots >= past.slots - lengths[:, None]).long()
-        logits = self.model(input_ids=ids.to(self.device), **arguments).logits
-        past.lengths = [length + tokens for length in past.lengths]
-        past.slots += tokens
-        return logits[:, -keep:]
+        return self.model(input_ids=ids.to(self.device), **arguments).logits

@@ -3,7 +3,7 @@
     {"question": "...", "answer": "...<<3*60=180>>180 meters.\\n#### 180"}
 
 The marks are dropped. One of two numbers and one operation becomes a call whose result stands behind it; other calculations are left as plain text and
-counted. Thousands are written without commas, for no argument of a call has any.
+counted. Thousands are written without commas, for no argument of a call has any. A result stands behind "=" with a space, as decoding puts it in.
 Source: https://arxiv.org/abs/2110.14168; the records' fields are those of its published files (MIT).
 """
 

@@ -7,6 +7,7 @@ A model reads `prompt` and writes `solution`; a tool should fire where a call's 
 characters of the call are what it returns. So texts hold results only, never the call itself, and no token of an answer stands before it.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 
 QUESTION = "Question: {question}\nAnswer:"  # every prompt of ours
@@ -70,3 +71,11 @@ class Problem:
     @property
     def text(self) -> str:
         return self.prompt + self.solution
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """By which an evaluation knows a problem that was trained on: of the prompt, and of the group if it has paraphrases in its family."""
+        texts = [" ".join(self.prompt.split())]
+        if self.group != self.id:
+            texts.append("\0".join((self.source, self.family, self.group)))
+        return tuple(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12] for text in texts)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.toolken.problems.joining import joined
 from pydisp.toolken.problems.problem import Problem, ProblemError
 from pydisp.toolken.tools.tools import Tools
 
@@ -15,6 +16,7 @@ class ProblemSet:
     """Problems from one source.
 
     Args:
+        problems: kept with their results joined to the text as decoding puts them in (`joining.joined`).
         tools: among them every tool of the problems' calls. left_out: sentences, with counts, of what was not used and why.
     """
 
@@ -22,6 +24,9 @@ class ProblemSet:
     problems: tuple[Problem, ...]
     tools: Tools
     left_out: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "problems", tuple(map(joined, self.problems)))
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -10,8 +10,9 @@ FILE.jsonl            problems as `problem_file` writes them, for the built-in t
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from itertools import islice
 
 from pydisp.draws import Draws
 from pydisp.toolken.problems.generator import FAMILIES, generate
@@ -24,19 +25,24 @@ READERS = ("gsm8k", "metatool", "funcqa", "kamel", "gsm8k_xl", "virtualhome")
 GENERATED = 2000  # problems, where no count is given
 
 
-def read_problems(source: str, *, seed: int, count: int | None = None, tools: Tools | None = None) -> ProblemSet:
+def read_problems(
+    source: str, *, seed: int, count: int | None = None, tools: Tools | None = None, is_unseen: Callable[[Problem], bool] | None = None
+) -> ProblemSet:
     """The problems of one source.
 
     Args:
-        count: at most so many, drawn by the seed, each kind of problem as often as the others while it lasts; None for all.
+        count: at most so many, drawn by the seed as in `drawn`; None for all.
         tools: those of a problem file; the built-in ones by default. Other sources have their own.
-    Raises: ProblemError for an unknown source, one that has nothing, and a problem file that calls a tool which is not there.
+        is_unseen: whether a problem may be used, such as whether no training has read it; asked before the draw, so that `count` of the others
+            are found where there are so many. How many were not used is said in `left_out`.
+    Raises: ProblemError for an unknown source, one that has nothing or nothing unseen, and a problem file that calls a tool which is not there.
     """
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise ProblemError(f"the number of problems is {count!r}; it must be a whole number, 1 or more.")
     name, _, rest = source.partition(":")
+    is_unseen = is_unseen or _any
     if name == "builtin":
-        return _generated(source, rest or "a", seed, count)
+        return _generated(source, rest or "a", seed, count or GENERATED, is_unseen)
     if rest and name in READERS:
         found = _reader(name)(rest)
     elif os.path.isfile(source):
@@ -46,29 +52,66 @@ def read_problems(source: str, *, seed: int, count: int | None = None, tools: To
         raise ProblemError(f"there are no problems {source!r}; give {known}, or a JSONL file of problems.")
     if not found.problems:
         raise ProblemError(f"{source} has no problem that can be used: {' '.join(found.left_out) or 'it is empty.'}")
-    return ProblemSet(source, tuple(drawn(found.problems, seed, count)), found.tools, found.left_out)
+    unseen = [problem for problem in found.problems if is_unseen(problem)]
+    left_out = (*found.left_out, *_seen(source, len(found.problems), len(unseen)))
+    return ProblemSet(source, tuple(drawn(unseen, seed, count)), found.tools, left_out)
 
 
-def drawn(problems: tuple[Problem, ...], seed: int, count: int | None) -> list[Problem]:
-    """At most `count` of the problems in their order, each kind as often as the others while it lasts."""
+def drawn(problems: Sequence[Problem], seed: int, count: int | None) -> list[Problem]:
+    """At most `count` of the problems in their order: each kind as often as the others while it lasts, and within a kind each tool.
+
+    The tool of a problem is that of its first call. So no tool is left out by a count of at least as many problems of a kind as it has tools.
+    """
     if count is None or count >= len(problems):
         return list(problems)
-    places = defaultdict(list)
+    places = defaultdict(lambda: defaultdict(list))
     for place, problem in enumerate(problems):
-        places[problem.kind].append(place)
-    queues = [Draws(seed, "toolken problems of", kind).shuffled(places[kind]) for kind in sorted(places)]
-    chosen: list[int] = []
-    while len(chosen) < count:
-        for queue in queues:
-            if queue and len(chosen) < count:
-                chosen.append(queue.pop())
-    return [problems[place] for place in sorted(chosen)]
+        places[problem.kind][problem.calls[0].tool if problem.calls else ""].append(place)
+    queues = [_in_turn(places[kind], Draws(seed, "toolken problems of", kind)) for kind in sorted(places)]
+    return [problems[place] for place in sorted(islice(_one_of_each(queues), count))]
 
 
-def _generated(source: str, family: str, seed: int, count: int | None) -> ProblemSet:
+def _in_turn(by_tool: dict[str, list[int]], draws: Draws) -> Iterator[int]:
+    """The places of one kind: one of each tool, then another of each, in an order that is drawn anew for each tool."""
+    names = draws.shuffled(sorted(by_tool))
+    return _one_of_each([iter(draws.child(name).shuffled(by_tool[name])) for name in names])
+
+
+def _one_of_each(queues: Sequence[Iterator[int]]) -> Iterator[int]:
+    left = list(queues)
+    while left:
+        still = []
+        for queue in left:
+            place = next(queue, None)
+            if place is not None:
+                yield place
+                still.append(queue)
+        left = still
+
+
+def _any(_problem: Problem) -> bool:
+    return True
+
+
+def _seen(source: str, count: int, unseen: int) -> list[str]:
+    if not unseen:
+        raise ProblemError(f"all {count:,} problems of {source} were seen before; give other problems, or another seed.")
+    return [] if unseen == count else [f"{count - unseen:,} of {count:,} problems are left out, because they were seen before."]
+
+
+def _generated(source: str, family: str, seed: int, count: int, is_unseen: Callable[[Problem], bool]) -> ProblemSet:
+    """The first that are unseen: a larger number has the same problems first."""
     from pydisp.toolken.tools.builtin import BUILTIN
 
-    return ProblemSet(source, tuple(generate(family, count or GENERATED, seed)), BUILTIN)
+    problems = unseen = []
+    for factor in (1, 2, 4, 8, 16):  # a source that goes on for ever, of which nearly all was seen, ends somewhere
+        problems = generate(family, factor * count, seed)
+        unseen = [problem for problem in problems if is_unseen(problem)]
+        if len(unseen) >= count:
+            break
+    kept = unseen[:count]
+    read = next(number for number, one in enumerate(problems, 1) if one is kept[-1]) if len(kept) == count else len(problems)
+    return ProblemSet(source, tuple(kept), BUILTIN, tuple(_seen(source, read, len(kept))))
 
 
 def _reader(name: str) -> Callable[[str], ProblemSet]:

@@ -4,7 +4,7 @@
     continues(BUILTIN["convert"], '5, "k'); not continues(BUILTIN["convert"], '5, "x'); completion(BUILTIN["add"], "5, ") == "b=0)"
 
 `continues` is exact: it holds for every beginning of every call that `arguments.parse` and `arguments.bound` accept, and for no other text.
-`completion` is the proof, for it gives an end with which the beginning becomes such a call.
+`completion` is the proof, for it gives an end with which the beginning becomes such a call. `plain_prefix` has the stricter rules of writing.
 """
 
 from decimal import Decimal
@@ -18,16 +18,16 @@ from pydisp.toolken.tools.tool import Parameter, Tool
 _SHORTEST = {"number": "0", "integer": "0", "string": '""', "boolean": "true", "list": "[]"}
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """No call begins like this."""
 
 
-class _Ended(Exception):
+class Ended(Exception):
     """The text ends inside a value, which `rest` completes."""
 
     def __init__(self, rest: str | None):
         if rest is None:
-            raise _Broken
+            raise Broken
         self.rest = rest
 
 
@@ -36,20 +36,20 @@ def state(text: str, limits: Limits = Limits()) -> str:  # noqa: B008 (frozen)
 
     Returns: "complete" where its last character is the bracket that ends the call, "incomplete" where a call can go on like this, else "broken".
     """
-    rest = _Beginning(None, text, limits).completion()
+    rest = Beginning(None, text, limits).completion()
     return "broken" if rest is None else "incomplete" if rest else "complete"
 
 
 def closed_at(text: str, limits: Limits = Limits()) -> int | None:  # noqa: B008
     """The place behind the bracket that ends the call, None if none does; the text may go on behind it."""
-    beginning = _Beginning(None, text, limits)
+    beginning = Beginning(None, text, limits)
     beginning.completion()
     return beginning.closed_at
 
 
 def completion(tool: Tool, text: str, limits: Limits = Limits()) -> str | None:  # noqa: B008
     """An end with which the text becomes a valid call of the tool: "" where it is one, None where there is no such end."""
-    return _Beginning(tool, text, limits).completion()
+    return Beginning(tool, text, limits).completion()
 
 
 def continues(tool: Tool, text: str, limits: Limits = Limits()) -> bool:  # noqa: B008
@@ -79,7 +79,7 @@ def _takes_word(parameter: Parameter | None, meaning: bool | None) -> bool:
     return not parameter.is_required if meaning is None else parameter.type == "boolean"
 
 
-class _Beginning:
+class Beginning:
     """Reads the beginning of a call from left to right; `place` is where it stands. A `tool` of None takes every argument."""
 
     def __init__(self, tool: Tool | None, text: str, limits: Limits):
@@ -103,10 +103,14 @@ class _Beginning:
     def skip_spaces(self) -> None:
         self.place = SPACES.match(self.text, self.place).end()
 
+    def skip_spaces_behind(self) -> None:
+        """Behind a value or a name."""
+        self.skip_spaces()
+
     def completion(self) -> str | None:
         try:
             return self.call()
-        except _Broken:
+        except Broken:
             return None
 
     def call(self) -> str:
@@ -115,36 +119,36 @@ class _Beginning:
         while separator or not (self.is_at_end or self.is_at(")")):
             try:
                 self.argument()
-            except _Ended as ended:
+            except Ended as ended:
                 return ended.rest + self.rest(", ")
-            self.skip_spaces()
+            self.skip_spaces_behind()
             separator = ", "
             if self.is_at_end or self.is_at(")"):
                 break
             if not self.took(","):
-                raise _Broken
+                raise Broken
             self.skip_spaces()
         if self.is_at_end:
             return self.rest(separator)
         self.closed_at = self.place + 1
         if self.closed_at < len(self.text) or any(one.is_required for one in self.left.values()):
-            raise _Broken
+            raise Broken
         return ""
 
     def rest(self, separator: str) -> str:
         """What must still be given, by name, and the bracket."""
         values = {one.name: _shortest(one, self.limits) for one in self.left.values() if one.is_required}
         if None in values.values():
-            raise _Broken
+            raise Broken
         return (separator if values else "") + ", ".join(f"{name}={value}" for name, value in values.items()) + ")"
 
     def argument(self) -> None:
         if self.is_at_end:
-            raise _Ended(self.another())
+            raise Ended(self.another())
         start = self.place
         if (found := NAME.match(self.text, start)) is not None:
             self.place = found.end()
-            self.skip_spaces()
+            self.skip_spaces_behind()
             if self.took("="):
                 self.skip_spaces()
                 return self.value(self.taken(found[0]))
@@ -156,16 +160,16 @@ class _Beginning:
     def taken(self, name: str | None = None) -> Parameter | None:
         """The parameter of that name, or the next one, which is not left from now on; None for one that takes any value."""
         if name is None and self.has_names:
-            raise _Broken
+            raise Broken
         self.has_names = name is not None
         if self.takes_all:
             if name in self.names:
-                raise _Broken
+                raise Broken
             self.names |= {name} if name is not None else set()
             return None
         name = next(iter(self.left), None) if name is None else name
         if name not in self.left:
-            raise _Broken
+            raise Broken
         return self.left.pop(name)
 
     def another(self) -> str:
@@ -177,7 +181,7 @@ class _Beginning:
             if (value := _shortest(self.taken(name), self.limits)) is not None:
                 return f"{name}={value}"
             break
-        raise _Broken
+        raise Broken
 
     def free_name(self, begun: str) -> str:
         while begun in self.names:
@@ -195,16 +199,16 @@ class _Beginning:
             for value, meaning in WORDS.items():
                 if can_be(value) and _takes_word(following, meaning):
                     self.taken()
-                    raise _Ended(value[len(word) :])
+                    raise Ended(value[len(word) :])
         for name in [self.free_name(word)] if self.takes_all else list(self.left):
             if can_be(name) and (value := _shortest(self.taken(name), self.limits)) is not None:
-                raise _Ended(f"{name[len(word) :]}={value}")
-        raise _Broken
+                raise Ended(f"{name[len(word) :]}={value}")
+        raise Broken
 
     def value(self, parameter: Parameter | None, depth: int = 0) -> None:
         """Reads a value that the parameter can have."""
         if self.is_at_end:
-            raise _Ended(_shortest(parameter, self.limits))
+            raise Ended(_shortest(parameter, self.limits))
         kind = None if parameter is None else parameter.type
         first = self.text[self.place]
         allowed = choices(parameter) if parameter is not None and parameter.choices else None
@@ -225,17 +229,17 @@ class _Beginning:
             if value == word:
                 return
             if self.is_at_end and value.startswith(word):
-                raise _Ended(value[len(word) :])
-        raise _Broken
+                raise Ended(value[len(word) :])
+        raise Broken
 
     def number(self, is_whole: bool, allowed: list[int | Decimal] | None) -> None:
         token = BEGUN.match(self.text, self.place)[0]
         self.place += len(token)
         rest = number_rest(token, is_whole, allowed, self.limits)
         if self.is_at_end:
-            raise _Ended(rest)
+            raise Ended(rest)
         if rest != "":
-            raise _Broken
+            raise Broken
 
     def string(self, quote: str, allowed: list[str] | None) -> None:
         self.place += 1
@@ -246,7 +250,7 @@ class _Beginning:
                 content += found[0]
             elif self.took(quote):
                 if len(content) > self.limits.text_length or (allowed is not None and content not in allowed):
-                    raise _Broken
+                    raise Broken
                 return
             elif self.is_at("'") or self.is_at('"'):
                 content += self.text[self.place]
@@ -254,8 +258,8 @@ class _Beginning:
             elif self.took("\\"):
                 content += self.escaped(content, quote, allowed)
             else:
-                raise _Broken
-        raise _Ended(string_rest(content, None, quote, allowed, self.limits))
+                raise Broken
+        raise Ended(string_rest(content, None, quote, allowed, self.limits))
 
     def escaped(self, content: str, quote: str, allowed: list[str] | None) -> str:
         begun = self.text[self.place : self.place + 5]
@@ -266,30 +270,30 @@ class _Beginning:
             self.place += 5
             return chr(int(found[0][1:], 16))
         if self.place + len(begun) < len(self.text) or len(begun) == 5:
-            raise _Broken
-        raise _Ended(string_rest(content, begun, quote, allowed, self.limits))
+            raise Broken
+        raise Ended(string_rest(content, begun, quote, allowed, self.limits))
 
     def list(self, depth: int) -> None:
         if depth > self.limits.nesting:
-            raise _Broken
+            raise Broken
         self.place += 1
         self.skip_spaces()
         count = 0
         while not (count == 0 and self.took("]")):
             if self.is_at_end and count == 0:
-                raise _Ended("]")
+                raise Ended("]")
             if count == self.limits.list_length:
-                raise _Broken
+                raise Broken
             try:
                 self.value(None, depth)
-            except _Ended as ended:
-                raise _Ended(f"{ended.rest}]") from None
+            except Ended as ended:
+                raise Ended(f"{ended.rest}]") from None
             count += 1
-            self.skip_spaces()
+            self.skip_spaces_behind()
             if self.took("]"):
                 return
             if self.is_at_end:
-                raise _Ended("]")
+                raise Ended("]")
             if not self.took(","):
-                raise _Broken
+                raise Broken
             self.skip_spaces()

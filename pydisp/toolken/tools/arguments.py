@@ -255,6 +255,7 @@ def choices(parameter: Parameter) -> list[Value]:
 def written(values: list | tuple | dict) -> str:
     """The text that `parse` reads as these values: positional ones for a list or tuple, named ones for a dict.
 
+    A number is written as Python does, whatever it was read from: 123456e200 as 1.23456E+205, which may lie outside the limits it was within.
     Raises: TypeError for a value that has no such text.
     """
     if isinstance(values, dict):

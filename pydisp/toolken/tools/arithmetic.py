@@ -96,14 +96,22 @@ def power(a: Number, b: Number, *, limits: Limits = Limits()) -> Number:  # noqa
         raise ValueError(f"{a} to the power of {b} is no real number; give a base of 0 or more, or a whole exponent.")
     if b == int(b) and b >= 0:
         exponent = int(b)
-        if max(0, Decimal(a).adjusted() + 1) * exponent > limits.result_length:
-            raise LimitError(f"the power would have more than {limits.result_length} digits; give a smaller base or exponent.")
+        _check_size(a, exponent, limits)
         if isinstance(a, int):
             return a**exponent
         if len(a.as_tuple().digits) * exponent <= limits.result_length:
             return _plain(_context(10 * limits.result_length).power(a, exponent)) if exponent else 1
+    _check_size(a, b, limits)
     value = _context(DIGITS + _GUARD_DIGITS).power(Decimal(a), Decimal(b))
-    return _plain(_context(DIGITS).plus(value))
+    if (whole_digits := max(0, value.adjusted())) > 0:  # none of these is rounded
+        value = _context(DIGITS + _GUARD_DIGITS + whole_digits).power(Decimal(a), Decimal(b))
+    return _plain(_context(DIGITS + whole_digits).plus(value))
+
+
+def _check_size(a: Number, exponent: Number, limits: Limits) -> None:
+    """Raises: LimitError for a power that is surely too long; one at the border is computed, and measured as every result."""
+    if a != 0 and Decimal(abs(a)).log10() * exponent > limits.result_length:
+        raise LimitError(f"the power would have more than {limits.result_length} digits; give a smaller base or exponent.")
 
 
 def sqrt(a: Number) -> Number:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from pydisp.toolken.tools.tools import Tools
 
 KINDS = ("done", "bad arguments", "refused", "too slow", "too large", "failed")
 _START_SECONDS = 60.0  # for a Python to begin, on a machine that is busy
-_GRACE_SECONDS = 10.0  # for a worker to end a fork that is late, and to say so
+_GRACE_SECONDS = 3.0  # for a worker to end a fork that is late, and to say so
+_END_SECONDS = 1.0  # for a worker to end its fork and itself
+_TRIES = 2  # of a call whose worker is lost: what runs in it changes nothing, so that it can run again
 _ROOT = str(Path(__file__).parents[3])  # where pydisp is imported from
 
 
@@ -60,7 +63,7 @@ def _one_line(text: str) -> str:
 
 
 class Caller:
-    """Calls tools in a worker process, which is started by the first call, and again after one that lost it.
+    """Calls tools in a worker process, which is started by the first call, and again where it is lost; the call is then tried once more.
 
     The worker has an environment of its own without any of the caller's secrets, prints nothing, and ends with the caller. Each call is a fork of
     it that `confinement` holds back: it computes and reads files, and does not write, use a network or start processes.
@@ -72,6 +75,7 @@ class Caller:
         self.tools, self.limits = tools, limits
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()  # one call at a time
+        self._has_warned = False
 
     def __enter__(self) -> "Caller":
         return self
@@ -84,9 +88,9 @@ class Caller:
         process, self._process = self._process, None
         if process is None:
             return
-        process.stdin.close()  # at this it ends
+        process.stdin.close()  # at this it ends its fork, which stands in a group of its own, and itself
         try:
-            process.wait(1.0)
+            process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -109,7 +113,9 @@ class Caller:
             if tool.function is None:
                 found = {"error": f"the tool {name!r} is known by its documentation only; give it a function to call it.", "kind": "failed"}
             else:
-                found = self._answer({"function": tool.function, "arguments": values})
+                # as they are given: `values` may be longer or have a larger exponent, and the fork reads within the same limits
+                names = [one.name for one in tool.parameters]
+                found = self._answer({"function": tool.function, "arguments": arguments, "names": names})
         except ArgumentsError as error:
             found = {"error": str(error), "kind": "bad arguments"}
         except LimitError as error:
@@ -118,9 +124,12 @@ class Caller:
         return CallResult(name, arguments, text, error, kind, time.monotonic() - start, values, confined)
 
     def _checked(self, found: dict) -> tuple[str | None, str | None, str, tuple[str, ...]]:
-        """What an answer says, of which a function may have written every part."""
-        confined = found.get("confined")
-        confined = tuple(str(one)[:20] for one in confined[:3]) if isinstance(confined, list) else ()
+        """What an answer says, of which a function may have written every part but what confines it."""
+        confined = tuple(found.get("confined", ()))
+        if confined and "seccomp" not in confined and not self._has_warned:
+            self._has_warned = True
+            message = "calls of tools are held back by limits of time, memory and files alone here; on Linux with seccomp they cannot reach anything."
+            warnings.warn(message, stacklevel=3)
         text, most = found.get("text"), self.limits.result_length
         if isinstance(text, str) and 0 < len(text := _one_line(text[: most + 1])) <= most:
             return text, None, "done", confined
@@ -131,17 +140,19 @@ class Caller:
 
     def _answer(self, request: dict) -> dict:
         with self._lock:
-            try:
-                if self._process is None or self._process.poll() is not None:
+            for _ in range(_TRIES):
+                try:
+                    if self._process is None or self._process.poll() is not None:
+                        self.close()
+                        self._start()
+                    return self._exchange(request, self.limits.seconds + _GRACE_SECONDS)
+                except _WorkerLost as lost:
                     self.close()
-                    self._start()
-                return self._exchange(request, self.limits.seconds + _GRACE_SECONDS)
-            except _WorkerLost as lost:
-                self._kill()
-                return {"error": f"the worker process {lost}; the next call starts another.", "kind": "failed"}
-            except BaseException:  # such as Ctrl-C: what the worker says now would be taken for an answer to the next call
-                self._kill()
-                raise
+                    why = str(lost)
+                except BaseException:  # such as Ctrl-C: what the worker says now would be taken for an answer to the next call
+                    self.close()
+                    raise
+            return {"error": f"the worker process {why}, {_TRIES} times; the next call starts another.", "kind": "failed"}
 
     def _start(self) -> None:
         environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
@@ -184,9 +195,3 @@ class Caller:
         if not isinstance(found, dict):
             raise _WorkerLost("ended")
         return found
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self.close()

@@ -1,8 +1,8 @@
 """Confinement: what a process gives up, for good, before it runs a function that nobody has read.
 
 On Linux, seccomp leaves it the system calls with which a program computes and reads: no new processes, programs, signals, sockets or timers, no
-file opened for writing, none removed, no limit raised. Landlock keeps it from writing files once more, and from /proc and /sys, so from the memory
-and the environment of other processes. Limits of memory, processor time, files and output hold on every POSIX system, and are all that holds elsewhere.
+file opened for writing, none removed, no limit raised. Landlock keeps it from writing files once more, and from /proc, /sys and /dev, so from the
+memory and the environment of other processes, the log of the kernel and all devices but those that give nothing, zeros or random bytes. Limits of memory, processor time, files and output hold on every POSIX system, and are all that holds elsewhere.
 
     confined = confine(memory_mib=256, seconds=2.0)       ("landlock", "seccomp", "rlimits")
 
@@ -57,7 +57,8 @@ _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445
 _LANDLOCK_RULE_PATH_BENEATH = 1
 _LANDLOCK_RIGHTS = (1 << 13) - 1  # all of its first version: execute, write, read, list, remove, and make files of every kind
 _READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
-_KERNEL_FOLDERS = {"proc", "sys"}
+_KERNEL_FOLDERS = {"proc", "sys", "dev"}
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -104,19 +105,17 @@ def die_with_parent() -> None:
 
 
 def confine_files(libc: ctypes.CDLL) -> bool:
-    """Give up writing files, and reading those in which the kernel shows other processes; False where it has no Landlock."""
+    """Give up writing files, and reading those in which the kernel shows processes and devices; False where it has no Landlock."""
     rights = ctypes.c_uint64(_LANDLOCK_RIGHTS)
     rules = libc.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(rights), ctypes.c_size_t(8), 0)
     if rules < 0:
         return False
-    for entry in os.scandir("/"):
-        if entry.name in _KERNEL_FOLDERS:
-            continue
+    for path in (*(entry.path for entry in os.scandir("/") if entry.name not in _KERNEL_FOLDERS), *_DEVICES):
         try:
-            descriptor = os.open(entry.path, os.O_PATH | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:  # it has gone
             continue
-        allowed = _READ_FILE | (_READ_FOLDER if entry.is_dir() else 0)
+        allowed = _READ_FILE | (_READ_FOLDER if os.path.isdir(path) else 0)
         rule = struct.pack("=Qi", allowed, descriptor)
         libc.syscall(_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
         os.close(descriptor)

@@ -6,11 +6,14 @@ result_text(Decimal("0.10") + Decimal("0.2"), Limits()) == "0.3"; escaped("a<|im
 import datetime
 import numbers
 import unicodedata
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 
 from pydisp.toolken.tools.limits import LimitError, Limits
 
-SIGNIFICANT_DIGITS = 12  # of numbers that are not whole
+SIGNIFICANT_DIGITS = 12  # of numbers without an end, unless more stand in front of the point
+EXACT_DIGITS = 27  # a decimal of so many or fewer is written whole; one without an end has DIGITS of `arithmetic`, 28, or more
+_DECIMALS = 2  # at least, of a number that is shortened
+_FLOAT_DIGITS = 15  # that every float keeps; what stands behind is mostly noise, as in 0.30000000000000004
 _SMALLEST_PLAIN = -10  # the power of ten of the first digit, below which a number is written with an exponent
 _ROUNDS = 2  # how often one way to escape is tried before the next
 _BYTE_TOKEN = "<0x"  # as SentencePiece writes a byte; "<0x0A>" in a text would come back as the byte
@@ -28,8 +31,9 @@ class TooLargeError(LimitError):
 def result_text(value, limits: Limits = Limits()) -> str:  # noqa: B008 (frozen)
     """A value on one line.
 
-    Whole numbers are exact; others have at most 12 significant digits, and no zeros at the end. The values of a list or a dictionary are separated by
-    commas. A text is made `visible`.
+    Whole numbers are exact, and so are decimals of up to 27 digits. Longer ones, and floats, have 12 significant digits, or as many more as it takes to
+    keep all in front of the point, two behind it, and to tell the number from a whole one. No decimal ends in zeros. The values of a list or a
+    dictionary are separated by commas. A text is made `visible`.
     Raises: ResultError for a value that has no text, such as None; TooLargeError for a text over `limits.result_length` characters.
     """
     text = _text(value, limits, 0)
@@ -54,9 +58,9 @@ def _text(value, limits: Limits, depth: int) -> str:
     if isinstance(value, Decimal):
         return _decimal(value, limits)
     if isinstance(value, numbers.Rational):
-        return _decimal(Context(prec=28).divide(Decimal(value.numerator), Decimal(value.denominator)), limits)
+        return _ratio(int(value.numerator), int(value.denominator), limits)
     if isinstance(value, numbers.Real):
-        return _decimal(Decimal(repr(float(value))), limits)
+        return _float(Decimal(repr(float(value))), limits)
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, (list, tuple, dict)):
@@ -77,24 +81,49 @@ def _series(value: list | tuple | dict, limits: Limits, depth: int) -> str:
 
 def _whole(value: int, limits: Limits) -> str:
     # before str(), which is slow for millions of digits and refuses more than 4,300
-    if value.bit_length() * _LOG10_OF_2 > min(limits.result_length, 4000):
+    if (value.bit_length() - 1) * _LOG10_OF_2 > min(limits.result_length, 4000):
         raise TooLargeError(f"the result has more than {min(limits.result_length, 4000)} digits; ask for less.")
-    return str(value)
+    return _checked(str(value), limits)
 
 
-def _decimal(value: Decimal, limits: Limits) -> str:
+def _ratio(numerator: int, denominator: int, limits: Limits) -> str:
+    whole_digits = len(_whole(numerator // denominator, limits))  # none of these is rounded
+    context = Context(prec=EXACT_DIGITS + 1 + whole_digits, Emin=MIN_EMIN, Emax=MAX_EMAX)
+    return _decimal(context.divide(Decimal(numerator), Decimal(denominator)), limits)
+
+
+def _float(value: Decimal, limits: Limits) -> str:
+    if value.is_finite() and value.adjusted() + 1 + _DECIMALS < SIGNIFICANT_DIGITS:
+        value = Context(prec=_FLOAT_DIGITS).plus(value)
+    return _decimal(value, limits, is_exact=False)
+
+
+def _decimal(value: Decimal, limits: Limits, is_exact: bool = True) -> str:
     if not value.is_finite():
         raise ResultError(f"the tool returned {value}, which is no number; give other arguments.")
     if value.adjusted() > limits.result_length:
         raise TooLargeError(f"the result has more than {limits.result_length} digits; ask for less.")
     if value == value.to_integral_value():
         return _whole(int(value), limits)
-    rounded = Context(prec=SIGNIFICANT_DIGITS, rounding=ROUND_HALF_EVEN).plus(value)
-    if rounded.adjusted() < _SMALLEST_PLAIN:
-        mantissa, _, exponent = f"{rounded.normalize():e}".partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    text = f"{rounded:f}"
+    if not is_exact or len(value.as_tuple().digits) > EXACT_DIGITS:
+        value = _shortened(value)
+    if value.adjusted() < _SMALLEST_PLAIN:
+        mantissa, _, exponent = f"{value:e}".partition("e")
+        return f"{_trimmed(mantissa)}e{int(exponent)}"
+    return _trimmed(f"{value:f}")
+
+
+def _trimmed(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _shortened(value: Decimal) -> Decimal:
+    """A number that is not whole, rounded to one that is not whole either, with the same digits in front of the point."""
+    exact = Context(prec=len(value.as_tuple().digits) + abs(value.adjusted()) + 1, Emin=MIN_EMIN, Emax=MAX_EMAX)
+    distance = exact.subtract(value, value.to_integral_value(context=exact))  # to the nearest whole number
+    in_front = value.adjusted() + 1
+    digits = max(SIGNIFICANT_DIGITS, in_front + max(_DECIMALS, -distance.adjusted()))
+    return Context(prec=digits, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX).plus(value)
 
 
 def visible(text: str) -> str:

@@ -1,6 +1,7 @@
 """Tool files: read_tools("builtin"), read_tools("tools.json"), read_tools("tools.py") and read_tools("package.module").
 
 A .json file is a list of tools: as `Tool.as_dict` writes them, or as JSON schemas. A .py file or a module has functions with the decorator `tool`.
+A .py file may import other files of its folder, by names that no installed module has.
 """
 
 import dataclasses

@@ -2,6 +2,7 @@
 
 It is started by `calling.Caller` as a program. Messages on its input and output are JSON behind four bytes of length: first what it may import
 and its limits, then calls; it answers each with {"text"} or {"error", "kind"}, and with what confines the fork. It ends when its input ends.
+A fork says first what confines it, before any code of a tool is loaded, and then its answer: the function can forge the second alone.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import signal
 import struct
 import sys
 import time
+import types
 import typing
 from decimal import Decimal
 
@@ -63,18 +65,29 @@ def write_all(descriptor: int, data: bytes) -> None:
 def load(function: str):
     """The function of "module:qualified.name", or of "/folder/file.py:qualified.name"."""
     module_name, _, qualified = function.rpartition(":")
-    found = module_of_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    if module_name.endswith(".py"):
+        # for good, as this process is for one call: what the function imports while it runs stands there too
+        sys.path.append(os.path.dirname(module_name))
+        found = module_of_file(module_name)
+    else:
+        found = importlib.import_module(module_name)
     for name in qualified.split("."):
         found = getattr(found, name)
     return found
 
 
 def module_of_file(path: str):
-    """The module of a file, under a name that hides no other."""
+    """The module of a file, under a name that hides no other; while it is imported, its folder stands last on `sys.path`."""
     name = f"tool_file_{os.path.basename(path)[:-3]}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    folder, before = os.path.dirname(path), list(sys.path)
+    sys.path.append(folder)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        if sys.path == [*before, folder]:  # what the file itself puts there stays
+            sys.path.pop()
     return module
 
 
@@ -89,13 +102,19 @@ def fitted(function, values: dict, limits) -> dict:
 
 
 def _fitted(value, hint):
+    kinds = _kinds(hint)
     if isinstance(value, list):
-        return [_fitted(one, hint) for one in value]
-    if value is None or isinstance(value, (bool, str)):
+        inner = next((args[0] for one in kinds if typing.get_origin(one) is list and (args := typing.get_args(one))), None)
+        return [_fitted(one, inner) for one in value]
+    if value is None or isinstance(value, (bool, str)) or type(value) in kinds:
         return value
-    if "float" in str(hint):  # also in a union or in a list
-        return float(value)
-    return Decimal(value) if hint is Decimal else value
+    wanted = next((one for one in (Decimal, float) if one in kinds), None)  # in this order: the first loses nothing
+    return value if wanted is None else wanted(value)
+
+
+def _kinds(hint) -> tuple:
+    """The types that an annotation allows: the parts of a union, or itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def answer(request: dict, limits) -> dict:
@@ -106,8 +125,10 @@ def answer(request: dict, limits) -> dict:
 
     try:
         function = load(request["function"])
-        values = fitted(function, parse(request["arguments"], limits).named, limits)
-        return {"text": result_text(function(**values), limits)}
+        arguments = parse(request["arguments"], limits)  # as they were given: the caller has compared them with the signature
+        values = {**dict(zip(request["names"], arguments.positional, strict=False)), **arguments.named}
+        values = {name: value for name, value in values.items() if value is not None}
+        return {"text": result_text(function(**fitted(function, values, limits)), limits)}
     except TooLargeError as error:
         return {"error": described(error), "kind": "too large"}
     except LimitError as error:
@@ -142,8 +163,8 @@ def run_fork(request: dict, limits, sending: int, others: list[int], parent: int
             os.setpgid(0, 0)
             for descriptor in others:  # on these it could speak to the caller
                 os.close(descriptor)
-            confined = confine(limits.memory_mib, limits.seconds)
-            write_all(sending, message({**answer(request, limits), "confined": confined}))
+            write_all(sending, message({"confined": confine(limits.memory_mib, limits.seconds)}))
+            write_all(sending, message(answer(request, limits)))
             status = 0
     finally:
         os._exit(status)
@@ -161,9 +182,10 @@ def run(request: dict, limits, requests: int, answers: int) -> dict | None:
     watched = select.poll()
     watched.register(receiving, select.POLLIN)
     watched.register(requests, 0)  # tells when the caller has gone
-    data, is_late, is_alone = b"", False, False
+    data, is_late, is_alone = bytearray(), False, False
     while len(data) <= MOST_MESSAGE_BYTES:
-        ready = [descriptor for descriptor, _ in watched.poll(max(0.0, deadline - time.monotonic()) * 1000)]
+        left = deadline - time.monotonic()  # looked at each time: a function that goes on writing is late as well
+        ready = [descriptor for descriptor, _ in watched.poll(left * 1000)] if left > 0 else []
         is_late, is_alone = not ready, requests in ready
         part = os.read(receiving, 65536) if receiving in ready else b""
         if not part:
@@ -178,12 +200,14 @@ def run(request: dict, limits, requests: int, answers: int) -> dict | None:
     os.close(receiving)
     if is_alone:
         return None
-    return received(data) if status == 0 and not is_late and received(data) else ended(status, limits, is_late)
-
-
-def received(data: bytes) -> dict | None:
-    """The answer in what a fork has written, which may be anything."""
     stream = io.BytesIO(data)
+    confinement = received(stream) or {}
+    found = received(stream) if status == 0 and not is_late else None
+    return {**(found or ended(status, limits, is_late)), "confined": confinement.get("confined", [])}
+
+
+def received(stream: io.BytesIO) -> dict | None:
+    """The next message in what a fork has written, which may be anything."""
     try:
         found = read_message(stream.read)
     except (ValueError, RecursionError):
@@ -215,7 +239,8 @@ def main() -> None:
     limits = Limits(**start["limits"])
     for function in start["functions"]:
         if function.startswith(_OWN):
-            load(function)
+            with contextlib.suppress(Exception):  # one that cannot be loaded says so when it is called, and does not hold up the others
+                load(function)
     gc.freeze()
     write_all(answers, message({"ready": True}))
     while (request := read_message(lambda count: os.read(requests, count))) is not None:

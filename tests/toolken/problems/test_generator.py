@@ -15,7 +15,7 @@ from pydisp.toolken.problems.values import TOOL_NAMES
 from pydisp.toolken.tools.builtin import BUILTIN
 
 COUNT = 1500
-PINNED = {"a": "ba964abeae601b04", "b": "d37e72d1c692fb94"}
+PINNED = {"a": "ba964abeae601b04", "b": "b1c3f86b0779c636"}
 
 
 @cache

@@ -31,7 +31,7 @@ def test_a_record_by_hand(tmp_path):
     found = read_gsm8k(write(tmp_path / "train.jsonl", RECORDS))
     first, odd = found.problems
     assert first.prompt == "Question: A mill grinds 1200 sacks and 35 more. How many?\nAnswer:"
-    assert first.solution == " It grinds 1200+35=1235 sacks.\nHalf is $617.50.\n#### 1235" and first.answer == "1235"
+    assert first.solution == " It grinds 1200+35= 1235 sacks.\nHalf is $617.50.\n#### 1235" and first.answer == "1235"
     assert [(call.tool, call.arguments, first.solution[call.start : call.end]) for call in first.calls] == [
         ("add", "1200, 35", "1235"),
         ("divide", "1235, 2", "617.50"),

@@ -1,6 +1,7 @@
 """Problems come by the name of their source; what is unknown or empty is refused in one sentence."""
 
 import json
+import os
 from collections import Counter
 
 import pytest
@@ -60,6 +61,58 @@ def test_a_count_draws_each_kind_as_often_while_it_lasts():
     assert Counter(one.kind for one in drawn(problems, 0, 8)) == {"rare": 4, "common": 4}
     assert drawn(problems, 0, 30) == some != drawn(problems, 1, 30)
     assert drawn(problems, 0, None) == drawn(problems, 0, 100) == list(problems)
+
+
+def of_tool(number: int, tool: str | None, kind: str = "") -> Problem:
+    calls = () if tool is None else (GoldCall(tool, None, 0, 0),)
+    return Problem(f"{kind}{number}", f"Question: {kind} {number}?\nAnswer:", "" if calls else " A", calls, kind=kind)
+
+
+def test_a_count_draws_each_tool_of_a_kind_as_often_while_it_lasts():
+    """One tool has nearly all problems, as in MetaTool: every other one is drawn all the same."""
+    many = [of_tool(number, "common", "one") for number in range(500)]
+    rare = [of_tool(1000 + number, f"rare{number % 20}", "one") for number in range(60)]
+    none = [of_tool(number, None, "none") for number in range(100)]
+    for seed in range(3):
+        some = drawn([*many, *rare, *none], seed, 84)
+        assert Counter(one.kind for one in some) == {"one": 42, "none": 42}
+        assert Counter(one.calls[0].tool for one in some if one.calls) == {"common": 2, **{f"rare{number}": 2 for number in range(20)}}
+    few = [{one.calls[0].tool for one in drawn([*many, *rare], seed, 10)} for seed in (0, 1)]
+    assert few[0] != few[1] and len(few[0]) == len(few[1]) == 10
+
+
+def test_seen_problems_are_left_out_before_the_draw(tmp_path):
+    problems = [of_tool(number, tool) for number, tool in enumerate(["add", "add", "subtract", "subtract"] * 10)]
+    path = tmp_path / "p.jsonl"
+    write_problems(path, problems)
+    seen = {one.prompt for one in problems[:25]}
+    found = read_problems(str(path), seed=0, count=10, is_unseen=lambda one: one.prompt not in seen)
+    assert len(found.problems) == 10 and not seen & {one.prompt for one in found.problems}
+    assert Counter(one.calls[0].tool for one in found.problems) == {"add": 5, "subtract": 5}
+    assert found.left_out == ("25 of 40 problems are left out, because they were seen before.",)
+    with pytest.raises(ProblemError, match="all 40 problems of .* were seen before; give other problems, or another seed"):
+        read_problems(str(path), seed=0, is_unseen=lambda one: False)
+    asked = []
+    read_problems(str(path), seed=0, is_unseen=lambda one: not asked.append(one))
+    assert asked == problems
+
+
+def test_generated_problems_that_were_seen_are_made_up_for():
+    first = generate("a", 60, 3)
+    seen = {one.prompt for one in first[10:40]}
+    found = read_problems("builtin", seed=3, count=20, is_unseen=lambda one: one.prompt not in seen)
+    assert list(found.problems) == [one for one in first if one.prompt not in seen][:20]
+    assert found.left_out == ("30 of 50 problems are left out, because they were seen before.",)
+    with pytest.raises(ProblemError, match="all 320 problems of builtin were seen before"):
+        read_problems("builtin", seed=3, count=20, is_unseen=lambda one: False)
+
+
+@pytest.mark.skipif("PYDISP_TOOLKEN_DATA" not in os.environ, reason="PYDISP_TOOLKEN_DATA names the folder with metatool/")
+def test_600_queries_of_metatool_have_every_tool_under_each_seed():
+    for seed in range(2):
+        found = read_problems(f"metatool:{os.environ['PYDISP_TOOLKEN_DATA']}/metatool", seed=seed, count=600)
+        assert Counter(one.kind for one in found.problems) == {"single tool": 200, "needs a tool": 200, "no tool": 200}
+        assert {one.calls[0].tool for one in found.problems if one.calls} == set(found.tools.names)
 
 
 def test_what_is_no_source_is_refused(tmp_path):

@@ -43,7 +43,7 @@ def test_gsm8k_xl(tmp_path):
         {"question": "Ann has {v_1} and {v_2}.", "enhanced_v": [4800, 2.5], "enhanced_result": 4802.5},
     ]
     first, second = read_gsm8k_xl(write(tmp_path / "x.json", records)).problems
-    assert first.calls == (GoldCall("add", "48, 24", 7, 9),)
+    assert first.calls == (GoldCall("add", "48, 24", 8, 10),)
     assert (second.prompt, second.answer, second.kind) == ("Question: Ann has 4800 and 2.5.\nAnswer:", "4802.5", "answer only")
     with pytest.raises(ProblemError, match=r"asks for \{v_3\}, and enhanced_v has 2 values"):
         read_gsm8k_xl(write(tmp_path / "y.json", [{"question": "{v_3}", "enhanced_v": [1, 2]}]))

@@ -11,7 +11,7 @@ from pydisp.toolken.tools.builtin import BUILTIN
 from pydisp.toolken.tools.limits import LimitError
 from pydisp.toolken.tools.tool import Parameter, Tool
 
-FEW = settings(max_examples=300, deadline=None)
+FEW = settings(max_examples=150, deadline=None)
 
 
 def is_call(tool: Tool, text: str) -> bool:
@@ -83,6 +83,23 @@ def test_states_written_out(text, found):
 )  # fmt: skip
 def test_built_in_beginnings_written_out(name, text, goes_on):
     assert continues(BUILTIN[name], text) is goes_on
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [("[1,2,3", "incomplete"), ("[1,2,3,", "broken"), ("[1,2,3,4])", "broken"), ("'abcd')", "complete"), ("'abcd\\", "broken"), ("'abcde')", "broken"),
+     ("[[1]])", "complete"), ("[[[", "broken"), ("12345", "incomplete"), ("123456", "broken"), ("1e12", "incomplete"), ("1e13", "broken"), ("1.2345", "incomplete"),
+     ("12345.", "broken"), ("1e01", "incomplete"), ("1e012", "broken")],
+)  # fmt: skip
+def test_limits_of_values_hold_in_beginnings(text, found):
+    assert state(text, SMALL) == found
+
+
+def test_completions_are_plain():
+    tool = Tool("t", "A tool.", (Parameter("a", "number", (12.5,)), Parameter("b", "string", ("it's",))))
+    assert completion(tool, "") == 'a=12.5, b="it\'s")'
+    assert completion(tool, "1") == '2.5, b="it\'s")'
+    assert completion(tool, "12.5, 'i") == "t\\'s')"
 
 
 def test_a_parameter_that_nothing_fits_has_no_call():

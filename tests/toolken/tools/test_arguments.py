@@ -58,6 +58,11 @@ def test_what_is_not_in_the_grammar_is_refused_with_its_place(text, place):
     assert caught.value.place == place
 
 
+def test_a_number_with_zeros_in_front_says_so():
+    with pytest.raises(ArgumentsError, match="no zeros in front"):
+        parse("007")
+
+
 @pytest.mark.parametrize(
     "text, of",
     [("123456", "digits"), ("1.00001", "digits"), ("0.00000", "digits"), ("1e13", "exponent"), ("1e-13", "exponent"), ("1e0000012", "exponent"),
@@ -117,6 +122,11 @@ def test_the_written_form_of_a_call_is_the_same_call(drawn):
     tool, text = drawn
     values = bound(tool, parse(text[:-1], SMALL))
     assert bound(tool, parse(written(values), Limits(exponent=400))) == values
+
+
+@pytest.mark.parametrize("text", ["0.50", "1e2", "123456e200", "0.001e-200", "-10.0e200", "0.000000123"])
+def test_a_written_number_has_its_value_and_digits(text):
+    assert parse(written([Decimal(text)]), WIDE).positional[0].as_tuple() == Decimal(text).as_tuple()
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), 0.5, Decimal("NaN"), Decimal("Infinity"), "\ud800", {1: 2}, b"x", (1,)])

@@ -1,5 +1,6 @@
 """Calls run in a worker: every end of a function is a value here, nothing of it reaches outside, and the worker serves on."""
 
+import ctypes
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from dataclasses import replace
 import pytest
 from toolken_calling import QUICK, children, hostile_tools
 
+from pydisp.toolken.tools.argument_prefix import continues
 from pydisp.toolken.tools.arguments import written
 from pydisp.toolken.tools.builtin import BUILTIN
 from pydisp.toolken.tools.calling import KINDS, Caller
@@ -64,7 +66,20 @@ def test_what_is_wrong_is_said(caller, name, arguments, kind, says):
     assert (result.values is None) == (kind == "bad arguments" or "digits" in says or "characters" in says)
 
 
-@pytest.mark.parametrize("name", ["loop", "sleep", "ignore_signals", "memory_caught", "huge_number", "flood"])
+@pytest.mark.parametrize(
+    "arguments, text",
+    [("123456e200, 0", "123456" + "0" * 200), ("10.0e200, 0", "1" + "0" * 201), ("0.001e-200, 0", "1e-203"), ("b=0.5e-200, a=0", "5e-201"),
+     ("0." + "0" * 50 + "1e-9, 0", "1e-60"), ("1." + "2" * 59 + "e-6, 0", "0.00000122222222222"), ("9.9E+200 , -0.0", "99" + "0" * 199)],
+)  # fmt: skip
+def test_every_number_that_can_be_read_can_be_called_with(caller, arguments, text):
+    assert continues(BUILTIN["add"], arguments + ")") and caller.call("add", arguments).text == text
+
+
+def test_arguments_that_are_left_out_are_left_to_the_function(caller):
+    assert caller.call("log", "100, null").text == caller.call("log", "a=100, base=null").text == "2"
+
+
+@pytest.mark.parametrize("name", ["loop", "sleep", "ignore_signals", "ignore_signals_and_wait", "memory_caught", "huge_number", "flood"])
 def test_what_takes_too_long_is_stopped(caller, name):
     assert ended(caller, name) == "too slow"
 
@@ -110,9 +125,9 @@ def test_nobody_else_is_reached(caller, name):
 
 @ON_LINUX
 def test_the_caller_cannot_be_read(caller):
-    assert caller.call("add", "1, 2").confined[-1] == "rlimits"
-    if "landlock" not in caller.call("add", "1, 2").confined:
+    if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1:  # landlock_create_ruleset, asked for its version
         pytest.skip("this kernel has no Landlock")
+    assert caller.call("add", "1, 2").confined == ("landlock", "seccomp", "rlimits")
     for path in (
         "/proc/{worker}/environ",
         "/proc/{worker}/mem",
@@ -122,6 +137,16 @@ def test_the_caller_cannot_be_read(caller):
     ):
         assert ended(caller, "read_parent", f'"{path}"') == "failed"
     assert ended(caller, "read_parent", f'"{__file__}"') == "done", "other files can be read"
+
+
+@ON_LINUX
+def test_devices_that_say_something_cannot_be_read(caller):
+    if "landlock" not in caller.call("add", "1, 2").confined:
+        pytest.skip("this kernel has no Landlock")
+    for path in ("/dev/full", "/dev/kmsg", "/dev/tty", "/dev/../dev/full"):
+        assert "cannot write" in caller.call("opened", f'"{path}"').error or not os.path.exists(path)
+    assert [caller.call("opened", f'"/dev/{name}"').text for name in ("null", "zero", "urandom", "random")] == ["opened"] * 4
+    assert caller.call("opened", '"/dev/shm"').kind == "failed", "the folder of shared memory too"
 
 
 def test_secrets_and_files_of_the_caller_stay_with_it(monkeypatch):
@@ -140,13 +165,19 @@ def test_secrets_and_files_of_the_caller_stay_with_it(monkeypatch):
     "answer, kind",
     [({"text": "a\nb\x00"}, "done"), ({"text": 3}, "failed"), ({"text": ""}, "failed"), ({"text": "\n"}, "failed"), ([], "failed"), ("text", "failed"),
      ({"error": "e", "kind": "done"}, "failed"), ({"error": 5, "kind": "failed"}, "failed"), ({"error": "e\n\x1b", "kind": "refused"}, "refused"),
-     ({"error": "e", "kind": []}, "failed"), ({"text": "a", "confined": 5}, "done"), ({"text": "a", "confined": ["x" * 99] * 9}, "done"), (None, "failed")],
+     ({"error": "e", "kind": []}, "failed"), ({"text": "a", "confined": 5}, "done"), ({"text": "a", "confined": ["seccomp", *["x" * 99] * 9]}, "done"), (None, "failed"),
+     ({"confined": ["all"]}, "failed")],
 )  # fmt: skip
 def test_an_answer_that_a_function_forges_is_only_text(caller, answer, kind):
     assert ended(caller, "forge", written([json.dumps(answer)])) == kind
     result = caller.call("forge", written([json.dumps(answer)]))
     assert result.text is None or (result.text.isprintable() and len(result.text) <= QUICK.result_length)
-    assert len(result.confined) <= 3 and all(len(one) <= 20 for one in result.confined)
+    assert result.confined == caller.call("add", "1, 2").confined != (), "that it does not write"
+
+
+def test_an_answer_counts_only_if_its_process_has_ended_well(caller):
+    forged = written([json.dumps({"text": "right"})])
+    assert [ended(caller, name, forged) for name in ("forge", "forge_and_fail", "forge_and_loop")] == ["done", "failed", "too slow"]
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 990, "\x00", '{"text": "' + "x" * 900, '{"a": NaN}'])
@@ -159,6 +190,19 @@ def test_a_forged_text_over_the_limit_is_no_result():
         assert caller.call("forge", written([json.dumps({"text": "x" * 20})])).text == "x" * 20
         assert caller.call("forge", written([json.dumps({"text": "x" * 21})])).kind == "failed"
         assert caller.call("forge", written([json.dumps({"text": "\x1b" * 20})])).kind == "failed", "each is shown by six characters"
+
+
+@pytest.mark.parametrize("name", ["loop", "memory", "crash", "leave_at_once", "none"])
+def test_what_confines_a_call_is_known_however_it_ends(caller, name):
+    assert caller.call(name, "").confined == caller.call("add", "1, 2").confined != ()
+
+
+def test_less_confinement_is_said_once(monkeypatch):
+    with Caller(BUILTIN, QUICK) as caller:
+        monkeypatch.setattr(caller, "_exchange", lambda *_: {"text": "3", "confined": ["rlimits"]})
+        with pytest.warns(UserWarning, match="limits of time, memory and files alone") as caught:
+            assert caller.call("add", "1, 2").confined == caller.call("add", "1, 2").confined == ("rlimits",)
+        assert len(caught) == 1
 
 
 def test_a_thread_that_goes_on_ends_with_its_call(caller):
@@ -182,6 +226,14 @@ def test_a_function_that_cannot_be_called_is_recorded(function):
         assert result.kind == "failed" or (function == "math:gcd" and result.text == "0")
 
 
+@pytest.mark.parametrize("function", ["pydisp.toolken.tools.arithmetic:gone", "pydisp.toolken.tools.gone:f"])
+def test_a_function_that_cannot_be_loaded_leaves_the_others(function):
+    with Caller(Tools([Tool("t", "A tool.", function=function), BUILTIN["add"]]), QUICK) as caller:
+        assert caller.call("add", "1, 2").text == "3"
+        result = caller.call("t", "")
+        assert result.kind == "failed" and "gone" in result.error
+
+
 @ON_LINUX
 def test_an_import_is_confined_too(tmp_path):
     marker = tmp_path / "marker"
@@ -203,16 +255,24 @@ def test_a_killed_worker_is_replaced():
         assert caller.call("add", "1, 2").text == "3" and caller._process.pid != first
 
 
+def is_there(process: int) -> bool:
+    return os.path.exists(f"/proc/{process}")
+
+
+@ON_LINUX
 def test_a_worker_killed_during_a_call_is_recorded_and_its_fork_ends_with_it():
     with Caller(hostile_tools("sleep", "modules"), replace(QUICK, seconds=60)) as caller:
         caller.call("modules", "")
-        worker = caller._process.pid
-        forks = []
+        workers, forks = [], []
 
         def kill():
-            while not forks:
-                forks.extend(children(worker) if sys.platform == "linux" else [0])
-            os.kill(worker, signal.SIGKILL)
+            end = time.monotonic() + 20
+            while len(workers) < 2 and time.monotonic() < end:  # the call is tried once more
+                process = caller._process
+                if process is not None and process.pid not in workers and (found := children(process.pid)):
+                    forks.extend(found)
+                    workers.append(process.pid)
+                    os.kill(process.pid, signal.SIGKILL)
 
         thread = threading.Thread(target=kill)
         thread.start()
@@ -220,21 +280,55 @@ def test_a_worker_killed_during_a_call_is_recorded_and_its_fork_ends_with_it():
         thread.join()
         assert result.kind == "failed" and "worker process" in result.error and result.seconds < 10
         assert caller.call("modules", "").text == "none"
-        if sys.platform == "linux":
-            deadline = time.monotonic() + 5
-            while os.path.exists(f"/proc/{forks[0]}") and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert not os.path.exists(f"/proc/{forks[0]}")
+        assert len(forks) == 2
+        deadline = time.monotonic() + 5
+        while any(map(is_there, forks)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not any(map(is_there, forks))
 
 
-def test_a_worker_that_is_stopped_or_silent_is_given_up(monkeypatch):
-    monkeypatch.setattr("pydisp.toolken.tools.calling._GRACE_SECONDS", 0.2)
+@ON_LINUX
+def test_a_caller_that_gives_up_ends_the_fork_though_nothing_ends_with_its_parent(monkeypatch):
+    """As on systems without PR_SET_PDEATHSIG: the worker itself ends its fork when its input ends."""
+    monkeypatch.setattr("pydisp.toolken.tools.calling._GRACE_SECONDS", -59.7)
+    with Caller(hostile_tools("sleep"), replace(QUICK, seconds=60)) as caller:
+        signals = []
+        monkeypatch.setattr("os.killpg", lambda *given: signals.append(given))
+        assert "did not answer in time" in caller.call("sleep", "").error
+        assert not signals, "it ended by itself, in time"
+
+
+def test_a_call_whose_worker_is_stopped_or_silent_is_tried_once_more(monkeypatch):
+    monkeypatch.setattr("pydisp.toolken.tools.calling._GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("pydisp.toolken.tools.calling._END_SECONDS", 0.1)
     with Caller(BUILTIN, QUICK) as caller:
         caller.call("add", "1, 2")
         os.kill(caller._process.pid, signal.SIGSTOP)
         result = caller.call("add", "1, 2")
-        assert result.kind == "failed" and "did not answer in time" in result.error
+        assert result.text == "3" and result.seconds < QUICK.seconds + 5
+
+
+def test_a_call_that_loses_two_workers_is_given_up(monkeypatch):
+    monkeypatch.setattr("pydisp.toolken.tools.calling._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("pydisp.toolken.tools.calling._END_SECONDS", 0.1)
+    with Caller(BUILTIN, QUICK) as caller:
+        start, started = caller._start, []
+
+        def start_and_stop():
+            start()
+            started.append(caller._process.pid)
+            os.kill(caller._process.pid, signal.SIGSTOP)
+
+        monkeypatch.setattr(caller, "_start", start_and_stop)
+        result = caller.call("add", "1, 2")
+        assert result.kind == "failed" and "did not answer in time, 2 times" in result.error and len(started) == 2
+        monkeypatch.undo()
         assert caller.call("add", "1, 2").text == "3"
+
+
+def test_a_function_that_writes_without_pause_is_stopped_in_time(caller):
+    result = caller.call("write_slowly", "")
+    assert result.kind == "too slow" and result.seconds < QUICK.seconds + 1
 
 
 def test_a_worker_ends_with_its_caller():

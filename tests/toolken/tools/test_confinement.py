@@ -12,7 +12,7 @@ HEADERS = (Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path("/usr/inc
 NUMBERS = {**CALLS, **{name: one[0] for name, one in CALLS_WITH.items()}, **NEWER}
 
 
-@pytest.mark.parametrize("column, header", enumerate(HEADERS), ids=["x86_64", "aarch64"])
+@pytest.mark.parametrize("column, header", list(enumerate(HEADERS)), ids=["x86_64", "aarch64"])
 def test_numbers_are_those_of_the_headers(column, header):
     if not header.is_file():
         pytest.skip("no headers of the kernel here")
@@ -43,7 +43,7 @@ def verdict(machine: str, number: int, arguments: tuple[int, ...] = (0,) * 6, ar
 ALLOW, REFUSE, UNKNOWN, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 
 
-@pytest.mark.parametrize("column, machine", enumerate(["x86_64", "aarch64"]))
+@pytest.mark.parametrize("column, machine", list(enumerate(["x86_64", "aarch64"])))
 def test_only_what_is_listed_is_allowed(column, machine):
     allowed = {numbers[column] for numbers in CALLS.values()}
     unknown = {numbers[column] for numbers in NEWER.values()}

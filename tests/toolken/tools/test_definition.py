@@ -104,7 +104,7 @@ def test_examples_must_be_calls_of_the_tool(arguments):
 
 
 SCHEMA = {
-    "type": "object", "required": ["city", "days"],
+    "type": "object", "required": ["city", "days", "exact"],
     "properties": {
         "city": {"type": "string", "description": "where"}, "days": {"type": "integer", "enum": [1, 2, None]}, "unit": {"enum": ["C", "F"]},
         "exact": {"type": ["boolean", "null"]}, "hours": {"type": "array", "items": {"type": "number"}}, "scale": {"type": ["integer", "number"]},

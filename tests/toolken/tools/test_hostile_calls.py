@@ -82,7 +82,7 @@ def drawn(draws: Draws, place: int, marker: str) -> tuple[str, str]:
         ]
         return name, draws.choice(invisible)
     if kind == 8:
-        return draws.choice(ENDLESS if place % 40 == 8 else FAILING), ""
+        return draws.choice(ENDLESS if place % 80 == 8 else FAILING), ""
     return (
         (draws.choice(WRITING), f'"{marker}"') if place % 20 == 9 else ("forge", written(['{"text": ' + '"\\u001b' * draws.between(1, 90)]))
     )
@@ -113,7 +113,7 @@ def test_a_thousand_hostile_calls_leave_a_thousand_errors_and_nothing_else(tmp_p
     assert before[:2] == (dict(os.environ), os.getcwd()) and before[3] == threading.active_count()
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) == before[2]
-    assert kinds["done"] == 0 and min(kinds[kind] for kind in KINDS[1:]) >= 10, kinds
+    assert kinds["done"] == 0 and min(kinds[kind] for kind in KINDS[1:]) >= 8, kinds
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the limits of POSIX hold")

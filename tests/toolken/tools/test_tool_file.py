@@ -46,6 +46,30 @@ def test_a_file_gives_functions_that_the_worker_finds_again(tmp_path, monkeypatc
     assert sys.modules["json"] is json
 
 
+def test_a_file_can_import_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (tmp_path / "neighbour_of_a_tool.py").write_text("def triple(x): return 3 * x\n")
+    (tmp_path / "late_neighbour.py").write_text("ONE = 1\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError('a file that hides a module')\n")
+    (tmp_path / "mine.py").write_text(
+        "import json\nfrom neighbour_of_a_tool import triple\nfrom pydisp.toolken.tools.definition import tool\n"
+        "@tool()\ndef three(x: int) -> int:\n    'Three times it, and one.'\n    import late_neighbour\n    return triple(x) + late_neighbour.ONE\n"
+    )
+    before = list(sys.path)
+    tools = read_tools(tmp_path / "mine.py")
+    assert sys.path == before
+    with Caller(tools) as caller:
+        assert caller.call("three", "4").text == "13"
+
+
+def test_a_file_that_fails_leaves_the_path_as_it_was(tmp_path):
+    (tmp_path / "fails.py").write_text("import no_such_module_at_all\n")
+    before = list(sys.path)
+    with pytest.raises(ToolError, match="cannot be imported"):
+        read_tools(tmp_path / "fails.py")
+    assert sys.path == before
+
+
 def test_functions_from_elsewhere_are_not_a_file_s_own(tmp_path):
     (tmp_path / "more.py").write_text("from toolken_sample_tools import half\n")
     with pytest.raises(ToolError, match="no function with the decorator"):

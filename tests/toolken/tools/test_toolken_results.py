@@ -2,7 +2,8 @@
 
 import datetime
 import string
-from decimal import Decimal
+import time
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,14 +24,44 @@ D = Decimal
 @pytest.mark.parametrize(
     "value, text",
     [(7, "7"), (-0, "0"), (10**100, "1" + "0" * 100), (True, "true"), (D("0.30"), "0.3"), (D("18.45"), "18.45"), (D("5.00"), "5"), (D("-0.0"), "0"),
-     (D(1) / D(3), "0.333333333333"), (D(2) / D(3), "0.666666666667"), (D("123456789012.25"), "123456789012"), (D("1e20"), "1" + "0" * 20),
-     (D("0.0000000001"), "0.0000000001"), (D("1.5e-11"), "1.5e-11"), (D("-1.2345678901234e-20"), "-1.23456789012e-20"), (D("99999999999.95"), "100000000000"),
+     (D(1) / D(3), "0.333333333333"), (D(2) / D(3), "0.666666666667"), (D("123456789012.25"), "123456789012.25"), (D("1e20"), "1" + "0" * 20),
+     (D("0.0000000001"), "0.0000000001"), (D("1.5e-11"), "1.5e-11"), (D("-1.2345678901234e-20"), "-1.2345678901234e-20"), (D("99999999999.95"), "99999999999.95"),
      (0.1 + 0.2, "0.3"), (2.0, "2"), (1e22, "1" + "0" * 22), (0.1, "0.1"), (Fraction(1, 8), "0.125"), (Fraction(4, 2), "2"), (np.int64(5), "5"),
      (np.float64(0.25), "0.25"), ("a\n b\t\u2028c ", "a b c"), ([1, D("0.50"), "x"], "1, 0.5, x"), ((1, [2, 3]), "1, [2, 3]"), ({"a": 1, "b": [2]}, "a: 1, b: [2]"),
      (datetime.date(2024, 2, 29), "2024-02-29"), ("\x1b[31mred\u202e\u200b\x00", "\\u001b[31mred\\u202e\\u200b\\u0000"), ("日本語 é😀", "日本語 é😀")],
 )  # fmt: skip
 def test_texts_of_values_written_out(value, text):
     assert result_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(D("1234567890123.46"), "1234567890123.46"), (D("4999999999999.5"), "4999999999999.5"), (D("123456789012.6"), "123456789012.6"),
+     (D("0.123456789012345678901234567"), "0.123456789012345678901234567"), (D("0.1234567890123456789012345678"), "0.123456789012"),
+     (D("0." + "9" * 28), "0." + "9" * 28), (D("7." + "0" * 30 + "12"), "7." + "0" * 30 + "1"), (D("-" + "9" * 30 + "." + "9" * 30), "-" + "9" * 30 + "." + "9" * 30),
+     (D("1" + "0" * 50 + "." + "0" * 49 + "1"), "1" + "0" * 50 + "." + "0" * 49 + "1"), (D("3" * 40 + "." + "3" * 28), "3" * 40 + ".33"),
+     (D("1.5000000000000000000000000000"), "1.5"), (Fraction(10**40, 3), "3" * 40 + ".33"), (Fraction(-(10**20), 7), "-14285714285714285714.29"), (Fraction(1, 3), "0.333333333333"),
+     (123456789012.6, "123456789012.6"), (2251799813685249.5, "2251799813685249.5"), (1234567890.1000001, "1234567890.1"), (3 * 1.1, "3.3"), (1.0000000000000002, "1"),
+     (1e-7 / 3, "0.0000000333333333333")],
+)  # fmt: skip
+def test_digits_in_front_of_the_point_are_kept_and_no_decimal_is_shown_as_whole(value, text):
+    assert result_text(value) == text
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=D("-1e40"), max_value=D("1e40"), places=30))
+def test_a_shortened_number_is_whole_only_if_it_is(value):
+    with localcontext(prec=200):
+        text = D(result_text(value))
+        assert (text == text.to_integral_value()) == (value == value.to_integral_value())
+        assert abs(text - value) <= D("0.005") and abs(text - value) <= abs(value) * D("1e-11")
+
+
+def test_a_whole_number_at_the_limit_is_shown():
+    assert result_text(10**1000 - 1) == "9" * 1000
+    with pytest.raises(TooLargeError):
+        result_text(-(10**1000) + 1)
+    with pytest.raises(TooLargeError):
+        result_text(Fraction(10**1001, 3))
 
 
 @given(st.integers(-(10**30), 10**30))
@@ -58,8 +89,10 @@ def test_values_without_a_text_are_refused(value):
     ids=lambda value: type(value).__name__,
 )
 def test_values_over_the_limit_are_refused_and_not_cut(value):
+    start = time.process_time()
     with pytest.raises(TooLargeError):
         result_text(value)
+    assert time.process_time() - start < 1, "a number is measured before its digits are written"
     assert issubclass(TooLargeError, LimitError)
 
 
@@ -100,13 +133,15 @@ def word_piece():
 
 
 def unigram():
+    """As SentencePiece makes it: the bytes are ordinary entries of the vocabulary, which a text can spell."""
     special = ["<s>", "</s>", "<unk>"]
-    bytes_ = [f"<0x{n:02X}>" for n in range(256)]
-    made = trained(
-        models.Unigram(), trainers.UnigramTrainer(vocab_size=400, special_tokens=[*special, *bytes_], unk_token="<unk>"), pre_tokenizers.Metaspace(),
-        decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()]), special, normalizers.NFKC(),
-    )  # fmt: skip
-    return made
+    bytes_ = [(f"<0x{n:02X}>", -1.0) for n in range(256)]
+    letters = [(one, -9.0) for one in "\u2581" + string.printable[:94]]
+    tokenizer = Tokenizer(models.Unigram([*((one, 0.0) for one in special), *bytes_, *letters], unk_id=2, byte_fallback=True))
+    tokenizer.pre_tokenizer, tokenizer.normalizer = pre_tokenizers.Metaspace(), normalizers.NFKC()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Metaspace()])
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=special[0], eos_token=special[1], unk_token=special[2])
 
 
 def byte_level():

@@ -1,0 +1,174 @@
+"""Toolken+ on real models, dense and pruned: three seeds of training, every mode; the tables of docs/toolken.md.
+
+    python bench/toolken_before_after.py smollm2 --model MODEL --pruned "pruned 0.7=DIR" --gsm8k FOLDER --metatool FOLDER
+    python bench/toolken_before_after.py demo --model demo --answers 0
+    python bench/toolken_before_after.py smollm2 --draw                       # the tables again from the results, without any work
+
+Toolkens are trained for each model (they belong to one), on generated problems of family a with each seed. They are evaluated on other problems of
+family a and on family b, whose wording was never trained on. With --gsm8k, toolkens of the four basic operations are trained on GSM8K's gold calls and
+selection is evaluated on its test part; with --metatool, toolkens of the tools by their documentation. Folders stand in --work and are used
+again; a stopped run goes on. The figures go to bench/results/toolken-NAME.json.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from machine import ROOT, describe
+
+from pydisp.progress import duration_words, on_stderr
+from pydisp.workspace import write_whole
+
+SEEDS = (0, 1, 2)
+DENSE = "dense"
+SHOWN = ("selection", "accuracy", "unneeded", "calls", "failed", "rejected", "repeated", "auroc", "ece")
+
+
+def models(args: argparse.Namespace) -> dict[str, str]:
+    return {DENSE: args.model, **{label: folder for label, _, folder in (one.partition("=") for one in args.pruned)}}
+
+
+def sets(args: argparse.Namespace) -> dict[str, dict]:
+    """By name: what is trained on, what is evaluated on."""
+    found = {
+        "generated": {
+            "train": "builtin",
+            "count": args.train,
+            "on": {"family a": "builtin:a", "family b": "builtin:b"},
+            "test": args.test,
+            "answers": args.answers,
+        }
+    }
+    if args.gsm8k:
+        found["GSM8K"] = {
+            "train": f"gsm8k:{args.gsm8k}/train.jsonl",
+            "count": args.gsm8k_train,
+            "on": {"GSM8K": f"gsm8k:{args.gsm8k}/test.jsonl"},
+            "test": args.gsm8k_test,
+            "answers": args.gsm8k_answers,
+        }
+    if args.metatool:
+        found["MetaTool"] = {
+            "train": f"metatool:{args.metatool}",
+            "count": args.metatool_train,
+            "on": {"MetaTool": f"metatool:{args.metatool}"},
+            "test": args.metatool_test,
+            "answers": 0,
+        }
+    return found
+
+
+def measured(args: argparse.Namespace) -> tuple[dict, dict]:
+    """Figures by model and data, and the seconds that each part took (kept in --work, so that a stopped run has all of them)."""
+    from pydisp.toolken import TrainSettings, evaluate_to_folder, train_to_folder
+
+    args.work.mkdir(parents=True, exist_ok=True)
+    clock = args.work / "seconds.json"
+    seconds = json.loads(clock.read_text()) if clock.exists() else {}
+    found: dict = {}
+
+    def timed(name: str, out: Path, work) -> None:
+        if not out.exists():
+            start = time.monotonic()
+            work(out.with_name(f"{out.name}.partial").exists())
+            seconds[name] = seconds.get(name, 0) + time.monotonic() - start
+            write_whole(clock, json.dumps(seconds, indent=1))
+            on_stderr(f"{name}: {duration_words(seconds[name])}")
+
+    for label, model in models(args).items():
+        for name, part in sets(args).items():
+            folders = []
+            for seed in SEEDS:
+                folders.append(args.work / f"{label}-{name}-{seed}".replace(" ", "-"))
+                timed(
+                    f"train {label}, {name}, seed {seed}",
+                    folders[-1],
+                    lambda resume, out=folders[-1], seed=seed, model=model, part=part: train_to_folder(
+                        model, out, data=part["train"], count=part["count"], settings=TrainSettings(seed=seed), resume=resume, say=on_stderr
+                    ),
+                )
+            for data, source in part["on"].items():
+                out = args.work / f"{label}-{data}-report".replace(" ", "-")
+                timed(
+                    f"evaluate {label}, {data}",
+                    out,
+                    lambda resume, out=out, source=source, model=model, part=part, folders=tuple(folders): evaluate_to_folder(
+                        model, folders, out, data=source, count=part["test"], answers=part["answers"], resume=resume, say=on_stderr
+                    ),
+                )
+                found.setdefault(label, {})[data] = json.loads((out / "toolken.json").read_text(encoding="utf-8"))
+    return found, seconds
+
+
+def cell(mode: dict, name: str) -> str:
+    """`31 (24 to 39)`, in per cent, with the interval for the two main figures; counts and measures as they are."""
+    value = mode.get(name)
+    if value is None:
+        return ""
+    estimate = mode.get("estimates", {}).get(name)
+    if estimate is not None and estimate.get("interval") is not None:
+        low, high = estimate["interval"]
+        return f"{100 * value:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{value:.2f}" if name in ("auroc", "ece") else f"{100 * value:.0f}" if name in ("selection", "accuracy") else f"{value:.1f}"
+
+
+def tables(record: dict) -> str:
+    lines = []
+    for label, of in record["models"].items():
+        for data, one in of.items():
+            problems = one["problems"]
+            lines += [
+                f"**{label}, {data}**: {problems['problems']} problems in {problems['groups']} groups, {problems['need_a_tool']} need a tool, {problems['answered']} answered",
+                "",
+            ]
+            lines += ["| mode | " + " | ".join(SHOWN) + " |", "| --- |" + " ---: |" * len(SHOWN)]
+            lines += [f"| `{mode}` | " + " | ".join(cell(values, name) for name in SHOWN) + " |" for mode, values in one["modes"].items()]
+            lines += ["", *(f"- {claim['sentence']}" for claim in one["claims"]), ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of the results file")
+    parser.add_argument("--model", help="the dense model")
+    parser.add_argument("--pruned", action="append", default=[], metavar="LABEL=DIR")
+    parser.add_argument("--train", type=int, default=900, help="generated problems to train on")
+    parser.add_argument("--test", type=int, default=300, help="generated problems of each family to evaluate on")
+    parser.add_argument("--answers", type=int, default=150, help="how many of them are answered end to end")
+    parser.add_argument("--gsm8k", type=Path, help="folder of train.jsonl and test.jsonl")
+    parser.add_argument("--gsm8k-train", type=int, default=200)
+    parser.add_argument("--gsm8k-test", type=int, default=60)
+    parser.add_argument("--gsm8k-answers", type=int, default=0)
+    parser.add_argument("--metatool", type=Path, help="folder of MetaTool's files")
+    parser.add_argument("--metatool-train", type=int, default=1200)
+    parser.add_argument("--metatool-test", type=int, default=300)
+    parser.add_argument("--note", default="", help="how the models were made")
+    parser.add_argument("--work", type=Path, help="folder of toolkens and reports; by default build/toolken/NAME")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--draw", action="store_true", help="only the tables of results that are there")
+    args = parser.parse_args()
+    file = args.results / f"toolken-{args.name}.json"
+    args.work = args.work or Path("build/toolken") / args.name
+    try:
+        if not args.draw:
+            if not args.model:
+                raise ValueError("there is no model; give --model MODEL.")
+            found, seconds = measured(args)
+            left_out = ("name", "model", "pruned", "work", "results", "draw", "note")
+            words = [f"--{key.replace('_', '-')} {Path(value).name if isinstance(value, Path) else value}" for key, value in vars(args).items() if key not in left_out and value is not None]  # fmt: skip
+            pruned = [f"--pruned {shlex.quote(f'{label}={Path(folder).name}')}" for label, folder in models(args).items() if label != DENSE]
+            record = {
+                "command": " ".join(["python bench/toolken_before_after.py", args.name, "--model", Path(args.model).name, *pruned, *words]),
+                "note": args.note, "machine": describe("cpu"), "seeds": SEEDS, "seconds": seconds, "models": found,
+            }  # fmt: skip
+            write_whole(file, json.dumps(record, indent=1, default=float) + "\n")
+        print(tables(json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError) as error:
+        sys.exit(f"toolken_before_after: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Calling rows: what follows where a tool is on top: arguments, the call, its result in the text, or the plain model's token after all.
+
+A text goes on with the plain model's token where nothing is put in. So a tool cannot fire twice at one place, and every step writes a
+token. A result is put in whole; where the text has no room for it, the text ends before it.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from pydisp.toolken.decisions import Choice
+from pydisp.toolken.decoding.batch_rows import BatchRows
+from pydisp.toolken.decoding.choosing import Chooser
+from pydisp.toolken.decoding.put_in import put_in, written_text
+from pydisp.toolken.decoding.tool_mode import ArgumentWriter, Written
+from pydisp.toolken.decoding.trace import Step, Trace
+from pydisp.toolken.problems.labels import continuation_ids
+from pydisp.toolken.tools.arguments import ArgumentsError, bound, parse, written
+from pydisp.toolken.tools.limits import LimitError
+from pydisp.toolken.tools.results import escaped
+from pydisp.toolken.tools.tool import Tool
+from pydisp.toolken.tools.tools import Tools
+
+WITHOUT_FUNCTION = "has no function, only documentation, so it cannot be called"
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last call of a text, and how long the text was behind its result, in tokens."""
+
+    tool: int
+    values: str
+    length: int
+
+
+class CallingRows:
+    """The tools in the loop (`decoding.loop.ToolsInTheLoop`) for one batch.
+
+    A context manager, which ends the worker of calls if it began one.
+
+    Args:
+        caller: runs calls: `call(name, arguments) -> CallResult`; None for a `Caller` of the tools that begins with the first call.
+        most_calls: of one text, failed ones included.
+
+    `traces` has the trace of each text.
+    """
+
+    def __init__(self, chooser: Chooser, writer: ArgumentWriter, tools: Tools, tokenizer, caller=None, most_calls: int = 8):
+        self.chooser, self.writer, self.tools, self.tokenizer = chooser, writer, tools, tokenizer
+        self.most_calls = most_calls
+        self.traces: list[Trace] = []
+        self._caller, self._opened = caller, ExitStack()
+        self._prompts: list[int] = []  # tokens of each prompt, without padding
+        self._last: dict[int, _Last] = {}
+        self._max_length = 0
+        self._reserved = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+
+    def __enter__(self) -> "CallingRows":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._opened.__exit__(*error)
+
+    def begin(self, rows: BatchRows, max_length: int) -> None:
+        self.traces = [Trace() for _ in range(len(rows))]
+        self._prompts = [rows.ids.shape[1] - padding for padding in rows.padding]
+        self._max_length = max_length
+
+    def words(self, logits: Tensor) -> Tensor:
+        return self.chooser.words(logits)
+
+    def put_in(self, logits: Tensor, rows: BatchRows, is_unfinished: Tensor) -> dict[int, list[int]]:
+        fired = (self.chooser.fired(logits) & is_unfinished.to(logits.device)).nonzero().flatten().tolist()
+        if not fired:
+            return {}
+        texts = {row: self._text(rows, row) for row in fired}
+        step = partial(self._step, rows, texts)
+        asked = [row for row in fired if self.traces[row].calls_made < self.most_calls]
+        for row in set(fired) - set(asked):
+            best = int(self.chooser.tool_logits(logits)[row].argmax())
+            step(row, Choice(None, best, (best,), (), 0.0), "beyond", confidence=None)
+        chosen = {}
+        for row, (choice, error) in zip(asked, self.chooser.choices(logits, asked, rows.past) if asked else (), strict=True):
+            if choice.tool is None:
+                step(row, choice, "rejected", error=error)
+            else:
+                chosen[row] = choice
+        calls = self._written(chosen, texts)
+        found = {row: self._called(rows, row, texts[row][0], choice, calls.get(row), step) for row, choice in chosen.items()}
+        return {row: ids for row, ids in found.items() if ids is not None}
+
+    def _written(self, chosen: dict[int, Choice], texts: dict[int, tuple[str, str]]) -> dict[int, Written]:
+        """The arguments of each row whose tool can be called."""
+        tools = list(self.tools)
+        rows = [row for row, choice in chosen.items() if tools[choice.tool].function is not None]
+        return dict(zip(rows, self.writer.write([(texts[row][0], chosen[row].tool) for row in rows]), strict=True))
+
+    def _called(self, rows: BatchRows, row: int, before: str, choice: Choice, call: Written | None, step) -> list[int] | None:
+        """The tokens that a call puts into a text, none where they have no room and the text ends; None if the plain model goes on."""
+        name, length = self.tools.names[choice.tool], rows.lengths[row]
+        if call is None:
+            step(row, choice, "failed", error=f"the tool {name!r} {WITHOUT_FUNCTION}.", kind="failed")
+            return None
+        arguments = call.arguments
+        if call.error is not None:
+            step(row, choice, "failed", arguments=arguments, error=call.error, kind="bad arguments")
+            return None
+        values = _values(self.tools[name], arguments)
+        if self._last.get(row) == _Last(choice.tool, values, length):
+            step(row, choice, "repeated", arguments=arguments)
+            return None
+        result = self._call(name, arguments)
+        if result.text is None:
+            step(row, choice, "failed", arguments=arguments, error=result.error, kind=result.kind)
+            return None
+        ids = self._ids(put_in(before, result.text)) if result.text else []
+        if len(ids) > self._max_length - length:
+            error = f"the result has {len(ids)} tokens and the text has room for {self._max_length - length}; the text ends before it."
+            step(row, choice, "beyond", arguments=arguments, result=result.text, kind=result.kind, error=error)
+            return []
+        after = written_text(self.tokenizer, [*rows.text_ids(row), *ids], self._prompts[row])
+        step(row, choice, "called", arguments=arguments, result=result.text, kind=result.kind, end=len(after))
+        self._last[row] = _Last(choice.tool, values, length + len(ids))
+        return ids or None
+
+    def _ids(self, text: str) -> list[int]:
+        """The tokens of a result with its space in front; none of them is a special one."""
+        ids = continuation_ids(escaped(text, self.tokenizer), self.tokenizer)
+        return [one for one in ids if one not in self._reserved]  # a second lock: `escaped` leaves none
+
+    def _call(self, name: str, arguments: str):
+        if self._caller is None:
+            from pydisp.toolken.tools.calling import Caller
+
+            self._caller = self._opened.enter_context(Caller(self.tools))
+        return self._caller.call(name, arguments)
+
+    def _text(self, rows: BatchRows, row: int) -> tuple[str, str]:
+        """The whole text of a row, and what of it was written."""
+        ids = rows.text_ids(row)
+        written = written_text(self.tokenizer, ids, self._prompts[row])
+        return written_text(self.tokenizer, ids, 0), written
+
+    def _step(self, rows: BatchRows, texts, row: int, choice: Choice, outcome: str, **values) -> None:
+        place = rows.lengths[row] - rows.padding[row] - self._prompts[row]
+        self.traces[row].add(Step.of(place, choice, self.tools, outcome, len(texts[row][1]), **values))
+
+
+def _values(tool: Tool, arguments: str) -> str:
+    """The arguments in one form, equal for equal calls."""
+    try:
+        return written(bound(tool, parse(arguments)))
+    except (ArgumentsError, LimitError):
+        return arguments

@@ -1,0 +1,254 @@
+"""Toolkens: the trained rows of a set of tools for one model, with all that is needed to use them; saved as two files.
+
+    toolkens = Toolkens.load("DIR")
+    toolkens.check(model, tokenizer)            # refuses another model
+    with ToolkenHead(model, toolkens.rows, toolkens.vocabulary): ...
+
+`toolkens.safetensors` holds the rows, `toolkens.json` the tools (names, signatures, documentation, examples), digests of the base model and
+the tokenizer, the calibration, and facts of the training. A folder with only one of them, or with two that do not belong together, is refused.
+"""
+
+# T tools, D hidden
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from pydisp.subject import tokenizer_digest
+from pydisp.toolken.decisions import Policy
+from pydisp.toolken.head import real_vocabulary
+from pydisp.toolken.model_digest import model_digest
+from pydisp.toolken.tools.tool import REJECT, Tool, ToolError
+from pydisp.toolken.tools.tools import Tools
+from pydisp.workspace import write_whole
+
+ROWS_FILE, FACTS_FILE = "toolkens.safetensors", "toolkens.json"
+FORMAT = "pydisp-toolkens-1"
+DEFAULT_CALIBRATION = MappingProxyType({"temperature": 1.0, "threshold": 0.5, "k": 3})
+# What tokenizers of one vocabulary may read differently: spaces, line ends, numbers, capitals, accents in both forms, other scripts.
+_TEXTS = (
+    "Question: What is 12.5 times 7?\nAnswer: 87.5 and $1,000", "  two spaces,\ttabs\n\n(x=-3e10)", " 2024-05-03 don't DON'T",
+    "Straße é e\u0301 ﬁ 東京 \U0001f600",
+)  # fmt: skip
+
+logger = logging.getLogger("pydisp")
+
+
+class ToolkensError(ValueError):
+    """Toolkens that cannot be read, or not be used with this model; the message is one sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Toolkens:
+    """Rows for T tools.
+
+    Args:
+        tools: in the order of the rows.
+        rows: (T, D) float32, the first scores: logits beside those of the words. rerank_rows: (T + 1, D) float32, the second scores, REJ last.
+        vocabulary: V, the first id of a tool.
+        base: of the model: `name`, `digest` (`model_digest`) and `hidden_size`. tokenizer_digest: of `pydisp.subject`.
+        calibration: `temperature`, `threshold` and `k`, chosen on validation problems; `documentation_tokens`, the room of each tool's
+            documentation in training; further plain values are kept.
+        training: facts for people, plain values; of these `trained_on` is read again.
+        encoding_digest: of `encoding_digest`, how the tokenizer reads some texts; None is not checked.
+    Raises: ToolkensError for shapes that do not belong together.
+    """
+
+    tools: Tools
+    rows: Tensor
+    rerank_rows: Tensor
+    vocabulary: int
+    base: Mapping
+    tokenizer_digest: str
+    calibration: Mapping = field(default_factory=lambda: dict(DEFAULT_CALIBRATION))
+    training: Mapping = field(default_factory=dict)
+    encoding_digest: str | None = None
+
+    def __post_init__(self):
+        tools, hidden_size = len(self.tools), self.base["hidden_size"]
+        for name, rows, count in (("rows", self.rows, tools), ("rerank_rows", self.rerank_rows, tools + 1)):
+            if rows.shape != (count, hidden_size) or rows.dtype != torch.float32:
+                raise ToolkensError(
+                    f"{name} are {rows.dtype} of shape {tuple(rows.shape)}; {tools} tools of a model with hidden size {hidden_size} need "
+                    f"float32 of shape {(count, hidden_size)}."
+                )
+
+    @property
+    def k(self) -> int:
+        """How many tools are reranked."""
+        return self.calibration["k"]
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """`Problem.digests` of all problems that were trained or validated on, those of merged sets too."""
+        return _trained_on(self.training)
+
+    @property
+    def digest(self) -> str:
+        """Of what decides: both kinds of rows, the tools and the calibration."""
+        content = hashlib.sha256(json.dumps([self.tools.digest, dict(self.calibration)], sort_keys=True).encode())
+        for rows in (self.rows, self.rerank_rows):
+            content.update(rows.cpu().contiguous().numpy().tobytes())
+        return content.hexdigest()[:16]
+
+    def policy(self, mode: str = "calibrated", k: int | None = None) -> Policy:
+        """The policy of a mode at this calibration. A k other than that of the training is warned of once: nothing was chosen for it.
+
+        Raises: ValueError for an unknown mode, ToolkensError for a k above the number of tools.
+        """
+        k = self.k if k is None else k
+        if k > len(self.tools):
+            raise ToolkensError(f"k is {k}, but there are {len(self.tools)} tools; choose a k of 1 to {len(self.tools)}.")
+        policy = Policy(mode, k, self.calibration["temperature"], self.calibration["threshold"])
+        if k != self.k and policy.reads_documentation:
+            _warn_of_k(k, self.k)
+        return policy
+
+    def check(self, model: nn.Module, tokenizer) -> None:
+        """Refuse a model or a tokenizer that these were not made for.
+
+        Raises: ToolkensError.
+        """
+        digest, vocabulary = model_digest(model), real_vocabulary(tokenizer, model)
+        name = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        if digest != self.base["digest"]:
+            raise ToolkensError(
+                f"the toolkens were made for {self.base['name']} (digest {self.base['digest']}, hidden size {self.base['hidden_size']}), this "
+                f"model is {name} (digest {digest}); load the model they were made for, or train new ones for this one."
+            )
+        if tokenizer_digest(tokenizer) != self.tokenizer_digest or vocabulary != self.vocabulary:
+            raise ToolkensError(
+                f"the toolkens were made with a tokenizer of {self.vocabulary} tokens (digest {self.tokenizer_digest}), this one has "
+                f"{vocabulary} (digest {tokenizer_digest(tokenizer)}); load the tokenizer of {self.base['name']}, or train new ones."
+            )
+        if self.encoding_digest not in (None, encodings := encoding_digest(tokenizer)):
+            raise ToolkensError(
+                f"the toolkens were made with a tokenizer that reads texts otherwise (digest {self.encoding_digest}) than this one of the same "
+                f"tokens (digest {encodings}); load the tokenizer of {self.base['name']}, or train new ones."
+            )
+
+    def with_facts(self, **facts) -> "Toolkens":
+        """The same with more facts of the training, plain values."""
+        return replace(self, training={**self.training, **facts})
+
+    def without(self, name: str) -> "Toolkens":
+        """The others; the calibration stays, but k is at most their number.
+
+        Raises: ToolError for a tool that is not there, or the only one.
+        """
+        place, tools = self.tools.index(name), self.tools.without(name)
+        first, second = (torch.cat([rows[:place], rows[place + 1 :]]) for rows in (self.rows, self.rerank_rows))
+        removed = [*self.training.get("removed", ()), name]
+        return replace(
+            self, tools=tools, rows=first, rerank_rows=second, training={**self.training, "removed": removed},
+            calibration={**self.calibration, "k": min(self.k, len(tools))},
+        )  # fmt: skip
+
+    def merged(self, other: "Toolkens") -> "Toolkens":
+        """These tools, then the others'. REJ gets the mean of both rows. The calibration is the default one, because neither was chosen for
+        the tools together; the facts of the training say so.
+
+        Raises: ToolkensError for toolkens of another model or tokenizer, ToolError if both have a tool of one name.
+        """
+        mine, others = ((one.base["digest"], one.tokenizer_digest, one.vocabulary, one.encoding_digest) for one in (self, other))
+        if mine != others:
+            raise ToolkensError(
+                f"these toolkens were made for {self.base['name']} (digest {mine[0]}), the others for {other.base['name']} (digest {others[0]})"
+                f"{'' if mine[1:] == others[1:] else ' with another tokenizer'}; merge toolkens of one model only."
+            )
+        rooms = [one.calibration["documentation_tokens"] for one in (self, other) if "documentation_tokens" in one.calibration]
+        room = {"documentation_tokens": max(rooms)} if rooms else {}
+        reject = (self.rerank_rows[-1:] + other.rerank_rows[-1:]) / 2
+        return replace(
+            self,
+            tools=self.tools.merged(other.tools),
+            rows=torch.cat([self.rows, other.rows]),
+            rerank_rows=torch.cat([self.rerank_rows[:-1], other.rerank_rows[:-1], reject]),
+            calibration={**DEFAULT_CALIBRATION, "k": max(self.k, other.k), **room},
+            training={
+                "merged": [dict(self.training), dict(other.training)],
+                "note": f"the calibration is the default one and the row of {REJECT} the mean of two: neither was chosen for the tools together.",
+            },
+        )
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write both files into a folder, which is made if need be. The second names the first by digest: a stop between leaves none."""
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = save({"rerank_rows": self.rerank_rows.cpu().contiguous(), "rows": self.rows.cpu().contiguous()})
+        facts = {
+            "format": FORMAT,
+            "rows_digest": hashlib.sha256(content).hexdigest(),
+            "vocabulary": self.vocabulary,
+            "base": dict(self.base),
+            "tokenizer_digest": self.tokenizer_digest,
+            "encoding_digest": self.encoding_digest,
+            "calibration": dict(self.calibration),
+            "tools": [tool.as_dict() for tool in self.tools],
+            "training": dict(self.training),
+        }
+        text = (
+            json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )  # before writing: a value that is not plain raises here
+        write_whole(folder / ROWS_FILE, content)
+        write_whole(folder / FACTS_FILE, text)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "Toolkens":
+        """Read what `save` wrote.
+
+        Raises: FileNotFoundError, or ToolkensError for files that are damaged or do not belong together.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        folder = Path(folder)
+        for name in (ROWS_FILE, FACTS_FILE):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"there is no {name} in {folder}; give a folder that `pydisp toolken train` made.")
+        content = (folder / ROWS_FILE).read_bytes()
+        try:
+            facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT:
+                raise ToolkensError(f"{folder / FACTS_FILE} is of format {facts['format']!r}, not {FORMAT}; train the toolkens anew.")
+            if hashlib.sha256(content).hexdigest() != facts["rows_digest"]:
+                raise ToolkensError(f"{ROWS_FILE} and {FACTS_FILE} in {folder} do not belong together; copy both again.")
+            tensors = load(content)
+            return cls(
+                Tools(Tool.from_dict(tool) for tool in facts["tools"]), tensors["rows"], tensors["rerank_rows"], facts["vocabulary"],
+                facts["base"], facts["tokenizer_digest"], facts["calibration"], facts["training"],
+                facts.get("encoding_digest"),
+            )  # fmt: skip
+        except (ToolkensError, ToolError):
+            raise
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ToolkensError(f"the toolkens in {folder} are damaged ({type(error).__name__}: {error}); copy both files again.") from None
+
+
+def encoding_digest(tokenizer) -> str:
+    """16 hexadecimal digits of how a tokenizer reads a few texts, and of its bos token: a digest of the vocabulary knows neither."""
+    read = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in _TEXTS]
+    return hashlib.sha256(json.dumps([tokenizer.bos_token_id, read]).encode()).hexdigest()[:16]
+
+
+def _trained_on(training: Mapping) -> frozenset[str]:
+    merged = (_trained_on(one) for one in training.get("merged", ()))
+    return frozenset(training.get("trained_on", ())).union(*merged)
+
+
+@cache
+def _warn_of_k(k: int, trained: int) -> None:
+    logger.warning(
+        f"k is {k}, but the toolkens were trained and calibrated with {trained}; temperature and threshold were not chosen for {k}."
+    )

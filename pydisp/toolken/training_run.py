@@ -1,0 +1,119 @@
+"""The training journey: from a model's name, tools and problems to a folder of toolkens, which appears whole or not at all.
+
+toolkens = train_to_folder("SMOLLM2", "toolkens", tools="builtin", data="builtin")
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pydisp.environment import run_facts
+from pydisp.progress import Interrupted
+from pydisp.report.words import counted
+from pydisp.subject import Subject
+from pydisp.toolken.problems.checking import executed
+from pydisp.toolken.problems.problem import Problem
+from pydisp.toolken.problems.problem_set import ProblemSet
+from pydisp.toolken.problems.sources import read_problems
+from pydisp.toolken.toolkens import ROWS_FILE, Toolkens
+from pydisp.toolken.tools.calling import Caller
+from pydisp.toolken.tools.tool_file import read_tools
+from pydisp.toolken.tools.tools import Tools
+from pydisp.toolken.training.training import TrainSettings, train
+from pydisp.workspace import Workspace
+
+logger = logging.getLogger("pydisp")
+
+TRAINED = 600  # problems, by default
+_CACHE = "features"
+
+
+def train_to_folder(
+    model,
+    out: str | os.PathLike,
+    *,
+    tools: str = "builtin",
+    data: str = "builtin",
+    count: int | None = TRAINED,
+    settings: TrainSettings = TrainSettings(),  # noqa: B008  frozen
+    tokenizer=None,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = logger.info,
+) -> Toolkens:
+    """Train toolkens for a frozen model and write them to a folder.
+
+    Args:
+        model: a name that `pydisp.loading` knows, or a transformers model with its tokenizer.
+        out: the folder to make: `toolkens.safetensors` and `toolkens.json`.
+        tools: "builtin", a file of tools or a module (`pydisp.toolken.tools.tool_file`). Data with tools of their own, such as MetaTool's, bring these.
+        data: where the problems come from (`pydisp.toolken.problems.sources`). count: at most so many; None for all that there are.
+        settings: of the training; their seed also draws the problems.
+        resume: go on with the hidden states that a stopped run left; the result has the same bytes as that of an unbroken one.
+    Raises: ValueError, FileNotFoundError, FileExistsError or ImportError with one sentence, before the model reads anything; Interrupted.
+    """
+    workspace = Workspace(out, marker=ROWS_FILE, journey="toolken train")
+    try:
+        with workspace.claimed(overwrite=overwrite, resume=resume):
+            subject = Subject.of(model, tokenizer, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+            known = read_tools(tools)
+            found = read_problems(data, seed=settings.seed, count=count, tools=known)
+            known = found.tools or known
+            problems, left_out = _checked(found, known)
+            for sentence in left_out:
+                say(sentence)
+
+            def begin() -> Path:
+                """The folder for hidden states; claimed when all that can be refused at once has been looked at."""
+                cache = workspace.folder / _CACHE
+                dtype_and_device = {"dtype": str(loaded.dtype), "device": str(loaded.device)}
+                workspace.begin({**_identity(subject, known, problems, settings), **dtype_and_device}, resume=resume)
+                if not resume:
+                    shutil.rmtree(cache, ignore_errors=True)
+                    workspace.save_state({"toolkens": list(known.names)})  # marks the folder as one that can be resumed
+                cache.mkdir(exist_ok=True)
+                return cache
+
+            with subject.loaded() as loaded:
+                toolkens = train(
+                    loaded, known, problems, tokenizer=subject.tokenizer, name=subject.name, settings=settings, work=begin, say=say
+                )
+                facts = run_facts(loaded)
+            left_out = [*left_out, *toolkens.training["left_out"]]
+            toolkens = toolkens.with_facts(data=found.name, left_out=left_out, run=facts)
+            toolkens.save(workspace.output)
+            workspace.finish()
+            shutil.rmtree(workspace.folder / _CACHE, ignore_errors=True)
+            return toolkens
+    except Exception:
+        raise
+    except BaseException:  # a second Ctrl-C
+        if not (workspace.has_begun and workspace.has_state):
+            raise
+        raise Interrupted("stopped; repeat the command with --resume to go on.") from None
+
+
+def _checked(found: ProblemSet, tools: Tools) -> tuple[list[Problem], list[str]]:
+    """The problems whose gold calls give the results that stand in them, and sentences on those left out."""
+    with Caller(tools) as caller:
+        right, wrong = executed(found.problems, caller)
+    words = [*found.left_out]
+    if wrong:
+        words.append(
+            f"{counted(len(wrong), 'problem')} with a gold call that gives another result, not trained on: {'; '.join(map(str, wrong[:3]))}."
+        )
+    return right, words
+
+
+def _identity(subject: Subject, tools: Tools, problems: Sequence[Problem], settings: TrainSettings) -> dict:
+    read = hashlib.sha256(json.dumps([asdict(one) for one in problems], sort_keys=True).encode()).hexdigest()[:16]
+    return {"model": subject.name, "tokenizer": subject.digest, "tools": tools.digest, "problems": read, **asdict(settings)}
