@@ -10,6 +10,7 @@ from tiny_text import tiny_llama, tiny_tokenizer
 from toolken_training import TOOLS
 
 from pydisp.subject import tokenizer_digest
+from pydisp.toolken import toolkens as toolkens_module
 from pydisp.toolken.decisions import Policy
 from pydisp.toolken.model_digest import model_digest
 from pydisp.toolken.toolkens import DEFAULT_CALIBRATION, FACTS_FILE, ROWS_FILE, Toolkens, ToolkensError, encoding_digest
@@ -224,6 +225,7 @@ def test_what_was_trained_on_is_known_of_merged_sets_too(tmp_path):
 
 
 def test_another_k_than_that_of_the_training_is_warned_of_once(caplog):
+    toolkens_module._warn_of_k.cache_clear()  # another test may have been warned
     toolkens = made(calibration={"temperature": 1.0, "threshold": 0.5, "k": 2})
     with caplog.at_level(logging.WARNING, "pydisp"):
         toolkens.policy("reject")

@@ -49,7 +49,7 @@ class ModeFigures:
     Args:
         measured: by measure: "selection", "top_k", "mrr", "unneeded_positions", "unneeded_problems" (teacher-forced), "accuracy", "within",
             "unneeded_answers", "missed" (end to end).
-        counts: mean over seeds of the calls that ran, were unneeded, failed, were rejected, repeated, beyond the most of a text.
+        counts: mean over seeds of the calls that ran, were unneeded, failed, were rejected, repeated, beyond the most calls or the room of a text.
         counts_of: "answers", or "positions" where nothing was generated, or "" where there is neither.
         auroc_by_seed, ece_by_seed: of the seeds in which they exist.
         confusion: (T, T + 2) counts over seeds at gold calls: the right tool by the called one, then none on top, then rejected; None without.

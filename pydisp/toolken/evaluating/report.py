@@ -179,9 +179,9 @@ def _unneeded(evaluated: "Evaluated") -> list[Section]:
         for mode, one in evaluated.figures.modes.items()
         if one.counts
     ]
-    heads = {"calls": "calls that ran" if is_written else "calls", "beyond": "over the most of a text", "failed": "tried and failed"}
+    heads = {"calls": "calls that ran" if is_written else "calls", "beyond": "no room left", "failed": "tried and failed"}
     of = "written answers" if is_written else "labelled positions"
-    parts.append(f"Counts over all {of}, mean over seeds. Unneeded calls ran or failed where the gold text has none.")
+    parts.append(f"Counts over all {of}, mean over seeds. Unneeded calls ran or failed where the gold text has none. No room left: the text had its most calls or tokens.")
     parts.append(Table("Calls by what became of them", ["mode", *(heads.get(name, name) for name in names)], rows))
     return [Section("Calls", parts)]
 
