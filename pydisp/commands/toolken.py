@@ -27,7 +27,9 @@ def train(
     ] = "builtin",
     data: Annotated[str, typer.Option(metavar="SOURCE", help=SOURCES)] = "builtin",
     count: Annotated[int | None, typer.Option(metavar="N", help="Problems to train on.", show_default="600")] = None,
-    k: Annotated[int, typer.Option("-k", "--candidates", metavar="K", help="How many tools are reranked.")] = 3,
+    k: Annotated[
+        int | None, typer.Option("-k", "--candidates", metavar="K", help="How many tools are reranked.", show_default="3, or all of fewer")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the problems, their split and the training.")] = 0,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -41,6 +43,7 @@ def train(
     for option, value in (("--count", count), ("--candidates", k)):
         if value is not None and value < 1:
             raise WrongUsage(f"{option} is {value}; it must be 1 or more.")
+    from pydisp.report.words import counted
     from pydisp.toolken import TrainSettings, train_to_folder
     from pydisp.toolken.training_run import TRAINED
 
@@ -54,7 +57,7 @@ def train(
             {"out": str(out), "tools": list(made.tools.names), "calibration": dict(made.calibration), "training": dict(made.training)}
         )
         return
-    typer.echo(f"{len(made.tools)} tools for {made.base['name']}: {out}")
+    typer.echo(f"{counted(len(made.tools), 'tool')} for {made.base['name']}: {out}")
 
 
 @app.command("eval")
@@ -118,7 +121,7 @@ def run(
     trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
 ) -> None:
-    """Answer one QUESTION; calls and their results are marked: [multiply(12, 7) -> 84]."""
+    """Answer one QUESTION; calls are marked, with their results."""
     if not question.strip():
         raise WrongUsage("the question is empty; write what is asked.")
     if max_new_tokens < 1:

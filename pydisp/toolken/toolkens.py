@@ -34,6 +34,7 @@ from pydisp.workspace import write_whole
 ROWS_FILE, FACTS_FILE = "toolkens.safetensors", "toolkens.json"
 FORMAT = "pydisp-toolkens-1"
 DEFAULT_CALIBRATION = MappingProxyType({"temperature": 1.0, "threshold": 0.5, "k": 3})
+_SHOWN = 5  # names of tools in the representation
 # What tokenizers of one vocabulary may read differently: spaces, line ends, numbers, capitals, accents in both forms, other scripts.
 _TEXTS = (
     "Question: What is 12.5 times 7?\nAnswer: 87.5 and $1,000", "  two spaces,\ttabs\n\n(x=-3e10)", " 2024-05-03 don't DON'T",
@@ -47,7 +48,7 @@ class ToolkensError(ValueError):
     """Toolkens that cannot be read, or not be used with this model; the message is one sentence."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Toolkens:
     """Rows for T tools.
 
@@ -81,6 +82,12 @@ class Toolkens:
                     f"{name} are {rows.dtype} of shape {tuple(rows.shape)}; {tools} tools of a model with hidden size {hidden_size} need "
                     f"float32 of shape {(count, hidden_size)}."
                 )
+
+    def __repr__(self) -> str:
+        """`Toolkens(2 tools: multiply, add; for SmolLM2, hidden size 576, k 2)`."""
+        count, names = len(self.tools), ", ".join(self.tools.names[:_SHOWN]) + ", ..." * (len(self.tools) > _SHOWN)
+        of = f"{self.base['name']}, hidden size {self.base['hidden_size']}, k {self.k}"
+        return f"Toolkens({count} tool{'s' * (count > 1)}: {names}; for {of})"
 
     @property
     def k(self) -> int:
@@ -145,7 +152,10 @@ class Toolkens:
 
         Raises: ToolError for a tool that is not there, or the only one.
         """
-        place, tools = self.tools.index(name), self.tools.without(name)
+        place = self.tools.index(name)
+        if len(self.tools) == 1:
+            raise ToolError(f"{name!r} is the only tool, and a set of toolkens needs one; merge another set first, or delete the folder.")
+        tools = self.tools.without(name)
         first, second = (torch.cat([rows[:place], rows[place + 1 :]]) for rows in (self.rows, self.rerank_rows))
         removed = [*self.training.get("removed", ()), name]
         return replace(
@@ -181,11 +191,15 @@ class Toolkens:
         )
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write both files into a folder, which is made if need be. The second names the first by digest: a stop between leaves none."""
+        """Write both files into a folder, which is made if need be; ToolkensError where a file stands there. The second file names the first
+        by digest: a stop between leaves none."""
         from safetensors.torch import save
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ToolkensError(f"no folder can be made at {folder}, for a file stands there or above; give another folder.") from None
         content = save({"rerank_rows": self.rerank_rows.cpu().contiguous(), "rows": self.rows.cpu().contiguous()})
         facts = {
             "format": FORMAT,
@@ -208,12 +222,17 @@ class Toolkens:
     def load(cls, folder: str | os.PathLike) -> "Toolkens":
         """Read what `save` wrote.
 
-        Raises: FileNotFoundError, or ToolkensError for files that are damaged or do not belong together.
+        Raises: FileNotFoundError for what is not there; ToolkensError for a file in place of the folder, and for files that are damaged or do
+            not belong together.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         folder = Path(folder)
+        if not folder.exists():
+            raise FileNotFoundError(f"there is no folder {folder}; give one that `pydisp toolken train` made.")
+        if not folder.is_dir():
+            raise ToolkensError(f"{folder} is a file; give the folder that `pydisp toolken train` made.")
         for name in (ROWS_FILE, FACTS_FILE):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"there is no {name} in {folder}; give a folder that `pydisp toolken train` made.")

@@ -13,15 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pydisp.environment import run_facts
+from pydisp.loading import displayed_name
 from pydisp.progress import Interrupted
-from pydisp.report.words import counted
 from pydisp.subject import Subject
-from pydisp.toolken.problems.checking import executed
+from pydisp.toolken.problems.checking import checked
 from pydisp.toolken.problems.problem import Problem
 from pydisp.toolken.problems.problem_set import ProblemSet
 from pydisp.toolken.problems.sources import read_problems
 from pydisp.toolken.toolkens import ROWS_FILE, Toolkens
 from pydisp.toolken.tools.calling import Caller
+from pydisp.toolken.tools.tool import ToolError
 from pydisp.toolken.tools.tool_file import read_tools
 from pydisp.toolken.tools.tools import Tools
 from pydisp.toolken.training.training import TrainSettings, train
@@ -55,7 +56,8 @@ def train_to_folder(
     Args:
         model: a name that `pydisp.loading` knows, or a transformers model with its tokenizer.
         out: the folder to make: `toolkens.safetensors` and `toolkens.json`.
-        tools: "builtin", a file of tools or a module (`pydisp.toolken.tools.tool_file`). Data with tools of their own, such as MetaTool's, bring these.
+        tools: "builtin", a file of tools or a module (`pydisp.toolken.tools.tool_file`). With "builtin" data that have tools of their own, such as
+            MetaTool's, bring these.
         data: where the problems come from (`pydisp.toolken.problems.sources`). count: at most so many; None for all that there are.
         settings: of the training; their seed also draws the problems.
         resume: go on with the hidden states that a stopped run left; the result has the same bytes as that of an unbroken one.
@@ -67,7 +69,7 @@ def train_to_folder(
             subject = Subject.of(model, tokenizer, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
             known = read_tools(tools)
             found = read_problems(data, seed=settings.seed, count=count, tools=known)
-            known = found.tools or known
+            known = _tools_of(tools, known, found)
             problems, left_out = _checked(found, known)
             for sentence in left_out:
                 say(sentence)
@@ -102,16 +104,28 @@ def train_to_folder(
         raise Interrupted("stopped; repeat the command with --resume to go on.") from None
 
 
+def _tools_of(source: str, given: Tools, found: ProblemSet) -> Tools:
+    """The tools to train: those given where they were chosen, else those of the data.
+
+    Raises: ToolError if the problems call others than those chosen.
+    """
+    if source == "builtin":
+        return found.tools or given
+    called = dict.fromkeys(call.tool for problem in found.problems for call in problem.calls)
+    other = [name for name in called if name not in given]
+    if other:
+        raise ToolError(
+            f"the problems of {found.name} call {other[0]!r}, which is not among the tools of {displayed_name(source)} ({', '.join(given.names[:5])}"
+            f"{', ...' if len(given) > 5 else ''}); give problems that call these, with --data FILE.jsonl."
+        )
+    return given
+
+
 def _checked(found: ProblemSet, tools: Tools) -> tuple[list[Problem], list[str]]:
     """The problems whose gold calls give the results that stand in them, and sentences on those left out."""
     with Caller(tools) as caller:
-        right, wrong = executed(found.problems, caller)
-    words = [*found.left_out]
-    if wrong:
-        words.append(
-            f"{counted(len(wrong), 'problem')} with a gold call that gives another result, not trained on: {'; '.join(map(str, wrong[:3]))}."
-        )
-    return right, words
+        right, words = checked(found.problems, caller)
+    return right, [*found.left_out, *words]
 
 
 def _identity(subject: Subject, tools: Tools, problems: Sequence[Problem], settings: TrainSettings) -> dict:

@@ -134,6 +134,9 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
     (mine / "twice.json").write_text(json.dumps([{"name": "half", "description": "Half of it."}] * 2))
     (mine / "no.json").write_text("{")
     (mine / "lambda.py").write_text("from pydisp.toolken import tool\nhalf = tool()(lambda x: x / 2)\n")
+    (mine / "half.py").write_text(
+        'from pydisp.toolken import tool\n\n\n@tool()\ndef half(x: float) -> float:\n    "Half of it."\n    return x / 2\n'
+    )
     (mine / "bad.jsonl").write_text(
         json.dumps({"prompt": "Q", "solution": "12", "calls": [{"tool": "add", "arguments": "1", "start": 1, "end": 9}]})
     )
@@ -153,6 +156,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
             ([*train, "--tools", mine / "no.json"], "no JSON"),
             ([*train, "--tools", mine / "lambda.py"], "lambda"),
             ([*train, "--tools", mine / "gone.py"], "there is no file"),
+            ([*train, "--tools", mine / "half.py"], "not among the tools of half.py (half); give problems that call these"),
             ([*train, "--data", "nowhere"], "there are no problems 'nowhere'"),
             ([*train, "--data", f"gsm8k:{mine}/gone.jsonl"], "gone.jsonl"),
             ([*train, "--data", mine / "bad.jsonl"], "spans characters 1 to 9"),

@@ -56,6 +56,29 @@ def test_equal_toolkens_have_equal_bytes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [FACTS_FILE, ROWS_FILE]
 
 
+def test_they_are_shown_in_a_line():
+    assert repr(made()) == "Toolkens(3 tools: add, subtract, multiply; for tiny, hidden size 32, k 2)"
+    assert repr(made().without("add").without("multiply")) == "Toolkens(1 tool: subtract; for tiny, hidden size 32, k 1)"
+    many = made(Tools(Tool(f"t{number}", "A tool.") for number in range(6)))
+    assert repr(many) == "Toolkens(6 tools: t0, t1, t2, t3, t4, ...; for tiny, hidden size 32, k 2)"
+
+
+def test_a_file_in_the_way_of_the_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(ToolkensError, match="^no folder can be made at .*, for a file stands there or above; give another folder.$"):
+            made().save(folder)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there_or_a_file_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="^there is no folder .*nowhere; give one"):
+        Toolkens.load(tmp_path / "nowhere")
+    made().save(tmp_path)
+    with pytest.raises(ToolkensError, match=f"{FACTS_FILE} is a file; give the folder that"):
+        Toolkens.load(tmp_path / FACTS_FILE)
+
+
 def test_a_save_that_fails_leaves_the_old_ones(tmp_path):
     made().save(tmp_path)
     with pytest.raises((TypeError, ValueError)):
@@ -138,7 +161,7 @@ def test_a_tool_is_removed_with_its_rows():
     assert left.calibration["threshold"] == 0.6 and left.training["removed"] == ["subtract"]
     last = left.without("add")
     assert last.k == 1 and last.training["removed"] == ["subtract", "add"]
-    with pytest.raises(ToolError, match="there is no tool"):
+    with pytest.raises(ToolError, match="'multiply' is the only tool, and a set of toolkens needs one"):
         last.without("multiply")
     with pytest.raises(ToolError, match="there is no tool 'add'"):
         last.without("add")

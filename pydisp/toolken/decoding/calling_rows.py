@@ -2,10 +2,14 @@
 
 A text goes on with the plain model's token where nothing is put in. So a tool cannot fire twice at one place, and every step writes a
 token. A result is put in whole; where the text has no room for it, the text ends before it.
+
+What failed once in a text is not run in it again: the same call, with equal arguments, is counted as repeated. A tool that has no function, or that
+fails with the same arguments a second time, is not tried again in that text, and its arguments are not written: else a text in which it is on
+top at every position would take as many attempts as it has tokens.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from torch import Tensor
@@ -23,7 +27,7 @@ from pydisp.toolken.tools.results import escaped
 from pydisp.toolken.tools.tool import Tool
 from pydisp.toolken.tools.tools import Tools
 
-WITHOUT_FUNCTION = "has no function, only documentation, so it cannot be called"
+WITHOUT_FUNCTION = "has no function; only its documentation is known, so it cannot be called"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,18 @@ class _Last:
     tool: int
     values: str
     length: int
+
+
+@dataclass
+class _Failed:
+    """What failed in one text.
+
+    Args:
+        calls: the errors and kinds, by tool and arguments. tools: those that are not tried again, with the error and kind of the last attempt.
+    """
+
+    calls: dict[tuple[int, str], tuple[str, str]] = field(default_factory=dict)
+    tools: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 class CallingRows:
@@ -54,6 +70,7 @@ class CallingRows:
         self._caller, self._opened = caller, ExitStack()
         self._prompts: list[int] = []  # tokens of each prompt, without padding
         self._last: dict[int, _Last] = {}
+        self._failed: list[_Failed] = []
         self._max_length = 0
         self._reserved = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
 
@@ -65,6 +82,7 @@ class CallingRows:
 
     def begin(self, rows: BatchRows, max_length: int) -> None:
         self.traces = [Trace() for _ in range(len(rows))]
+        self._failed, self._last = [_Failed() for _ in range(len(rows))], {}
         self._prompts = [rows.ids.shape[1] - padding for padding in rows.padding]
         self._max_length = max_length
 
@@ -85,6 +103,9 @@ class CallingRows:
         for row, (choice, error) in zip(asked, self.chooser.choices(logits, asked, rows.past) if asked else (), strict=True):
             if choice.tool is None:
                 step(row, choice, "rejected", error=error)
+            elif choice.tool in self._failed[row].tools:
+                error, kind = self._failed[row].tools[choice.tool]
+                step(row, choice, "repeated", error=error, kind=kind)
             else:
                 chosen[row] = choice
         calls = self._written(chosen, texts)
@@ -100,25 +121,34 @@ class CallingRows:
     def _called(self, rows: BatchRows, row: int, before: str, choice: Choice, call: Written | None, step) -> list[int] | None:
         """The tokens that a call puts into a text, none where they have no room and the text ends; None if the plain model goes on."""
         name, length = self.tools.names[choice.tool], rows.lengths[row]
+        failed = self._failed[row]
         if call is None:
-            step(row, choice, "failed", error=f"the tool {name!r} {WITHOUT_FUNCTION}.", kind="failed")
+            failed.tools[choice.tool] = error, kind = f"the tool {name!r} {WITHOUT_FUNCTION}.", "failed"
+            step(row, choice, "failed", error=error, kind=kind)
             return None
         arguments = call.arguments
+        values = arguments if call.error is not None else _values(self.tools[name], arguments)
+        key = choice.tool, values
+        if key in failed.calls:
+            failed.tools[choice.tool] = error, kind = failed.calls[key]
+            step(row, choice, "repeated", arguments=arguments, error=error, kind=kind)
+            return None
         if call.error is not None:
+            failed.calls[key] = call.error, "bad arguments"
             step(row, choice, "failed", arguments=arguments, error=call.error, kind="bad arguments")
             return None
-        values = _values(self.tools[name], arguments)
         if self._last.get(row) == _Last(choice.tool, values, length):
             step(row, choice, "repeated", arguments=arguments)
             return None
         result = self._call(name, arguments)
         if result.text is None:
+            failed.calls[key] = result.error, result.kind
             step(row, choice, "failed", arguments=arguments, error=result.error, kind=result.kind)
             return None
         ids = self._ids(put_in(before, result.text)) if result.text else []
         if len(ids) > self._max_length - length:
             error = f"the result has {len(ids)} tokens and the text has room for {self._max_length - length}; the text ends before it."
-            step(row, choice, "beyond", arguments=arguments, result=result.text, kind=result.kind, error=error)
+            step(row, choice, "beyond", arguments=arguments, result=result.text, kind=result.kind, error=error, needed=len(ids))
             return []
         after = written_text(self.tokenizer, [*rows.text_ids(row), *ids], self._prompts[row])
         step(row, choice, "called", arguments=arguments, result=result.text, kind=result.kind, end=len(after))

@@ -14,9 +14,10 @@ model's.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,19 @@ class Generated:
     traces: tuple[Trace, ...]
 
 
+def _with_tokenizer_named_twice(function: Callable[..., Generated]) -> Callable[..., Generated]:
+    """`function` that takes a `tokenizer` by name too where one is given by position: beside `stop_strings`, transformers asks for that."""
+
+    @wraps(function)
+    def taken(*given, **named):
+        if len(given) > 1 and "tokenizer" in named and named.pop("tokenizer") not in (None, given[1]):
+            raise ValueError("two different tokenizers were given, one by position and one by name; give one.")
+        return function(*given, **named)
+
+    return taken
+
+
+@_with_tokenizer_named_twice
 def generate(
     model: nn.Module,
     tokenizer,
@@ -78,13 +92,13 @@ def generate(
 
     Args:
         model: a transformers causal language model with a key-value cache; stock, pruned, in any dtype; not changed.
-        tokenizer: its fast tokenizer.
+        tokenizer: its fast tokenizer; it may be given a second time by name, as transformers asks for beside `stop_strings`.
         toolkens: made for this model; may be None for mode "none".
         inputs: prompts as texts, or as `input_ids` (B, S) padded at their beginning, or a mapping with `input_ids` and `attention_mask`.
         mode, k: see `pydisp.toolken.decisions`; by default the k of the toolkens; of another the log warns once.
         caller: runs the calls (`pydisp.toolken.tools.calling.Caller`); by default one that ends with this function.
         documentation, writer: to be used again in many calls; by default new ones, the documentation with the room it had in training.
-        most_calls: of one text, failed ones included.
+        most_calls: of one text, failed ones included, 0 or more. What failed in a text is not run in it again (`calling_rows`).
         is_checked: whether `toolkens.check` was done for this model, which takes a moment each time.
         attention_mask: (B, S) for `input_ids`.
         generate_kwargs: as of `model.generate`: max_new_tokens, do_sample, temperature, stop_strings, generation_config, ... Neither beams,
@@ -96,6 +110,8 @@ def generate(
     for name in sorted(REFUSED & generate_kwargs.keys()):
         if generate_kwargs[name] is not None:
             raise ValueError(f"{name} was given, which decoding with tools does not take; leave it out.")
+    if most_calls < 0:
+        raise ValueError(f"most_calls is {most_calls}; give 0 or more calls for one text.")
     reader = CachedModel(model)
     filler = next((one for one in (tokenizer.pad_token_id, tokenizer.eos_token_id) if one is not None), 0)
     ids, mask = _prompts(inputs, attention_mask, tokenizer, filler, reader.device)
@@ -157,7 +173,13 @@ def _prompts(inputs, attention_mask, tokenizer, filler: int, device) -> tuple[Te
                 f"the attention mask is of shape {tuple(attention_mask.shape)}; it must be {tuple(inputs.shape)}, with a one in each row."
             )
         return inputs.to(device), attention_mask.to(device)
-    texts = [prompt_ids(text, tokenizer) for text in ([inputs] if isinstance(inputs, str) else inputs)]
+    given = [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else list(inputs)
+    others = sorted({type(one).__name__ for one in given if not isinstance(one, str)})
+    if others:
+        raise ValueError(
+            f"among the prompts are values of type {', '.join(others)}; give a text, a list of texts, or input ids as a tensor."
+        )
+    texts = [prompt_ids(text, tokenizer) for text in given]
     if not texts or not all(texts):
         raise ValueError("there is no prompt, or one without tokens; give texts that are not empty.")
     longest = max(map(len, texts))
@@ -183,7 +205,6 @@ def _stop_strings(model: nn.Module, tokenizer, settings: dict) -> Iterator[dict]
     settings, own = dict(settings), model.generation_config
     given = settings.get("generation_config")
     strings = settings.pop("stop_strings", None) or getattr(given, "stop_strings", None) or own.stop_strings
-    settings.pop("tokenizer", None)
     if not strings:
         yield settings
         return

@@ -8,7 +8,8 @@ There is one step for each position at which a tool was above every word:
     called     the call ran, and its result stands in the text
     rejected   no tool was called, because REJ or the threshold decided so, or no documentation fitted (then `error` says so)
     failed     a call was tried: its arguments were broken or refused, or it raised, took too long or too much memory. Never an abstention
-    repeated   the call before, word for word, with nothing but its own result between; it was broken off and did not run
+    repeated   the call before, word for word, with nothing but its own result between; or one that failed in this text before, or one of a tool
+               that is not tried again in this text, because it has no function or failed so twice. It did not run, and the plain token follows
     beyond     as many calls as a text may have were made before; or the result is longer than the text may become, which ends before it
 """
 
@@ -31,7 +32,8 @@ class Step:
         candidates: names of the reranked tools, best of the first scores first. probabilities: theirs, then REJ's where the mode has it.
         confidence: probability of `tool`; None where it was not computed.
         arguments: what was written between the brackets; None if nothing was.
-        result: what the call returned. error: why it failed. kind: of the call's end, as the caller names it.
+        result: what the call returned. error: why it failed, or what a repeated one failed with. kind: of the call's end, as the caller names it.
+        needed: tokens of a result for which the text had no room; None for others.
         start, end: characters of the written text that were put in, a space before the result included; equal where nothing was.
     """
 
@@ -46,6 +48,7 @@ class Step:
     result: str | None = None
     error: str | None = None
     kind: str | None = None
+    needed: int | None = None
     start: int = 0
     end: int = 0
 
@@ -68,6 +71,11 @@ class Trace:
 
     def __init__(self, steps: Iterable[Step] = ()):
         self.steps = list(steps)
+
+    def __repr__(self) -> str:
+        """`Trace(3 steps: 2 called, 1 rejected)`."""
+        found = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items() if count)
+        return f"Trace({len(self.steps)} {'step' if len(self.steps) == 1 else 'steps'}{': ' * bool(found)}{found})"
 
     def add(self, step: Step) -> None:
         """Change the trace: one more step."""

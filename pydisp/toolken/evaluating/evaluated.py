@@ -48,7 +48,7 @@ class Evaluated:
 
     @property
     def main_mode(self) -> ModeFigures:
-        """The mode that is shown where one must be: calibrated, or the last one with tools."""
+        """The mode that is shown where one must be: calibrated, or the last one with tools; the plain model where it is alone."""
         modes = self.figures.modes
         ordered = [mode for mode in ("calibrated", "reject", "rerank", "toolkengpt") if mode in modes]
         return modes[ordered[0] if ordered else next(iter(modes))]

@@ -59,7 +59,7 @@ def evaluate(
     Args:
         model: a transformers causal language model; not changed. tokenizer: its fast one.
         toolkens_by_seed: of this model, trained alike with these seeds; tools that not all of them have are left out, which the result says.
-        modes: of `decisions.MODES` and `CONTROLS`. k: tools that are reranked; by default the least of the toolkens.
+        modes: of `decisions.MODES` and `CONTROLS`, each taken once; "none" alone needs answers, for it has nothing else to measure. k: tools that are reranked; by default the least of the toolkens.
         answers: of how many problems answers are written, drawn by the seed among those with a gold answer; None for all, 0 for none.
         seed: of that draw and of p-values. name, data: of the model and the problems, for people. left_out: sentences on what a reader of the data left out.
         work: folder for caches and the journal; by default one that is removed at the end. A function that returns it is called when all has been
@@ -68,6 +68,7 @@ def evaluate(
         JournalError for a work folder of another run; Interrupted after a stop request.
     """
     modes = _ordered(modes)
+    _check_measured(modes, _asked(problems, answers, seed))
     used, sentences = _common(toolkens_by_seed)
     for one in used.values():
         one.check(model, tokenizer)
@@ -82,6 +83,7 @@ def evaluate(
     if not kept:
         raise ValueError(f"none of {len(problems)} problems can be evaluated; give problems that call the tools of the toolkens.")
     asked = _asked(kept, answers, seed)
+    _check_measured(modes, asked)
     with evaluating(model), _folder(work) as folder:
         positions = scored_positions(model, tokenizer, list(used.values()), kept, labelled, kinds=kinds, k=k, folder=folder, say=say)
         decided = {mode: [decide(one, of) for one, of in zip(positions, policies[mode], strict=True)] for mode in modes if mode != MODES[0]}
@@ -113,6 +115,14 @@ def _ordered(modes: Sequence[str]) -> list[str]:
     for mode in modes:
         Policy(mode)  # raises for an unknown one
     return [mode for mode in ORDER if mode in modes]
+
+
+def _check_measured(modes: Sequence[str], asked: Sequence[Problem]) -> None:
+    if list(modes) == [MODES[0]] and not asked:
+        raise ValueError(
+            f"nothing would be measured: the only mode is {MODES[0]!r}, which calls no tool, and no answers are written; give another mode "
+            "beside it, or answers of problems that have a gold answer."
+        )
 
 
 def _common(toolkens_by_seed: Mapping[int, Toolkens]) -> tuple[dict[int, Toolkens], list[str]]:

@@ -38,7 +38,7 @@ def row(one: Outcome, prompt: str) -> list[str]:
 
 
 def step_words(step: Mapping) -> str:
-    """`multiply(12, 7) -> 84`, `add rejected (0.31)`, `divide(1, 0) failed: ...`, `add(1, 2) repeated`."""
+    """`multiply(12, 7) -> 84`, `add rejected (0.31)`, `divide(1, 0) failed: ...`, `add(1, 2) repeated`, `power(2, 99) has no room: 30 tokens`."""
     name, call = step.get("tool", "?"), f"{step.get('tool', '?')}({step.get('arguments') or ''})"
     confidence = step.get("confidence")
     sure = "" if confidence is None else f" ({confidence:.2f})"
@@ -50,6 +50,8 @@ def step_words(step: Mapping) -> str:
         return cell(f"{call} repeated, broken off")
     if step["outcome"] == REJECTED:
         return cell(f"{name} rejected{sure}{': ' + step['error'] if step.get('error') else ''}")
+    if step.get("needed") is not None:
+        return cell(f"{call} has no room: {step['needed']} tokens")
     return cell(f"{name}: {step['outcome']} the most calls of a text")
 
 

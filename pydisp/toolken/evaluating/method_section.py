@@ -58,8 +58,8 @@ def method_section(evaluated: "Evaluated") -> Section:
     )
     parts.append(
         "A claim holds, or does not, if its interval lies on one side; else the results are too weak to tell. Equal or better means: not lower in what was seen, "
-        f"and an interval that leaves no room for a loss of more than {100 * MARGIN:.0f} points. That fewer unneeded calls are made is void "
-        f"where calibrated calls nothing, or gets fewer than {100 * LEAST_KEPT:.0f} % as many gold calls right as toolkengpt. Threshold and temperature were "
+        f"and an interval that leaves no room for a loss of more than {100 * MARGIN:.0f} points. That fewer unneeded calls are tried is void "
+        f"where calibrated tries nothing, or gets fewer than {100 * LEAST_KEPT:.0f} % as many gold calls right as toolkengpt. Threshold and temperature were "
         "chosen on validation problems, never on these: the threshold on those positions at which a tool was on top."
     )
     if "no_docs" in evaluated.figures.modes or "shuffled_docs" in evaluated.figures.modes:

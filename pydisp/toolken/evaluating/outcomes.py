@@ -3,8 +3,8 @@
 {"problem": "a-17", "group": "a-17", "mode": "reject", "seed": 0, "kind": "arithmetic", "family": "a", "gold_tools": ["multiply"],
  "gold": "84", "text": " 84", "answer": "84", "is_exact": true, "is_within": true, "steps": [{"outcome": "called", ...}]}
 
-Counted apart: a call that ran, one that was tried and failed, one that was rejected, one that was broken off because it repeats the one before,
-one that was over the most calls of a text. A failed call is never an abstention: it counts as tried, and where no tool is needed as unneeded.
+Counted apart: a call that ran, one that was tried and failed, one that was rejected, one that did not run because it repeats the one before
+or one that failed in this text, one that was over the most calls of a text. A failed call is never an abstention: it counts as tried, and where no tool is needed as unneeded.
 """
 
 import json

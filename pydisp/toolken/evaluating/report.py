@@ -31,7 +31,7 @@ def report(evaluated: "Evaluated") -> Report:
     """The report of one model's toolkens on one set of problems."""
     return Report(
         title=f"Tools for {evaluated.model}: {evaluated.data}",
-        summary=[one.sentence[0].upper() + one.sentence[1:] for one in evaluated.claims] or ["No claim could be tried."],
+        summary=[one.sentence for one in evaluated.claims] or ["No claim could be tried."],
         metrics=_cards(evaluated),
         sections=[
             *_accuracy(evaluated),
@@ -181,7 +181,9 @@ def _unneeded(evaluated: "Evaluated") -> list[Section]:
     ]
     heads = {"calls": "calls that ran" if is_written else "calls", "beyond": "no room left", "failed": "tried and failed"}
     of = "written answers" if is_written else "labelled positions"
-    parts.append(f"Counts over all {of}, mean over seeds. Unneeded calls ran or failed where the gold text has none. No room left: the text had its most calls or tokens.")
+    parts.append(
+        f"Counts over all {of}, mean over seeds. Unneeded calls ran or failed where the gold text has none. No room left: the text had its most calls or tokens."
+    )
     parts.append(Table("Calls by what became of them", ["mode", *(heads.get(name, name) for name in names)], rows))
     return [Section("Calls", parts)]
 
@@ -189,7 +191,7 @@ def _unneeded(evaluated: "Evaluated") -> list[Section]:
 def _claims(evaluated: "Evaluated") -> Section:
     found = evaluated.claims
     if not found:
-        return Section("Claims", ["The modes that were run leave no claim to try."])
+        return Section("Claims", ["The modes that were run and what was measured leave no claim to try."])
     columns = ["claim", "verdict", *(["with other seeds"] if _has_seeds(evaluated) else []), "figures"]
     rows = [
         [

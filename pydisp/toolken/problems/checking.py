@@ -2,13 +2,15 @@
 
 with Caller(tools) as caller:
     right, wrong = executed(problems, caller)
+    right, sentences = checked(problems, caller)
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from pydisp.toolken.problems.problem import GoldCall, Problem
+from pydisp.report.words import counted
+from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
 
 WITHIN = Decimal("0.001")  # of the gold result: data sets round
 
@@ -26,11 +28,29 @@ class Wrong:
         return f"{self.problem.id}: {self.call.tool}({self.call.arguments}) gives {self.found}, the problem says {gold}"
 
 
+def checked(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[str]]:
+    """The problems that are right, as `executed` tells, and a sentence on those that are not.
+
+    Raises: ProblemError if there are problems and none of them is right; ToolError as `executed`.
+    """
+    right, wrong = executed(problems, caller)
+    if wrong and not right:
+        raise ProblemError(
+            f"no problem is left of {len(wrong):,}, for each has a gold call that gives another result (the first: {wrong[0]}); "
+            "correct the problems, or give the tools that they are for."
+        )
+    if not wrong:
+        return right, []
+    first = "; ".join(map(str, wrong[:3]))
+    return right, [f"{counted(len(wrong), 'problem')} with a gold call that gives another result, not trained on: {first}."]
+
+
 def executed(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:
-    """Execute every gold call that has arguments and a result; a call that the data only names counts as right.
+    """Execute every gold call that has arguments and a result. A call that the data only names, or of a tool without a function, counts as right.
 
     Args:
-        caller: `call(tool, arguments_text)` returns something with `text` (None if it failed) and `error`.
+        caller: `tools`, and `call(tool, arguments_text)`, which returns something with `text` (None if it failed) and `error`.
+    Raises: ToolError for a call of a tool that is not there.
     Returns: the problems that are right, in their order, and the others with the first call that is wrong.
     """
     right, wrong = [], []
@@ -38,7 +58,7 @@ def executed(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[W
     for problem in problems:
         mistake = None
         for call in problem.calls:
-            if call.arguments is None or call.start == call.end:
+            if call.arguments is None or call.start == call.end or caller.tools[call.tool].function is None:
                 continue
             key = call.tool, call.arguments
             if key not in known:

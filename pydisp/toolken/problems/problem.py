@@ -59,7 +59,7 @@ class Problem:
         for call in self.calls:
             if not last <= call.start <= call.end <= len(self.solution):
                 raise ProblemError(
-                    f"problem {self.id!r}: a call of {call.tool!r} spans characters {call.start} to {call.end} of a solution of "
+                    f"problem {self.id!r}: a call of {call.tool!r} spans characters {call.start!r:.12} to {call.end!r:.12} of a solution of "
                     f"{len(self.solution)} characters after one that ends at {last}; spans lie inside the solution, in order, and apart."
                 )
             last = call.end

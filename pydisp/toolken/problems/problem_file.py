@@ -48,6 +48,10 @@ def _problem(record: dict, number: int, place: str) -> Problem:
     for name in ("prompt", "solution"):
         if name not in record:
             raise ProblemError(f"{place} has no {name!r}; a problem has a prompt and a solution.")
+    if record["prompt"] == record["solution"] == "":
+        raise ProblemError(
+            f"{place} has an empty prompt and an empty solution; a problem has text in one of them: write the problem, or take the record out."
+        )
     texts = {"id": str(number), **{name: record[name] for name in _TEXTS if name in record}}
     for name, text in {**texts, "answer": record.get("answer") or ""}.items():
         if not isinstance(text, str):
@@ -55,7 +59,11 @@ def _problem(record: dict, number: int, place: str) -> Problem:
     calls = record.get("calls", [])
     if not isinstance(calls, list):
         raise ProblemError(f"{place}: 'calls' is {calls!r:.60}; it must be a list.")
-    return Problem(**texts, calls=tuple(_call(call, place) for call in calls), answer=record.get("answer"))
+    made = tuple(_call(call, place) for call in calls)
+    try:
+        return Problem(**texts, calls=made, answer=record.get("answer"))
+    except ProblemError as error:
+        raise ProblemError(f"{place}: {error}") from None
 
 
 def _call(record, place: str) -> GoldCall:

@@ -15,6 +15,7 @@ from importlib import import_module
 from itertools import islice
 
 from pydisp.draws import Draws
+from pydisp.report.words import counted
 from pydisp.toolken.problems.generator import FAMILIES, generate
 from pydisp.toolken.problems.problem import Problem, ProblemError
 from pydisp.toolken.problems.problem_file import read_problem_file
@@ -95,7 +96,8 @@ def _any(_problem: Problem) -> bool:
 
 def _seen(source: str, count: int, unseen: int) -> list[str]:
     if not unseen:
-        raise ProblemError(f"all {count:,} problems of {source} were seen before; give other problems, or another seed.")
+        what = "the one problem" if count == 1 else f"all {count:,} problems"
+        raise ProblemError(f"{what} of {source} {'was' if count == 1 else 'were'} seen before; give other problems.")
     return [] if unseen == count else [f"{count - unseen:,} of {count:,} problems are left out, because they were seen before."]
 
 
@@ -110,8 +112,17 @@ def _generated(source: str, family: str, seed: int, count: int, is_unseen: Calla
         if len(unseen) >= count:
             break
     kept = unseen[:count]
+    if not kept:
+        raise ProblemError(
+            f"{counted(count, 'problem')} of {source} {'was' if count == 1 else 'were'} asked for, and all of the first {len(problems):,} "
+            f"that seed {seed} generates were seen before; give another seed, or other problems."
+        )
     read = next(number for number, one in enumerate(problems, 1) if one is kept[-1]) if len(kept) == count else len(problems)
-    return ProblemSet(source, tuple(kept), BUILTIN, tuple(_seen(source, read, len(kept))))
+    if read == len(kept):
+        return ProblemSet(source, tuple(kept), BUILTIN)
+    left_out = f"{read - len(kept):,} of the first {read:,} problems that seed {seed} generates are left out, because they were seen before"
+    fewer = "" if len(kept) == count else f"; {len(kept):,} {'is' if len(kept) == 1 else 'are'} there instead of {count:,}"
+    return ProblemSet(source, tuple(kept), BUILTIN, (f"{left_out}{fewer}.",))
 
 
 def _reader(name: str) -> Callable[[str], ProblemSet]:

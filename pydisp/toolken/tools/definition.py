@@ -23,21 +23,23 @@ _SCHEMA_TYPES = {"integer": "integer", "number": "number", "string": "string", "
 _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def tool(*, examples: Iterable[Example | tuple[str, str]] = (), name: str | None = None) -> Callable:
-    """A decorator: the function's name, annotations and docstring become a tool.
+def tool(function: Callable | None = None, /, *, examples: Iterable[Example | tuple[str, str]] = (), name: str | None = None) -> Callable:
+    """A decorator, written @tool or @tool(...): the function's name, annotations and docstring become a tool.
 
     Args:
+        function: what it decorates, where it is written without brackets.
         examples: calls, each a text and the arguments that follow it. name: another than the function's.
     Raises: ToolError as `from_function`.
     """
-    if callable(examples):
-        raise ToolError("the decorator is written @tool(), with brackets; examples go between them.")
+    if callable(examples) or not (function is None or callable(function)):
+        found = function if function is not None else examples
+        raise ToolError(f"the decorator got {found!r:.60}; it is written @tool or @tool(examples=[...], name='...').")
 
     def decorated(function: Callable) -> Callable:
         function.tool = from_function(function, examples=examples, name=name)
         return function
 
-    return decorated
+    return decorated if function is None else decorated(function)
 
 
 def from_function(function: Callable, *, examples: Iterable[Example | tuple[str, str]] = (), name: str | None = None) -> Tool:

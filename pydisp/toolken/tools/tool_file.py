@@ -39,22 +39,30 @@ def read_tools(source: str | PathLike) -> Tools:
 
 def _of_json(path: Path) -> Tools:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text) if text.strip() else None
     except (ValueError, RecursionError) as error:
         raise ToolError(f"{str(path)!r} is no JSON ({error}); give a list of tools or of JSON schemas.") from None
+    if not text.strip():
+        raise ToolError(f"{str(path)!r} is empty; give a list of tools or of JSON schemas.")
     if not isinstance(values, list):
         raise ToolError(f"{str(path)!r} holds no list; give a list of tools or of JSON schemas.")
-    tools = [Tool.from_dict(one) if isinstance(one, dict) and "documentation" in one else from_json_schema(one) for one in values]
-    for one in tools:
-        check_examples(one)
-    return Tools(tools)
+    try:
+        tools = [Tool.from_dict(one) if isinstance(one, dict) and "documentation" in one else from_json_schema(one) for one in values]
+        for one in tools:
+            check_examples(one)
+        return Tools(tools)
+    except ToolError as error:
+        raise ToolError(f"{str(path)!r}: {error}") from None
 
 
 def _imported(source: str, path: Path | None) -> ModuleType:
     try:
         return importlib.import_module(source) if path is None else module_of_file(str(path.resolve()))
+    except ToolError as error:  # of a tool in it: the sentence says what to do
+        raise ToolError(f"{source!r}: {error}") from error
     except (Exception, SystemExit) as error:  # whatever the code of a file does
-        needed = "give 'builtin', a .json or .py file, or the name of a module that can be imported"
+        needed = "give 'builtin', a .json or .py file, or the name of a module that can be imported" if path is None else "correct the file"
         raise ToolError(f"{source!r} cannot be imported ({type(error).__name__}: {error}); {needed}.") from error
 
 
@@ -67,5 +75,8 @@ def _of_module(module: ModuleType, source: str, path: Path | None) -> Tools:
             # by identity: two names of one function are one tool
             tools[id(found)] = made if path is None else dataclasses.replace(made, function=f"{path.resolve()}:{found.__qualname__}")
     if not tools:
-        raise ToolError(f"{source!r} has no function with the decorator @tool(); put it above those that are to be called.")
-    return Tools(tools.values())
+        raise ToolError(f"{source!r} has no function with the decorator @tool; put it above those that are to be called.")
+    try:
+        return Tools(tools.values())
+    except ToolError as error:
+        raise ToolError(f"{source!r}: {error}") from None

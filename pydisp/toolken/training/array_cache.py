@@ -61,7 +61,7 @@ class ArrayCache:
                 if (number + 1) % commit_every == 0 or number + 1 == len(batches) or is_stop_requested():
                     self._commit(number + 1)
                 bar(number + 1)
-                if is_stop_requested() and number + 1 < len(batches):
+                if is_stop_requested():  # behind the last batch too: other passes follow, and the request would be forgotten
                     raise Interrupted(f"stopped after batch {number + 1} of {len(batches)} of {title}; repeat the command with --resume.")
         return {name: torch.from_numpy(np.load(self._path(name), mmap_mode="c")) for name in self._names()}
 

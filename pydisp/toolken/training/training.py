@@ -8,9 +8,9 @@ validation problems (`calibration`). A stopped run goes on with what is cached.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,13 +37,15 @@ from pydisp.toolken.training.rerank import Examples, choose_examples, second_sco
 from pydisp.toolken.training.rows import tool_logits, train_rows
 from pydisp.toolken.training.second_pass import context_tokens, reader_of
 
+RERANKED = 3  # tools, by default
+
 
 @dataclass(frozen=True)
 class TrainSettings:
     """What decides the result beside model, tools and problems.
 
     Args:
-        k: how many tools are reranked. seed: of the split, the sampled positions and the batches.
+        k: how many tools are reranked; None for 3, or for as many as problems call if these are fewer. seed: of the split, the sampled positions and the batches.
         validation_share: of the problems' groups.
         most_words: word positions of the training problems; None for all. Of the validation problems all are read: the threshold needs their ratio.
         most_reranked: gold positions that are reranked in training, and as many words; each costs a forward over its documentation; None for all
@@ -53,7 +55,7 @@ class TrainSettings:
     Raises: ValueError.
     """
 
-    k: int = 3
+    k: int | None = None
     seed: int = 0
     validation_share: float = 0.2
     most_words: int | None = 20_000
@@ -68,6 +70,8 @@ class TrainSettings:
     def __post_init__(self):
         for name, least in (("k", 1), ("seed", 0), ("documentation_tokens", 0), ("batch_tokens", 1)):
             value = getattr(self, name)
+            if name == "k" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more.")
         for name in ("most_words", "most_reranked"):
@@ -103,6 +107,7 @@ def train(
     prepared = _prepared(tools, problems, tokenizer, settings, context_tokens(model))
     for sentence in prepared.left_out:
         say(sentence)
+    settings = replace(settings, k=_k(settings, prepared.tools))
     vocabulary, count = real_vocabulary(tokenizer, model), len(prepared.tools)
     documentation = Documentation(tokenizer, prepared.tools, room=settings.documentation_tokens)
     reader_of(model)
@@ -130,6 +135,12 @@ def train(
 
         learning = {"seed": settings.seed, "say": say}
         train_features, validation_features = features("train"), features("validation")
+        left_out = [*prepared.left_out]
+        if not (train_features.positions.target < 0).any():
+            left_out.append(
+                "The solutions have no word besides the results, so that no tool learns when not to fire; add problems that call none."
+            )
+            say(left_out[-1])
         first = train_rows(train_features, validation_features, count, form, settings.first, **learning)
         examples, states = second("train", train_features, first.rows, settings.most_reranked, True)
         checked, checked_states = second("validation", validation_features, first.rows, None, False)
@@ -149,7 +160,7 @@ def train(
         calibration={**calibration, "documentation_tokens": settings.documentation_tokens},
         training={
             "settings": asdict(settings),
-            "left_out": list(prepared.left_out),
+            "left_out": left_out,
             "problems": {"train": len(prepared.train), "validation": len(prepared.validation)},
             "positions": {"train": _counts(train_features), "validation": _counts(validation_features)},
             "reranked": {"train": len(examples), "train_fired": int(examples.fires.sum()), "validation": len(checked)},
@@ -171,7 +182,7 @@ class _Prepared:
 
 def _prepared(tools: Tools, problems: Sequence[Problem], tokenizer, settings: TrainSettings, context: int) -> _Prepared:
     """Labels of both parts, the tools that can learn, and sentences on what was left out."""
-    _check_k(settings.k, tools)
+    _check_k(settings.k, {call.tool for problem in problems for call in problem.calls if call.tool in tools})
     usable, why = [], []
     for problem in problems:
         try:
@@ -190,10 +201,12 @@ def _prepared(tools: Tools, problems: Sequence[Problem], tokenizer, settings: Tr
         raise ToolkensError(f"none of {len(train)} training problems calls a tool; give problems that do.")
     if unused:
         shown = ", ".join(unused[:10]) + (f" and {len(unused) - 10} more" if len(unused) > 10 else "")
-        left_out.append(f"{len(unused)} of {len(tools)} tools are called by no training problem and get no toolken: {shown}.")
+        left_out.append(
+            f"{len(unused)} of {len(tools)} tools are called by no training problem and get no toolken: {shown}; give more problems, or such that call them."
+        )
         tools = Tools(tool for tool in tools if tool.name in called)
         validation = [problem for problem in validation if all(call.tool in called for call in problem.calls)]
-        _check_k(settings.k, tools)
+    _check_k(settings.k, tools)
     if not any(problem.calls for problem in validation):
         raise ToolkensError(
             f"none of {len(validation)} validation problems calls a tool that is trained; give more problems than these {len(problems)}."
@@ -205,11 +218,13 @@ def _prepared(tools: Tools, problems: Sequence[Problem], tokenizer, settings: Tr
 def _with_room(sized: Sequence[tuple[Problem, int]], tools: Tools, tokenizer, settings: TrainSettings, context: int) -> tuple[list, list]:
     """The problems behind whose tokens the context has room for any k tools that problems call, without their sentences; and a sentence on the others."""
     called = {call.tool for problem, _ in sized for call in problem.calls}
-    least = Documentation(tokenizer, Tools(tool for tool in tools if tool.name in called) if called else tools).least(settings.k)
+    least = Documentation(tokenizer, Tools(tool for tool in tools if tool.name in called) if called else tools).least(
+        _k(settings, called or tools)
+    )
     long = [problem.id for problem, tokens in sized if tokens + least > context]
     words = (
         f"{len(long)} of {len(sized)} problems are left out, for the context of {context} tokens has no room for their text and the {least} tokens "
-        f"that {settings.k} tools may need; the first: {long[0] if long else ''}."
+        f"that {_k(settings, called or tools)} tools may need; the first: {long[0] if long else ''}."
     )
     return [problem for problem, tokens in sized if tokens + least <= context], [words] if long else []
 
@@ -219,9 +234,17 @@ def _parts(problems: Sequence[Problem], settings: TrainSettings) -> tuple[Sequen
     return found.train, found.validation
 
 
-def _check_k(k: int, tools: Tools) -> None:
-    if k > len(tools):
-        raise ToolkensError(f"k is {k}, but there are {len(tools)} tools that problems call; choose a k of 1 to {len(tools)}.")
+def _check_k(k: int | None, tools: Sized) -> None:
+    if k is not None and k > len(tools) > 0:
+        raise ToolkensError(f"k is {k}, but there {_are(len(tools))} that problems call; choose a k of 1 to {len(tools)}.")
+
+
+def _k(settings: TrainSettings, tools: Sized) -> int:
+    return min(RERANKED, len(tools)) if settings.k is None else settings.k
+
+
+def _are(count: int) -> str:
+    return "is 1 tool" if count == 1 else f"are {count} tools"
 
 
 def _counts(features: Features) -> dict:

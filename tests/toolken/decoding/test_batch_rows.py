@@ -61,6 +61,7 @@ class Plain:
     def write(self, prompt, room=ROOM):
         ids = [1, *TOKENIZER(prompt)["input_ids"]]
         start, steps, last = len(ids), [], None
+        failed, is_given_up = set(), set()  # calls; tools that are not tried again
         while len(ids) < start + room and ids[-1] != 2:
             words, first, _ = self.read(ids)
             added = [int(words.argmax())]
@@ -73,10 +74,15 @@ class Plain:
                 if best < self.k:
                     tool = list(TOOLS)[candidates[best]]
                     outcome = "failed"
-                    arguments = arguments_of(decode(ids), tool.name) if tool.function else None
+                    arguments = arguments_of(decode(ids), tool.name) if tool.function and tool.name not in is_given_up else None
                     result = None if arguments is None else result_of(tool.name, arguments)
                     call = (tool.name, arguments)
-                    if arguments is not None and last == (call, len(ids)):
+                    if tool.name in is_given_up:
+                        outcome = "repeated"
+                    elif call in failed:
+                        outcome = "repeated"
+                        is_given_up.add(tool.name)
+                    elif arguments is not None and last == (call, len(ids)):
                         outcome = "repeated"
                     elif isinstance(result, str):
                         outcome = "called"
@@ -85,6 +91,9 @@ class Plain:
                             steps.append((len(ids) - start, "beyond", call))
                             break
                         last = (call, len(ids) + len(added))
+                    if outcome == "failed":
+                        failed.add(call)
+                        is_given_up |= {tool.name} - {one.name for one in TOOLS if one.function}
                 steps.append((len(ids) - start, outcome, call))
             ids += added
         return ids[start:], steps

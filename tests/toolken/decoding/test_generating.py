@@ -8,6 +8,7 @@ from transformers import LlamaForCausalLM, StoppingCriteriaList
 
 from pydisp.toolken.decoding import calling_rows
 from pydisp.toolken.decoding.generating import generate
+from pydisp.toolken.decoding.marked_text import marked_text
 from pydisp.toolken.decoding.tool_mode import ArgumentWriter, Written
 from pydisp.toolken.documentation import Documentation, DocumentationError
 from pydisp.toolken.tools import calling
@@ -106,7 +107,61 @@ def reader_of(model):
 def test_a_tool_without_a_function_fails():
     found, caller = written({"oracle": "="})
     assert outcomes(found) == ["failed"] and not caller.asked and found.texts == ("9y",)
-    assert found.traces[0].steps[0].error == "the tool 'oracle' has no function, only documentation, so it cannot be called."
+    assert found.traces[0].steps[0].error == "the tool 'oracle' has no function; only its documentation is known, so it cannot be called."
+
+
+LONG = {"inputs": "=", "following": dict(zip("=bc", "bcy", strict=True))}  # a text of three places: "=", "b", "c", and "y" ends it
+
+
+def test_what_failed_is_not_run_again_and_after_a_second_time_its_tool_is_not_tried_in_that_text():
+    writer = Writing("2", " n = 2", "3")
+    found, caller = written({"pick": "=bc"}, ValueError("no."), writer=writer, **LONG)
+    assert outcomes(found) == ["failed", "repeated", "repeated"] and caller.asked == [("pick", "2")] and writer.given == ["3"]
+    assert found.texts == ("bcy",)
+    assert [(one.arguments, one.error, one.kind) for one in found.traces[0].steps[1:]] == [
+        (" n = 2", "no.", "failed"),
+        (None, "no.", "failed"),
+    ]
+
+
+def test_other_arguments_of_a_tool_that_failed_are_tried():
+    found, caller = written(
+        {"pick": "=bc"}, lambda _, arguments: "7" if arguments == "3" else ValueError("no."), writer=Writing("1", "2", "3"), **LONG
+    )
+    assert outcomes(found) == ["failed", "failed", "called"] and [one for _, one in caller.asked] == ["1", "2", "3"]
+
+
+def test_arguments_that_were_broken_in_the_same_way_are_not_tried_on_and_on():
+    class Broken:
+        count = 0
+
+        def write(self, asked):
+            self.count += len(asked)
+            return [Written("2 2", "no comma.") for _ in asked]
+
+    writer = Broken()
+    found, caller = written({"pick": "=bc"}, writer=writer, **LONG)
+    assert outcomes(found) == ["failed", "repeated", "repeated"] and writer.count == 2 and not caller.asked
+    assert {one.kind for one in found.traces[0].steps} == {"bad arguments"}
+
+
+def test_a_tool_without_a_function_is_tried_once_in_a_text():
+    for inputs in ("=", ["=", "="]):
+        found, caller = written({"oracle": "=bc"}, **{**LONG, "inputs": inputs}, most_calls=2)
+        for trace, text in zip(found.traces, found.texts, strict=True):
+            assert [one.outcome for one in trace.steps] == ["failed", "repeated", "repeated"] and text == "bcy"
+            assert {one.error for one in trace.steps} == {found.traces[0].steps[0].error}
+    assert not caller.asked
+
+
+def test_what_failed_in_one_text_is_tried_in_another():
+    found, _ = written({"oracle": "=c"}, **{**LONG, "inputs": ["=", "b"]})
+    assert [outcomes(found, row) for row in (0, 1)] == [["failed", "repeated"], ["failed"]]
+
+
+def test_another_tool_is_tried_where_one_is_not_tried_again():
+    found, caller = written({"oracle": "=b", "clock": "c"}, **LONG, most_calls=2)
+    assert outcomes(found) == ["failed", "repeated", "called"] and caller.asked == [("clock", "")]
 
 
 def test_the_same_call_with_nothing_but_its_result_between_is_broken_off():
@@ -138,10 +193,20 @@ def test_a_result_of_no_text_puts_nothing_in():
     assert found.texts == ("9y",) and outcomes(found) == ["called"] and found.traces[0].steps[0].result == ""
 
 
+class Writing:
+    """A writer that writes these arguments one after the other, or errors."""
+
+    def __init__(self, *given):
+        self.given = list(given)
+
+    def write(self, asked):
+        return [Written("", str(one)) if isinstance(one, Exception) else Written(one) for one in (self.given.pop(0) for _ in asked)]
+
+
 def test_failed_calls_count_against_the_most_calls():
-    found, caller = written(
-        {"pick": "=b"}, ValueError("no."), inputs="=", following={**FOLLOWING, "9": "=", "=": "b", "b": "9"}, most_calls=2
-    )
+    following = {**FOLLOWING, "9": "=", "=": "b", "b": "9"}
+    settings = dict(inputs="=", writer=Writing("1", "2"), following=following, most_calls=2)
+    found, caller = written({"pick": "=b"}, ValueError("no."), **settings)
     assert len(caller.asked) == 2 and outcomes(found)[:3] == ["failed", "failed", "beyond"]
 
 
@@ -156,6 +221,7 @@ def test_no_more_tokens_are_written_than_asked_for_and_a_result_stands_whole_or_
     assert step.outcome == ("beyond" if room < 5 else "called") and step.result == "7777" and step.arguments == "2"
     assert (step.start, step.end) == (0, 0 if room < 5 else 5) and len(caller.asked) == 2
     if room < 5:
+        assert step.needed == 5 and marked_text(found.texts[0], found.traces[0]) == "[pick(2) has no room: 5 tokens]"
         assert step.error == f"the result has 5 tokens and the text has room for {room}; the text ends before it."
 
 
@@ -180,6 +246,42 @@ def test_a_text_that_ends_before_its_result_calls_no_more_while_others_go_on(set
 def test_a_stop_string_ends_the_text_behind_a_result_not_inside_it():
     found, _ = written({"pick": "="}, "1.5.7", stop_strings=["."], following={**FOLLOWING, "7": "."})
     assert found.texts == (" 1.5.7.",)
+
+
+def test_the_tokenizer_may_be_given_by_name_too_as_transformers_asks_for_beside_stop_strings():
+    model, tokenizer = scripted_model({"=": "+", "+": "7", "7": "+"}), letters_tokenizer()
+    settings = dict(mode="none", stop_strings=["7+"], max_new_tokens=9)
+    wanted = model.generate(torch.tensor([[1, token("=")]]), stop_strings=["7+"], tokenizer=tokenizer, max_new_tokens=9)
+    for given, named in (((tokenizer, None, "="), {}), ((tokenizer, None, "="), {"tokenizer": tokenizer}), ((tokenizer, None, "="), {"tokenizer": None}),
+                         ((), {"tokenizer": tokenizer, "toolkens": None, "inputs": "="})):  # fmt: skip
+        found = generate(model, *given, **named, **settings)
+        assert found.texts == ("+7+",) and torch.equal(found.sequences, wanted)
+    with pytest.raises(ValueError, match="two different tokenizers were given, one by position and one by name"):
+        generate(model, tokenizer, None, "=", tokenizer=letters_tokenizer(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "types"), [([None], "NoneType"), (None, "NoneType"), (["a", 3, [4]], "int, list"), (7, "int"), ([b"a"], "bytes")]
+)
+def test_prompts_that_are_no_texts_are_refused_in_one_sentence(inputs, types):
+    with pytest.raises(
+        ValueError, match=f"^among the prompts are values of type {types}; give a text, a list of texts, or input ids as a tensor.$"
+    ):
+        generate(scripted_model({}), letters_tokenizer(), None, inputs, mode="none", max_new_tokens=1)
+
+
+def test_prompts_of_any_iterable_are_taken():
+    assert generate(scripted_model({"a": "b"}), letters_tokenizer(), None, (one for one in "aa"), mode="none", max_new_tokens=1).texts == (
+        "b",
+        "b",
+    )
+
+
+def test_fewer_than_no_calls_are_refused_and_none_are_no_calls():
+    with pytest.raises(ValueError, match="^most_calls is -1; give 0 or more"):
+        written({"pick": "="}, most_calls=-1)
+    found, caller = written({"pick": "="}, most_calls=0)
+    assert outcomes(found) == ["beyond"] and not caller.asked
 
 
 def test_results_are_no_control():

@@ -21,6 +21,30 @@ def test_several_calls_and_one_that_failed():
     assert text == " [divide(48, 2) -> 7] + [divide(1, 0) failed] [now() -> 9]."
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "wanted"),
+    [
+        ("the tool 'divide' has no function; only its documentation is known, so it cannot be called.", "failed", ": it has no function"),
+        ("a division by zero has no result; divide by another number.", "failed", ": a division by zero has no result"),
+        ("KeyError: \x1b", "failed", ": KeyError: \\x1b"),
+        ("x" * 71, "failed", ": " + "x" * 69 + "…"),
+        (None, "too slow", ": too slow"),
+    ],
+)
+def test_a_failed_call_says_why_in_few_words(error, kind, wanted):
+    step = Step(1, "divide", "failed", "divide", arguments="1, 0", error=error, kind=kind, start=2, end=2)
+    assert marked_text(" 7 clips", Trace([step])) == f" 7[divide(1, 0) failed{wanted}] clips"
+
+
+def test_a_text_that_ended_before_a_result_ends_with_a_mark():
+    step = Step(1, "divide", "beyond", "divide", arguments="1, 3", result="0.33", needed=37, start=3, end=3)
+    assert marked_text(" 7 ", Trace([step])) == " 7 [divide(1, 3) has no room: 37 tokens]"
+
+
+def test_repeated_calls_and_those_over_the_most_are_not_marked():
+    assert marked_text(" 7", Trace([called(0, 0, outcome="repeated"), called(0, 0, outcome="beyond")])) == " 7"
+
+
 def test_a_text_without_calls_is_itself():
     assert marked_text("a\nb\tc", Trace()) == "a\nb\tc"
 

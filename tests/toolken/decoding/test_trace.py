@@ -22,6 +22,12 @@ def test_counts_name_every_outcome():
     assert trace.calls_made == 4
 
 
+def test_a_trace_is_shown_by_its_counts():
+    trace = Trace([Step(0, "a", outcome, "a") for outcome in ("rejected", "called", "called")])
+    assert repr(trace) == "Trace(3 steps: 2 called, 1 rejected)" and repr(Trace()) == "Trace(0 steps)"
+    assert repr(Trace([Step(0, "a", "failed", "a")])) == "Trace(1 step: 1 failed)"
+
+
 def test_a_trace_is_plain_values():
     trace = Trace()
     trace.add(Step.of(0, Choice(None, 0, (0, 1), (0.1, 0.1, 0.8), 0.1), TOOLS, "rejected", 0))

@@ -161,6 +161,36 @@ def test_problems_without_a_gold_answer_count_for_selection_only(model):
     assert found.figures.modes["toolkengpt"].estimate("selection").items == 8 and found.problems["answered"] == 4
 
 
+@pytest.mark.parametrize("answers", [0, None])
+def test_a_run_that_would_measure_nothing_is_refused_before_its_folder_is_asked_for(model, answers):
+    asked = []
+    unanswered = PROBLEMS if answers == 0 else [replace(one, answer=None) for one in PROBLEMS]
+    with pytest.raises(
+        ValueError, match="^nothing would be measured: the only mode is 'none', which calls no tool, and no answers are written"
+    ):
+        evaluate(
+            model, {0: toolkens_of(model, 0)}, unanswered, tokenizer=TOKENIZER, modes=["none", "none"], answers=answers,
+            work=lambda: asked.append("work"),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="nothing would be measured"):  # before the model is looked at
+        evaluate(tiny(1), {0: toolkens_of(model, 0)}, unanswered, tokenizer=TOKENIZER, modes=["none"], answers=answers)
+    assert not asked
+
+
+def test_problems_that_cannot_be_used_are_no_answers_to_measure(model):
+    strange = [replace(one, calls=(replace(one.calls[0], tool="cube"),)) if one.calls else replace(one, answer=None) for one in PROBLEMS]
+    with pytest.raises(ValueError, match="nothing would be measured"):
+        evaluate(model, {0: toolkens_of(model, 0)}, strange, tokenizer=TOKENIZER, modes=["none"])
+
+
+def test_the_plain_model_alone_and_modes_given_twice(model, tmp_path):
+    found = evaluate(model, {0: toolkens_of(model, 0)}, PROBLEMS, tokenizer=TOKENIZER, modes=["none", "none"], answers=4, settings=SETTINGS)
+    assert list(found.figures.modes) == ["none"] and found.facts["modes"] == ["none"] and len(found.outcomes) == 4
+    assert found.claims == [] and found.in_words().splitlines()[1].startswith("none: accuracy")
+    found.report.write(tmp_path)
+    assert "accuracy, none" in (tmp_path / "report.json").read_text()
+
+
 def test_what_cannot_be_evaluated_is_one_sentence(model):
     sets = {0: toolkens_of(model, 0)}
     with pytest.raises(ToolkensError, match="made for tiny"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toolken_results import decided_of, outcomes_of, positions_of
 
-from pydisp.toolken.evaluating.claims import FAILS, HOLDS, LEAST_KEPT, VOID, WEAK, claims
+from pydisp.toolken.evaluating.claims import FAILS, HOLDS, LEAST_KEPT, VOID, WEAK, Claim, claims
 from pydisp.toolken.evaluating.figures import figures
 from pydisp.toolken.evaluating.outcomes import Outcome
 from pydisp.toolken.evaluating.selection import NONE
@@ -97,7 +97,8 @@ def test_who_hardly_calls_halves_nothing(share, verdict):
     assert claim.verdict == claim.verdict_with_seeds == verdict
     assert claim.figures["kept"] == pytest.approx(share, abs=0.01)
     assert f"{100 * claim.figures['kept']:.1f} % of the gold calls that toolkengpt gets right are kept" in claim.words
-    assert f"{claim.figures['calls']['calibrated']:,.1f} calls are made" in claim.words
+    calls, tried = claim.figures["calls"]["calibrated"], claim.figures["tried"]["calibrated"]
+    assert f"{tried:,.1f} calls are tried" in claim.words and f"calls that ran: {calls:,.1f}" in claim.words
     assert (claim.figures["calls"]["calibrated"] == 0) == (share == 0)
 
 
@@ -150,20 +151,43 @@ def test_one_seed_has_no_second_verdict():
 def test_without_what_it_needs_a_claim_is_not_tried_or_says_so():
     assert claims(figures([], {}, answers(40, {"none": 0.0}, {"none": 0.3}), k=1)) == []
     only = [one for one in answers(40, {"toolkengpt": 0.5, "calibrated": 0.0}, {"toolkengpt": 0.3, "calibrated": 0.3}) if one.needs_tool]
-    found = {one.name: one for one in claims(figures([], {}, only, k=1))}
-    assert found["half_unneeded"].words == "there is no problem without a tool."
-    assert found["selection_above_chance_toolkengpt"].verdict == WEAK
+    assert claims(figures([], {}, only, k=1)) == []  # no gold call, no problem without a tool
+    positions = [positions_of(seed=seed) for seed in range(3)]
+    without_answers = claims(figures(positions, {**decided_of(positions)}, answers(40, {"none": 0.0}, {"none": 0.3}), k=3))
+    assert [one.name for one in without_answers] == ["selection_above_chance_toolkengpt", "selection_above_chance_rerank", "half_unneeded"]
+
+
+def test_calls_that_failed_are_tried_ones_and_no_silence():
+    """Every call of calibrated fails: it ran none, tried some where none was needed, and the claim is not void."""
+    modes = ("toolkengpt", "calibrated")
+    outcomes = answers(400, dict(zip(modes, (0.6, 0.1), strict=True)), dict.fromkeys(modes, 0.5))
+    failing = [replace(one, steps=tuple({"outcome": "failed"} for _ in one.steps)) if one.mode == "calibrated" else one for one in outcomes]
+    (claim,) = claims(figures([], {}, failing, k=1))
+    assert claim.verdict == HOLDS and claim.figures["calls"]["calibrated"] == 0 and claim.figures["tried"]["calibrated"] == 220
+    assert claim.words.startswith("220.0 calls are tried, against 320.0; calls that ran: 0.0, against 320.0; a call is tried in 10.0 %")
+
+
+def test_a_sentence_begins_with_its_verdict():
+    for verdict, wanted in (
+        (HOLDS, "Holds: with a it is so. 3 of 4."),
+        (FAILS, "Does not hold: with a it is so. 3 of 4."),
+        (VOID, "Void, for too few right calls are made: with a it is so. 3 of 4."),
+        (WEAK, "Too weak to tell whether with a it is so: 3 of 4."),
+    ):
+        assert Claim("a", "With a it is so.", verdict, None, "3 of 4.").sentence == wanted
+    assert Claim("a", "With a it is so.", HOLDS, None, "a call.").sentence.endswith(". A call.")
 
 
 def test_without_answers_the_teacher_forced_figures_are_compared():
     positions = [positions_of(seed=seed, problems=200) for seed in range(3)]
     (claim,) = [one for one in claims(figures(positions, decided_of(positions), k=3)) if one.name == "half_unneeded"]
     assert claim.figures["measure"] == "unneeded_problems" and claim.figures["quality"] == "selection"
+    assert " calls are tried, against " in claim.words and "calls that ran" not in claim.words
 
 
 def test_a_claim_as_plain_values_and_as_a_sentence():
     positions = [positions_of(seed=seed) for seed in range(3)]
     decided = decided_of(positions)
     for one in claims(figures(positions, decided, outcomes_of(positions, decided), k=3)):
-        assert one.as_dict()["verdict"] in (HOLDS, FAILS, WEAK, VOID) and one.sentence.startswith(one.statement)
+        assert one.as_dict()["verdict"] in (HOLDS, FAILS, WEAK, VOID) and one.statement[1:].rstrip(".") in one.sentence
         assert np.isfinite(len(one.words))

@@ -136,6 +136,12 @@ def test_steps_in_words():
     assert step_words({**step, "outcome": "beyond"}) == "divide: beyond the most calls of a text"
 
 
+def test_a_result_without_room_is_no_call_over_the_most():
+    step = {"tool": "power", "arguments": "2, 99", "outcome": "beyond", "needed": 30}
+    assert step_words(step) == "power(2, 99) has no room: 30 tokens"
+    assert step_words({**step, "needed": None}) == "power: beyond the most calls of a text"
+
+
 def test_hostile_texts_are_harmless_on_the_page(tmp_path):
     text = " 84<script>alert(1)</script>\x1b[31m\u202e" + "x" * 400
     one = Outcome(

@@ -4,13 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from pydisp.toolken.problems.checking import executed, is_same
+from pydisp.toolken.problems.checking import checked, executed, is_same
 from pydisp.toolken.problems.generator import generate, result_of
-from pydisp.toolken.problems.problem import GoldCall, Problem
+from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
+from pydisp.toolken.tools.builtin import BUILTIN
+from pydisp.toolken.tools.calling import Caller
+from pydisp.toolken.tools.definition import from_json_schema
+from pydisp.toolken.tools.tool import ToolError
+from pydisp.toolken.tools.tools import Tools
 
 
 class Direct:
     """Calls the built-in functions in this process, and counts."""
+
+    tools = BUILTIN
 
     def __init__(self):
         self.count = 0
@@ -57,6 +64,34 @@ def test_what_has_no_result_is_not_executed():
     without = asked(" 84", "multiply", None, "84")
     caller = Direct()
     assert executed([named, open_call, without], caller) == ([named, open_call, without], []) and caller.count == 0
+
+
+def test_calls_of_tools_without_a_function_count_as_right():
+    weather = from_json_schema({"name": "weather", "description": "The weather.", "properties": {"city": {"type": "string"}}})
+    known = asked(" rain", "weather", '"Bonn"', "rain")
+    both = Problem("q", "Q", " rain 85", (GoldCall("weather", '"Bonn"', 1, 5), GoldCall("multiply", "12, 7", 6, 8)))
+    with Caller(Tools([weather, BUILTIN["multiply"]])) as caller:
+        right, wrong = executed([known, both], caller)
+        assert right == [known] and [one.call.tool for one in wrong] == ["multiply"]
+        assert checked([known], caller) == ([known], [])
+        with pytest.raises(ToolError, match="no tool 'add'"):
+            executed([asked(" 8", "add", "4, 4", "8")], caller)
+
+
+def test_problems_that_are_wrong_are_said_and_none_that_is_right_is_refused():
+    good, off = asked(" 84", "multiply", "12, 7", "84"), asked(" 85", "multiply", "12, 7", "85")
+    assert checked([good], Direct()) == ([good], [])
+    assert checked([off, good, off], Direct()) == (
+        [good],
+        ["2 problems with a gold call that gives another result, not trained on: "
+         "p: multiply(12, 7) gives 84, the problem says 85; p: multiply(12, 7) gives 84, the problem says 85."],
+    )  # fmt: skip
+    with pytest.raises(ProblemError) as caught:
+        checked([off] * 3, Direct())
+    assert str(caught.value) == (
+        "no problem is left of 3, for each has a gold call that gives another result (the first: p: multiply(12, 7) gives 84, the problem says 85); "
+        "correct the problems, or give the tools that they are for."
+    )
 
 
 @pytest.mark.parametrize(

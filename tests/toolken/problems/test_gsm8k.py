@@ -11,6 +11,7 @@ from pydisp.toolken.problems.checking import executed
 from pydisp.toolken.problems.generator import result_of
 from pydisp.toolken.problems.gsm8k import read_gsm8k
 from pydisp.toolken.problems.problem import ProblemError
+from pydisp.toolken.tools.builtin import BUILTIN
 
 RECORDS = [
     {
@@ -76,6 +77,8 @@ def test_the_whole_data_set():
     assert all(Decimal(one.answer).is_finite() for one in found.problems)
 
     class Direct:
+        tools = BUILTIN
+
         def call(self, tool, arguments):
             return type("Result", (), {"text": result_of(tool, arguments), "error": None})
 

@@ -43,14 +43,27 @@ def test_a_short_record_is_enough(tmp_path):
         ({"prompt": "Q", "solution": "", "calls": [{"tool": "add", "arguments": 5, "start": 0, "end": 0}]}, "a call has a tool, arguments"),
         (
             {"prompt": "Q", "solution": "", "calls": [{"tool": "add", "arguments": None, "start": 0, "end": 3}]},
-            "spans lie inside the solution",
+            "record 1: .*spans lie inside the solution",
         ),
+        (
+            {"prompt": "", "solution": ""},
+            "record 1 has an empty prompt and an empty solution; .* write the problem, or take the record out",
+        ),
+        ({"prompt": "Q\ud800", "solution": ""}, "p.jsonl, record 1: 'prompt' has half of a character"),
     ],
 )
 def test_a_wrong_record_is_named(tmp_path, record, message):
     (tmp_path / "p.jsonl").write_text(json.dumps(record))
     with pytest.raises(ProblemError, match=message):
         read_problem_file(tmp_path / "p.jsonl")
+
+
+def test_a_place_of_many_digits_gives_a_short_sentence(tmp_path):
+    call = {"tool": "add", "arguments": None, "start": 0, "end": int("9" * 4000)}
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": "Q", "solution": "", "calls": [call]}))
+    with pytest.raises(ProblemError, match="spans lie inside the solution") as caught:
+        read_problem_file(tmp_path / "p.jsonl")
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 def test_two_of_one_id_and_none_are_refused(tmp_path):

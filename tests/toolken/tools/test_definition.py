@@ -33,6 +33,11 @@ def undocumented(a: int):
     return a
 
 
+def documented(a: str):
+    """One."""
+    return a
+
+
 def mixed(a: int | str):
     """One."""
 
@@ -90,10 +95,22 @@ def test_a_nested_function_and_one_of_the_main_file_are_refused():
         from_function(space["f"])
 
 
-def test_the_decorator_needs_its_brackets():
-    with pytest.raises(TypeError):
+def test_the_decorator_stands_with_and_without_brackets():
+    with_brackets = tool()(documented).tool
+    del documented.tool
+    assert tool(documented) is documented and documented("5") == "5"
+    assert documented.tool == with_brackets and with_brackets.signature == "documented(a: string)"
+    with pytest.raises(ToolError, match="no documentation"):
         tool(undocumented)
-    with pytest.raises(ToolError, match="with brackets"):
+    with pytest.raises(ToolError, match="no plain Python function"):
+        tool(Holder)
+
+
+@pytest.mark.parametrize("given", [[("How?", "9")], "third", 5])
+def test_the_decorator_takes_what_it_is_given_by_name(given):
+    with pytest.raises(ToolError, match=r"written @tool or @tool\(examples=\[...\], name='...'\)"):
+        tool(given)
+    with pytest.raises(ToolError, match=r"written @tool or @tool\(examples"):
         tool(examples=undocumented)
 
 

@@ -14,6 +14,7 @@ from pydisp.toolken.tools.tool import ToolError
 from pydisp.toolken.tools.tool_file import read_tools
 from pydisp.toolken.tools.tools import Tools
 
+IMPORT = "from pydisp.toolken.tools.definition import tool\n"
 NAMES = ("half", "greet.politely", "total")
 
 
@@ -104,10 +105,53 @@ def test_sources_that_are_not_there_are_refused(source):
         read_tools(source)
 
 
+def test_json_and_python_files_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "tools.json").write_text(json.dumps([{"name": "now", "description": "The time."}]), encoding="utf-8-sig")
+    assert read_tools(tmp_path / "tools.json").names == ("now",)
+    (tmp_path / "bare.py").write_text(f"{IMPORT}@tool\ndef twice(x: int):\n    'Twice it.'\n    return 2 * x\n", encoding="utf-8-sig")
+    tools = read_tools(tmp_path / "bare.py")
+    with Caller(tools) as caller:
+        assert tools.names == ("twice",) and caller.call("twice", "4").text == "8"
+
+
+@pytest.mark.parametrize(
+    "code, says",
+    [("@tool\ndef f(a):\n    'One.'\n", "parameter 'a' of 'f' has no annotation; annotate it with int, float, Decimal, str, bool, list or a Literal."),
+     ("@tool\ndef f(a: int):\n    pass\n", "tool 'f' has no documentation; give it a docstring or a description."),
+     ("@tool(name='g')\ndef f(a: int):\n    'One.'\n@tool(name='g')\ndef h(a: int):\n    'One.'\n", "two tools are named 'g'; a name stands for one tool: rename one.")],
+)  # fmt: skip
+def test_an_error_of_a_tool_in_a_file_is_passed_on_with_the_name_of_the_file(tmp_path, monkeypatch, code, says):
+    path = tmp_path / "mine_with_an_error.py"
+    path.write_text(IMPORT + code)
+    with pytest.raises(ToolError) as caught:
+        read_tools(path)
+    assert str(caught.value) == f"{str(path)!r}: {says}"
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ToolError) as caught:
+        read_tools("mine_with_an_error")
+    assert str(caught.value) == f"'mine_with_an_error': {says}"
+
+
+@pytest.mark.parametrize(
+    "content, says", [([{"name": "a"}], "tool 'a' has no documentation"), ([5], "a tool is described by 5"), ([], "there is no tool")]
+)
+def test_an_error_of_a_tool_in_json_has_the_name_of_the_file(tmp_path, content, says):
+    (tmp_path / "tools.json").write_text(json.dumps(content))
+    with pytest.raises(ToolError) as caught:
+        read_tools(tmp_path / "tools.json")
+    assert str(caught.value).startswith(f"{str(tmp_path / 'tools.json')!r}: {says}")
+
+
+def test_an_empty_json_file_is_said_to_be_empty(tmp_path):
+    (tmp_path / "tools.json").write_text(" \n")
+    with pytest.raises(ToolError, match="^'.*tools.json' is empty; give a list of tools or of JSON schemas.$"):
+        read_tools(tmp_path / "tools.json")
+
+
 @pytest.mark.parametrize("code", ["def f(:", "raise RuntimeError('no')", "import no_such_module", "exit()"])
 def test_a_file_that_cannot_be_imported_says_why(tmp_path, code):
     Path(tmp_path / "broken.py").write_text(code)
-    with pytest.raises(ToolError, match="cannot be imported"):
+    with pytest.raises(ToolError, match=r"broken.py' cannot be imported \(.*\); correct the file.$"):
         read_tools(tmp_path / "broken.py")
 
 

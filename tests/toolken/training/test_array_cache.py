@@ -1,5 +1,7 @@
 """ArrayCache: what is on the disk at the end does not depend on stops before."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -129,3 +131,15 @@ def test_a_digest_tells_values_and_their_borders_apart():
 def test_nothing_to_read_is_refused(tmp_path):
     with pytest.raises(ValueError, match="there is nothing to read: no text has a position"):
         ArrayCache(tmp_path, {}, 0)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_a_stop_request_is_not_forgotten_even_in_the_last_batch(tmp_path, batch):
+    def asking(items):
+        if items == BATCHES[batch]:
+            signal.raise_signal(signal.SIGINT)
+        return values(items)
+
+    with pytest.raises(Interrupted, match=f"after batch {batch + 1} of 3 of test"):
+        filled(tmp_path, asking)
+    assert set(filled(tmp_path)) == {"one", "two"}

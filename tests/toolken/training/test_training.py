@@ -191,7 +191,7 @@ def test_tools_without_problems_are_left_out_and_named():
     more = Tools([Tool("divide", "The quotient of two numbers."), *TOOLS])
     lines = []
     found = trained(tools=more, say=lines.append)
-    sentence = "1 of 4 tools are called by no training problem and get no toolken: divide."
+    sentence = "1 of 4 tools are called by no training problem and get no toolken: divide; give more problems, or such that call them."
     assert found.tools == TOOLS and found.training["left_out"] == [sentence]
     assert sentence in lines
 
@@ -210,7 +210,7 @@ def test_k_above_the_number_of_tools_is_refused_before_the_work():
     with pytest.raises(ToolkensError, match="k is 4, but there are 3 tools"):
         trained(model, settings=replace(QUICK, k=4))
     only = [problem for problem in PROBLEMS if not problem.calls or problem.calls[0].tool == "add"]
-    with pytest.raises(ToolkensError, match="k is 2, but there are 1 tools that problems call"):
+    with pytest.raises(ToolkensError, match="k is 2, but there is 1 tool that problems call"):
         trained(model, some=only)
 
 
@@ -245,3 +245,21 @@ def test_problems_that_teach_nothing_are_refused_before_the_work():
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainSettings(**changes)
+
+
+def test_without_a_k_three_tools_are_reranked_or_as_many_as_problems_call():
+    only = [problem for problem in PROBLEMS if not problem.calls or problem.calls[0].tool == "add"]
+    settings = replace(QUICK, k=None)
+    assert trained(settings=settings).k == 3 and trained(settings=settings, some=only).k == 1
+
+
+def test_solutions_without_words_are_told():
+    bare = [
+        Problem(f"b{place}", one.prompt, one.solution.split(" cups")[0], one.calls, one.answer)
+        for place, one in enumerate(PROBLEMS)
+        if one.calls
+    ]
+    lines = []
+    found = trained(some=bare, say=lines.append)
+    assert any("no word besides the results" in line for line in lines) and "no word besides" in found.training["left_out"][-1]
+    assert not any("no word" in sentence for sentence in trained().training["left_out"])
