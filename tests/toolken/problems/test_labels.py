@@ -1,5 +1,6 @@
 """Labels stand where a result begins, hide what is put in, and decode to the results, whatever the tokenizer."""
 
+import os
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,7 @@ from pydisp.toolken.tools.tool import Tool, ToolError
 from pydisp.toolken.tools.tools import Tools
 
 TOOLS = Tools([Tool("add", "Adds."), Tool("multiply", "Multiplies.")])
-SMOLLM2 = Path("/tmp/smollm2")
-NAMES = [*TOKENIZERS, "bytes", "demo", "SmolLM2"]
+NAMES = [*TOKENIZERS, "bytes", "demo", "real"]
 
 
 @cache
@@ -29,10 +29,10 @@ def tokenizer(name: str):
         return tiny_tokenizer()
     if name == "demo":
         return AutoTokenizer.from_pretrained(Path(pydisp.demo.__file__).parent / "model")
-    if name == "SmolLM2":
-        if not SMOLLM2.exists():
-            pytest.skip("the tokenizer of SmolLM2 is not on this machine")
-        return AutoTokenizer.from_pretrained(SMOLLM2)
+    if name == "real":
+        if "PYDISP_TEST_TOKENIZER" not in os.environ:
+            pytest.skip("PYDISP_TEST_TOKENIZER names the folder of a real model's tokenizer")
+        return AutoTokenizer.from_pretrained(os.environ["PYDISP_TEST_TOKENIZER"])
     return TOKENIZERS[name]()
 
 
