@@ -34,7 +34,7 @@ def training(model, tokenizer) -> dict:
     from pydisp.toolken.training.uncached import uncached_epoch, uncached_losses
 
     labelled = [label(problem, tokenizer, BUILTIN) for problem in generate("a", PROBLEMS, 0)]
-    positions, vocabulary = choose_positions(labelled, seed=0), real_vocabulary(tokenizer, model)
+    positions, vocabulary = choose_positions(labelled, most_words=None, seed=0), real_vocabulary(tokenizer, model)
     start = torch.randn(len(BUILTIN), model.get_output_embeddings().weight.shape[1], generator=torch.Generator().manual_seed(0)) * 0.02
     form = logit_form(model, torch.tensor([labelled[0].ids]))
     with tempfile.TemporaryDirectory() as folder:
