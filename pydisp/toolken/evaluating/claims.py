@@ -198,4 +198,5 @@ def points(estimate: Estimate) -> str:
 
 
 def p_words(p: float) -> str:
+    """A p-value in three decimals."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -175,7 +175,7 @@ def _answered(model, tokenizer, asked, used, modes, k: int, settings, folder: Pa
     any_of = next(iter(used.values()))
     identity = {
         "model": any_of.base["digest"], "tokenizer": any_of.tokenizer_digest, "tools": any_of.tools.digest,
-        "problems": _digest([asdict(one) for one in asked]), "toolkens": {str(seed): _toolkens_digest(one) for seed, one in used.items()},
+        "problems": _digest([asdict(one) for one in asked]), "toolkens": {str(seed): one.digest for seed, one in used.items()},
         "modes": list(modes), "k": k, **asdict(settings), **_numbers_of(model),
     }  # fmt: skip
     with Journal(folder / _JOURNAL, identity, resume=resume) as journal:
@@ -193,14 +193,6 @@ def _numbers_of(model: nn.Module) -> dict:
 
 def _digest(values) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _toolkens_digest(of: Toolkens) -> str:
-    content = hashlib.sha256()
-    for rows in (of.rows, of.rerank_rows):
-        content.update(rows.contiguous().numpy().tobytes())
-    content.update(json.dumps(dict(of.calibration), sort_keys=True).encode())
-    return content.hexdigest()[:16]
 
 
 @contextmanager

@@ -11,10 +11,10 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
 from pydisp.toolken.problems.problem_set import read_records
+from pydisp.workspace import write_whole
 
 _TEXTS = ("id", "prompt", "solution", "source", "family", "kind", "group")
 
@@ -25,10 +25,7 @@ def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None
     Raises: ProblemError for no problems and for two of one id.
     """
     _check_ids(problems, path)
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(f"{json.dumps(asdict(one), ensure_ascii=False)}\n" for one in problems), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, "".join(f"{json.dumps(asdict(one), ensure_ascii=False)}\n" for one in problems))
 
 
 def read_problem_file(path: str | os.PathLike) -> list[Problem]:

@@ -280,6 +280,7 @@ def _written(value: Value) -> str:
 
 
 def written_character(character: str) -> str:
+    """A character of a string as it stands between quotation marks, escaped where it must be."""
     if character in '\\"':
         return f"\\{character}"
     if character in "\n\t\r":

@@ -53,11 +53,13 @@ def read_message(read) -> dict | None:
 
 
 def message(values: dict) -> bytes:
+    """Values as JSON behind their length, as both sides read them."""
     body = json.dumps(values).encode()
     return _HEADER.pack(len(body)) + body
 
 
 def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the data; the system may take it in parts."""
     while data:
         data = data[os.write(descriptor, data) :]
 
@@ -225,6 +227,7 @@ def ended(status: int, limits, is_late: bool) -> dict:
 
 
 def main() -> None:
+    """Answer requests on standard input, each call in a fork of its own, until the input ends."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # what a function prints goes nowhere
