@@ -67,18 +67,25 @@ def measured(args: argparse.Namespace) -> tuple[dict, dict]:
 
     args.work.mkdir(parents=True, exist_ok=True)
     clock = args.work / "seconds.json"
-    seconds = json.loads(clock.read_text()) if clock.exists() else {}
     found: dict = {}
+
+    def kept() -> dict:
+        return json.loads(clock.read_text()) if clock.exists() else {}
+
+    seconds = kept()
 
     def timed(name: str, out: Path, work) -> None:
         if not out.exists():
             start = time.monotonic()
             work(out.with_name(f"{out.name}.partial").exists())
+            seconds.update(kept())  # another part may have written since
             seconds[name] = seconds.get(name, 0) + time.monotonic() - start
             write_whole(clock, json.dumps(seconds, indent=1))
             on_stderr(f"{name}: {duration_words(seconds[name])}")
 
     for label, model in models(args).items():
+        if args.part not in (None, label):
+            continue
         for name, part in sets(args).items():
             folders = []
             for seed in SEEDS:
@@ -96,7 +103,15 @@ def measured(args: argparse.Namespace) -> tuple[dict, dict]:
                     f"evaluate {label}, {data}",
                     out,
                     lambda resume, out=out, source=source, model=model, part=part, folders=tuple(folders): evaluate_to_folder(
-                        model, folders, out, data=source, count=part["test"], answers=part["answers"], resume=resume, say=on_stderr
+                        model,
+                        folders,
+                        out,
+                        data=source,
+                        count=part["test"],
+                        answers=part["answers"],
+                        seed=args.problem_seed,
+                        resume=resume,
+                        say=on_stderr,
                     ),
                 )
                 found.setdefault(label, {})[data] = json.loads((out / "toolken.json").read_text(encoding="utf-8"))
@@ -137,7 +152,10 @@ def main() -> None:
     parser.add_argument("--pruned", action="append", default=[], metavar="LABEL=DIR")
     parser.add_argument("--train", type=int, default=900, help="generated problems to train on")
     parser.add_argument("--test", type=int, default=300, help="generated problems of each family to evaluate on")
-    parser.add_argument("--answers", type=int, default=150, help="how many of them are answered end to end")
+    parser.add_argument(
+        "--problem-seed", type=int, default=2000, help="of the problems to evaluate on; 1000 was looked at while settings were chosen"
+    )
+    parser.add_argument("--answers", type=int, default=200, help="how many of them are answered end to end")
     parser.add_argument("--gsm8k", type=Path, help="folder of train.jsonl and test.jsonl")
     parser.add_argument("--gsm8k-train", type=int, default=200)
     parser.add_argument("--gsm8k-test", type=int, default=60)
@@ -145,6 +163,7 @@ def main() -> None:
     parser.add_argument("--metatool", type=Path, help="folder of MetaTool's files")
     parser.add_argument("--metatool-train", type=int, default=1200)
     parser.add_argument("--metatool-test", type=int, default=300)
+    parser.add_argument("--part", metavar="LABEL", help="work on one model only (the dense one is 'dense'), and write no results yet")
     parser.add_argument("--note", default="", help="how the models were made")
     parser.add_argument("--work", type=Path, help="folder of toolkens and reports; by default build/toolken/NAME")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
@@ -156,8 +175,12 @@ def main() -> None:
         if not args.draw:
             if not args.model:
                 raise ValueError("there is no model; give --model MODEL.")
+            if args.part not in (None, *models(args)):
+                raise ValueError(f"there is no model {args.part!r}; there are: {', '.join(models(args))}.")
             found, seconds = measured(args)
-            left_out = ("name", "model", "pruned", "work", "results", "draw", "note")
+            if args.part:
+                return
+            left_out = ("name", "model", "pruned", "work", "results", "draw", "note", "part")
             words = [f"--{key.replace('_', '-')} {Path(value).name if isinstance(value, Path) else value}" for key, value in vars(args).items() if key not in left_out and value is not None]  # fmt: skip
             pruned = [f"--pruned {shlex.quote(f'{label}={Path(folder).name}')}" for label, folder in models(args).items() if label != DENSE]
             record = {
