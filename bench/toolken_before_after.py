@@ -119,15 +119,17 @@ def measured(args: argparse.Namespace) -> tuple[dict, dict]:
 
 
 def cell(mode: dict, name: str) -> str:
-    """`31 (24 to 39)`, in per cent, with the interval for the two main figures; counts and measures as they are."""
+    """`31 (24 to 39)`, in per cent, with its interval where there is one; counts and measures as they are."""
     value = mode.get(name)
     if value is None:
         return ""
     estimate = mode.get("estimates", {}).get(name)
     if estimate is not None and estimate.get("interval") is not None:
         low, high = estimate["interval"]
+        if name == "auroc":
+            return f"{value:.2f} ({low:.2f} to {high:.2f})"
         return f"{100 * value:.0f} ({100 * low:.0f} to {100 * high:.0f})"
-    return f"{value:.2f}" if name in ("auroc", "ece") else f"{100 * value:.0f}" if name in ("selection", "accuracy") else f"{value:.1f}"
+    return f"{value:.2f}" if name == "ece" else f"{100 * value:.0f}" if name in ("selection", "accuracy") else f"{value:.1f}"
 
 
 def tables(record: dict) -> str:

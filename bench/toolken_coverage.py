@@ -4,6 +4,7 @@
   group agree by 0 to 1, seeds by a half or fully; beside them the bootstrap of groups, which has no width where all agree;
 - shares with seeds: each seed of the training has a share of its own, and the interval with seeds is to hold the mean of all seeds there could be;
 - differences: two modes that differ in some problems only, and one less half the other;
+- areas under ROC curves: scores of normal distributions, rounded to whole numbers or not, of which a fifth or a half of the groups are positive;
 - p-values where two modes are interchangeable;
 - claims: how often each holds where it is barely false, and where it is true.
 
@@ -19,10 +20,11 @@ from pathlib import Path
 
 import machine  # makes this checkout's pydisp the one that is imported
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from pydisp.intervals import Ratio, Resamples
 from pydisp.toolken.evaluating.claims import FAILS, HOLDS, claims
-from pydisp.toolken.evaluating.estimates import difference, difference_interval, share, share_interval
+from pydisp.toolken.evaluating.estimates import area, difference, difference_interval, share, share_interval
 from pydisp.toolken.evaluating.figures import figures
 from pydisp.toolken.evaluating.outcomes import Outcome
 
@@ -145,6 +147,39 @@ def difference_case(generator: np.random.Generator, case: dict, repeats: int) ->
     return {"coverage": held / repeats, "width": width / repeats}
 
 
+def areas(repeats: int) -> dict:
+    """How often the interval of an AUROC holds the true one, that of normal scores whose means lie apart; of rounded ones, many are equal."""
+    every = [
+        {**case, "area": value, "positive": positive, "is_rounded": is_rounded}
+        for case in cases() if case["groups"] >= 5 and case["seed_agreement"] < 1
+        for value in (0.5, 0.6, 0.75, 0.9, 0.97, 0.99) for positive in (0.2, 0.5) for is_rounded in (False, True)
+    ]  # fmt: skip
+    return summed(every, area_case, repeats, np.random.default_rng(7))
+
+
+def area_case(generator: np.random.Generator, case: dict, repeats: int) -> dict:
+    """Two groups of either kind or more."""
+    apart = float(ndtri(case["area"])) * 2**0.5
+    held, width, truth = 0, 0.0, case["area"]
+    if case["is_rounded"]:
+        edges = np.arange(-8, 12) - 0.5
+        negative, positive = np.diff(ndtr(edges)), np.diff(ndtr(edges - apart))
+        truth = float((positive * (np.cumsum(negative) - negative / 2)).sum())
+    for _ in range(repeats):
+        group = grouped(generator, case)
+        positives = min(max(2, round(case["positive"] * case["groups"])), case["groups"] - 2)
+        is_positive = (generator.permutation(case["groups"]) < positives)[group]
+        within, of_seeds = case["agreement"], case["seed_agreement"]
+        shared = within**0.5 * generator.standard_normal(case["groups"])[group] + (1 - within) ** 0.5 * generator.standard_normal(
+            len(group)
+        )
+        scores = of_seeds**0.5 * shared + (1 - of_seeds) ** 0.5 * generator.standard_normal((SEEDS, len(group))) + apart * is_positive
+        low, high = area(np.round(scores) if case["is_rounded"] else scores, is_positive, group.tolist()).interval
+        held += low <= truth <= high
+        width += high - low
+    return {"coverage": held / repeats, "width": width / repeats}
+
+
 def halves(repeats: int) -> list[dict]:
     """How often the interval of one share less half another holds."""
     generator = np.random.default_rng(4)
@@ -236,7 +271,7 @@ def summed(every: list[dict], simulate: Callable, repeats: int, generator: np.ra
         "cases": len(rows),
         "repeats": repeats,
         "all": part(rows),
-        "by_groups": {groups: part([one for one in rows if one["groups"] == groups]) for groups in GROUPS},
+        "by_groups": {groups: part(of) for groups in GROUPS if (of := [one for one in rows if one["groups"] == groups])},
         "least_covered": again,
         "lowest_again": min(one["coverage_again"] for one in again),
     }
@@ -262,6 +297,7 @@ def main() -> None:
         "bootstrap_of_groups": bootstrap(repeats),
         "shares_with_seeds": shares_with_seeds(3 * repeats),
         "differences": differences(max(1, repeats // 2)),
+        "areas": areas(repeats),
         "less_half": halves(repeats),
         "p_without_difference": no_difference(repeats),
         "claims": claims_tried(max(1, repeats // 8)),

@@ -13,6 +13,8 @@ Few groups often agree, and a bootstrap of groups that agree has no width.
   binomial would vary as the jackknife over groups says, less for the degrees of freedom of that (Korn and Graubard 1998), never more than there
   are. The degrees are those of groups of one size, and at most the number of groups that differ from most: 200 groups of which three hold a
   failure say as little of how groups vary as four groups do. Where all agree, they are worth as many answers as there are groups.
+- An AUROC has the same interval, of as many independent answers as its jackknife over groups says. No more degrees of freedom count than the
+  rarer kind has groups: ten problems that need a tool among a thousand that need none say what ten say.
 - A difference has Student's interval of the jackknife with two groups more, one that differs fully to either side (as Bonett and Price 2012 add
   two pairs to paired yes-or-no answers); its p-value flips the signs of whole groups.
 
@@ -86,7 +88,7 @@ def share(values: ArrayLike, groups: Sequence[Hashable]) -> Estimate | None:
     sums, counts = _by_group(values.mean(0), groups)
     value = min(1.0, max(0.0, float(sums.sum() / counts.sum())))
     interval = share_interval(sums, counts) if len(sums) >= FEWEST_GROUPS else None
-    return _with_seeds(value, interval, values, len(sums), least=0.0)
+    return _with_seeds(value, interval, values.mean(1).tolist(), values.shape[1], len(sums), least=0.0)
 
 
 def difference(first: ArrayLike, second: ArrayLike, groups: Sequence[Hashable], *, factor: float = 1.0, seed: int = 0) -> Estimate | None:
@@ -106,17 +108,79 @@ def difference(first: ArrayLike, second: ArrayLike, groups: Sequence[Hashable], 
     sums, counts = _by_group(by_seed.mean(0), groups)
     value = float(sums.sum() / counts.sum())
     if len(sums) < FEWEST_GROUPS:
-        return _with_seeds(value, None, by_seed, len(sums), least=-1.0)
+        return _with_seeds(value, None, by_seed.mean(1).tolist(), by_seed.shape[1], len(sums), least=-1.0)
     p = float(Resamples(len(sums), seed).sign_flip_p(sums[:, None] / counts.sum())[0])
-    return _with_seeds(value, difference_interval(sums, counts), by_seed, len(sums), least=-1.0, p=p)
+    return _with_seeds(value, difference_interval(sums, counts), by_seed.mean(1).tolist(), by_seed.shape[1], len(sums), least=-1.0, p=p)
+
+
+def area(scores: ArrayLike, is_positive: ArrayLike, groups: Sequence[Hashable]) -> Estimate | None:
+    """The AUROC: how often a positive has a higher score than a negative, of equal scores one half.
+
+    Args:
+        scores: (S, N) of each seed and item, without NaN; compared within a seed only. is_positive: (N,) bool. groups: (N,) that of each item.
+    Returns: the mean over seeds, or None without a positive or a negative; without an interval where these stand in fewer than two groups each.
+    """
+    scores, positive = np.atleast_2d(np.asarray(scores, dtype=np.float64)), np.asarray(is_positive, dtype=bool)
+    if scores.shape[1:] != positive.shape or len(positive) != len(groups):
+        raise ValueError(f"scores are of shape {scores.shape} for {len(positive)} items of {len(groups)} groups; give (seeds, items).")
+    if positive.all() or not positive.any():
+        return None
+    which = _numbered(groups)
+    of_seed = [_Area.of(one, positive, which) for one in scores]
+    by_seed = tuple(one.value for one in of_seed)
+    fewest = min(len(np.unique(which[positive])), len(np.unique(which[~positive])))
+    interval, value = None, float(np.mean(by_seed))
+    if fewest >= FEWEST_GROUPS:
+        interval = _area_interval(value, np.mean([one.left_out for one in of_seed], 0), len(positive), fewest)
+    return _with_seeds(value, interval, by_seed, len(positive), int(which.max()) + 1, least=0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Area:
+    """The AUROC of one seed: value, and (G,) its value without each group (that of all, where no positive or no negative is left)."""
+
+    value: float
+    left_out: np.ndarray
+
+    @classmethod
+    def of(cls, scores: np.ndarray, positive: np.ndarray, which: np.ndarray) -> "_Area":
+        wins = np.zeros(len(scores))  # of a positive over negatives, of positives over a negative; equal ones count one half
+        for mine, others, sign in ((positive, ~positive, 1), (~positive, positive, -1)):
+            ordered = np.sort(sign * scores[others])
+            at = sign * scores[mine]
+            wins[mine] = (np.searchsorted(ordered, at, "left") + np.searchsorted(ordered, at, "right")) / 2
+        pairs, total = int(positive.sum()) * int((~positive).sum()), float(wins[positive].sum())
+        lost = np.bincount(which, weights=wins)
+        of_group = np.stack([np.bincount(which, weights=positive), np.bincount(which, weights=~positive)])
+        for group in np.flatnonzero(of_group.min(0) > 0):  # pairs within a group were taken away twice
+            inside = which == group
+            above = scores[inside & positive][:, None] - scores[inside & ~positive]
+            lost[group] -= ((above > 0) + 0.5 * (above == 0)).sum()
+        left = (positive.sum() - of_group[0]) * ((~positive).sum() - of_group[1])
+        value = total / pairs
+        return cls(value, np.where(left > 0, (total - lost) / np.maximum(left, 1), value))
+
+
+def _area_interval(value: float, left_out: np.ndarray, items: int, fewest: int) -> tuple[float, float]:
+    groups = len(left_out)
+    variance = float(((left_out - left_out.mean()) ** 2).sum()) * (groups - 1) / groups
+    size = float(fewest)
+    if variance >= _SAME:
+        fewer = value * (1 - value) / variance * (_students_t(items - 1) / _students_t(fewest - 1)) ** 2
+        size = max(1.0, min(items, fewer))
+    return _binomial_interval(value, size)
 
 
 def share_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """The interval of a share from the sums and counts of groups, (G,) each; G of 2 or more, counts of 1 or more."""
+    value = min(1.0, max(0.0, float(sums.sum() / counts.sum())))
+    return _binomial_interval(value, _effective_size(value, sums, counts))
+
+
+def _binomial_interval(value: float, size: float) -> tuple[float, float]:
+    """That of Clopper and Pearson for a share of so many independent answers; neither need be whole."""
     from scipy import special
 
-    value = min(1.0, max(0.0, float(sums.sum() / counts.sum())))
-    size = _effective_size(value, sums, counts)
     tail, right = (1 - LEVEL) / 2, value * size
     low = 0.0 if value < _SAME else float(special.betaincinv(right, size - right + 1, tail))
     high = 1.0 if value > 1 - _SAME else float(special.betaincinv(right + 1, size - right, 1 - tail))
@@ -154,19 +218,26 @@ def _left_out(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return (sums - sums.sum() / counts.sum() * counts) / (counts.sum() - counts)
 
 
-def _with_seeds(value: float, interval, values: np.ndarray, groups: int, *, least: float, p: float | None = None) -> Estimate:
-    by_seed = tuple(values.mean(1).tolist())
+def _with_seeds(
+    value: float, interval, by_seed: Sequence[float], items: int, groups: int, *, least: float, p: float | None = None
+) -> Estimate:
+    by_seed = tuple(by_seed)
     wide = None
     if len(by_seed) > 1 and interval is not None:
         reach = _students_t(len(by_seed) - 1) * float(np.std(by_seed, ddof=1)) / math.sqrt(len(by_seed))
         wide = max(least, value - math.hypot(value - interval[0], reach)), min(1.0, value + math.hypot(interval[1] - value, reach))
-    return Estimate(value, values.shape[1], groups, interval, by_seed, wide, p)
+    return Estimate(value, items, groups, interval, by_seed, wide, p)
 
 
 def _by_group(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
-    places: dict[Hashable, int] = {}
-    which = np.array([places.setdefault(group, len(places)) for group in groups], dtype=np.int64)
+    which = _numbered(groups)
     return np.bincount(which, weights=values), np.bincount(which).astype(np.float64)
+
+
+def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
+    """(N,) int64: the number of each item's group, in the order in which groups come."""
+    places: dict[Hashable, int] = {}
+    return np.array([places.setdefault(group, len(places)) for group in groups], dtype=np.int64)
 
 
 def _checked(values: ArrayLike, groups: Sequence[Hashable]) -> np.ndarray:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pydisp.toolken.calibration_measures import auroc, ece
+from pydisp.toolken.calibration_measures import ece
 from pydisp.toolken.decisions import CONTROLS, MODES
-from pydisp.toolken.evaluating.estimates import Estimate
+from pydisp.toolken.evaluating.estimates import Estimate, area
 from pydisp.toolken.evaluating.measured import Measured, answer_measures, by_seed, compared, selection_measures
 from pydisp.toolken.evaluating.outcomes import CALLED, FAILED, REJECTED, REPEATED, Outcome
 from pydisp.toolken.evaluating.selection import Decided, Positions
@@ -51,7 +51,7 @@ class ModeFigures:
             "unneeded_answers", "missed" (end to end).
         counts: mean over seeds of the calls that ran, were unneeded, failed, were rejected, repeated, beyond the most calls or the room of a text.
         counts_of: "answers", or "positions" where nothing was generated, or "" where there is neither.
-        auroc_by_seed, ece_by_seed: of the seeds in which they exist.
+        need: the AUROC of what a mode would call by, over problems that need a tool and others. ece_by_seed: of the seeds in which it exists.
         confusion: (T, T + 2) counts over seeds at gold calls: the right tool by the called one, then none on top, then rejected; None without.
     """
 
@@ -59,17 +59,19 @@ class ModeFigures:
     measured: Mapping[str, Measured] = field(default_factory=dict)
     counts: Mapping[str, float | None] = field(default_factory=dict)
     counts_of: str = ""
-    auroc_by_seed: tuple[float, ...] = ()
+    need: Estimate | None = None
     ece_by_seed: tuple[float, ...] = ()
     confusion: np.ndarray | None = None
 
     def estimate(self, measure: str) -> Estimate | None:
-        """Of one measure; None where it was not measured."""
+        """Of one measure, "auroc" among them; None where it was not measured."""
+        if measure == "auroc":
+            return self.need
         return self.measured[measure].estimate if measure in self.measured else None
 
     @property
     def auroc(self) -> float | None:
-        return _mean(self.auroc_by_seed)
+        return None if self.need is None else self.need.value
 
     @property
     def ece(self) -> float | None:
@@ -83,6 +85,8 @@ class ModeFigures:
     def as_dict(self) -> dict:
         """Plain values for JSON."""
         estimates = {name: one.as_dict() for name, of in self.measured.items() if (one := of.estimate) is not None}
+        if self.need is not None:
+            estimates["auroc"] = self.need.as_dict()
         accuracy, selection = estimates.get("accuracy"), estimates.get("selection")
         return {
             "selection": selection and selection["value"],
@@ -93,7 +97,7 @@ class ModeFigures:
             "auroc": self.auroc,
             "counts_of": self.counts_of or None,
             "ece_by_seed": list(self.ece_by_seed),
-            "auroc_by_seed": list(self.auroc_by_seed),
+            "auroc_by_seed": [] if self.need is None else list(self.need.by_seed),
             "estimates": estimates,
         }
 
@@ -155,18 +159,18 @@ def figures(
 
 def _mode_figures(mode: str, positions: Sequence[Positions], decided: Sequence[Decided], outcomes: list[Outcome], k: int) -> ModeFigures:
     measured, counts, counts_of = {}, {}, ""
-    aurocs, eces, confusion = (), (), None
+    need, eces, confusion = None, (), None
     if decided:
         measured.update(selection_measures(positions, decided, k))
         counts, counts_of = _position_counts(positions, decided), "positions"
         pairs = list(zip(positions, decided, strict=True))
-        aurocs = _defined(_need_auroc(one, done) for one, done in pairs)
+        need = _need(positions, decided)
         eces = _defined(ece(done.confidence[done.fired], done.best[done.fired] == one.gold[done.fired]) for one, done in pairs)
         confusion = sum(_confusion(one, done) for one, done in pairs)
     if outcomes:
         measured.update(answer_measures(outcomes))
         counts, counts_of = _answer_counts(outcomes), "answers"
-    return ModeFigures(mode, measured, counts, counts_of, aurocs, eces, confusion)
+    return ModeFigures(mode, measured, counts, counts_of, need, eces, confusion)
 
 
 def _position_counts(positions: Sequence[Positions], decided: Sequence[Decided]) -> dict[str, float | None]:
@@ -178,10 +182,11 @@ def _position_counts(positions: Sequence[Positions], decided: Sequence[Decided])
     }
 
 
-def _need_auroc(positions: Positions, decided: Decided) -> float | None:
-    decision = positions.decision
-    has = decision >= 0
-    return auroc(decided.need[decision[has]], positions.needs_tool[has])
+def _need(positions: Sequence[Positions], decided: Sequence[Decided]) -> Estimate | None:
+    one = positions[0]
+    decision = one.decision
+    has = np.flatnonzero(decision >= 0)
+    return area([done.need[decision[has]] for done in decided], one.needs_tool[has], [one.groups[place] for place in has])
 
 
 def _confusion(positions: Positions, decided: Decided) -> np.ndarray:

@@ -14,7 +14,7 @@ from pydisp.toolken.evaluating.estimates import Estimate
 from pydisp.toolken.evaluating.example_traces import example_tables
 from pydisp.toolken.evaluating.figures import ModeFigures
 from pydisp.toolken.evaluating.method_section import method_section
-from pydisp.toolken.evaluating.report_words import NO_BREAK, decimals, ends_words, percent_words
+from pydisp.toolken.evaluating.report_words import NO_BREAK, decimals, ends_words, percent_words, with_ends
 
 if TYPE_CHECKING:
     from pydisp.toolken.evaluating.evaluated import Evaluated
@@ -63,9 +63,14 @@ def _cards(evaluated: "Evaluated") -> list[Metric]:
                     note=_card_note(evaluated, main, measure),
                 )
             )  # fmt: skip
-    for name, value, is_better in (("needs-a-tool AUROC", main.auroc, True), ("ECE", main.ece, False)):
-        if value is not None:
-            cards.append(Metric(f"{name}, {main.mode}", value, higher_is_better=is_better))
+    if main.need is not None:
+        cards.append(
+            Metric(
+                f"needs-a-tool AUROC, {main.mode}", main.need.value, interval=main.need.interval, n=main.need.items, higher_is_better=True
+            )
+        )
+    if main.ece is not None:
+        cards.append(Metric(f"ECE, {main.mode}", main.ece, higher_is_better=False))
     return cards
 
 
@@ -142,18 +147,22 @@ def _selection(evaluated: "Evaluated") -> list[Section]:
     chance = evaluated.figures.chance
     levels = [pictures.Level(chance["uniform"], "one of all tools"), pictures.Level(chance["commonest"], "the commonest tool")]
     count = _n(next(iter(estimates.values())), "gold calls")
-    columns = {
-        f"in top {evaluated.k}, %": lambda one: percent_words(one.estimate("top_k")),
-        "MRR": lambda one: None if one.estimate("mrr") is None else f"{one.estimate('mrr').value:.3f}",
-        "AUROC": lambda one: decimals(one.auroc),
-    }
     parts = [
         Picture(
             "Selection",
             f"Share of {count} at which the right tool is called when the text before is the gold one. Dashed and dotted: chance.",
             pictures.mode_points(estimates, "right tool called, %", levels),
         ),
-        _table(evaluated, "Selection by mode", "selection", columns),
+        _table(evaluated, "Selection by mode", "selection", {}),
+        Table(
+            "Order of the tools, and who needs one: 95 % intervals over groups",
+            ["mode", f"right tool in the first {evaluated.k}, %", "MRR", "needs-a-tool AUROC"],
+            [
+                [mode, with_ends(one.estimate("top_k"), 1, 100), with_ends(one.estimate("mrr")), with_ends(one.need)]
+                for mode, one in evaluated.figures.modes.items()
+                if mode in estimates
+            ],
+        ),
     ]
     return [Section("Selection", parts)]
 

@@ -18,3 +18,11 @@ def ends_words(interval: tuple[float, float] | None, sign: str = "") -> str | No
 def decimals(value: float | None) -> str | None:
     """`0.135`."""
     return None if value is None else f"{value:.3f}"
+
+
+def with_ends(estimate: Estimate | None, places: int = 3, factor: float = 1.0) -> str | None:
+    """`0.912 (0.871 to 0.943)`, on one line."""
+    if estimate is None:
+        return None
+    ends = "" if estimate.interval is None else " ({} to {})".format(*(f"{factor * end:.{places}f}" for end in estimate.interval))
+    return f"{factor * estimate.value:.{places}f}{ends}".replace(" ", NO_BREAK)

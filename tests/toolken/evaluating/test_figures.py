@@ -72,6 +72,9 @@ def test_ece_is_where_a_tool_is_on_top_and_auroc_over_problems():
     found = figures([positions], {"toolkengpt": [done]}, k=1).modes["toolkengpt"]
     assert found.ece == pytest.approx(0.85 - 1 / 3)  # one of three best tools is the gold one
     assert found.auroc == 1  # 5 and 4 at the calls, 1 at the first position of the problem without one
+    values = found.as_dict()
+    assert values["estimates"]["auroc"] == found.need.as_dict() and values["auroc_by_seed"] == [1.0] and found.need.items == 3
+    assert found.estimate("auroc") is found.need and found.need.interval is None  # one problem without a tool says nothing of others
 
 
 def test_ece_asks_whether_the_best_tool_is_right_rejected_or_not():

@@ -1,4 +1,4 @@
-"""Shares and differences with intervals over groups of problems and over seeds."""
+"""Shares, differences and areas under ROC curves with intervals over groups of problems and over seeds."""
 
 import math
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pydisp.toolken.evaluating.estimates import difference, difference_interval, share, share_interval
+from pydisp.toolken.calibration_measures import auroc
+from pydisp.toolken.evaluating.estimates import _Area, area, difference, difference_interval, share, share_interval
 
 
 def names(count: int) -> list[str]:
@@ -149,3 +150,51 @@ def test_intervals_hold_the_true_share(groups, size, mean, correlation):
         low, high = share_interval(right.sum(1).astype(float), np.full(groups, float(size)))
         held += low <= mean <= high
     assert held / 300 >= 0.93
+
+
+def of_items(scores: np.ndarray, positive: np.ndarray) -> float:
+    above = scores[positive][:, None] - scores[~positive]
+    return float(((above > 0) + 0.5 * (above == 0)).mean())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_area_is_the_mean_over_seeds_and_its_jackknife_leaves_out_whole_groups(seed):
+    generator = np.random.default_rng(seed)
+    groups = generator.integers(0, 12, 40)
+    positive = generator.random(40) < 0.4  # groups hold both kinds
+    scores = np.round(generator.normal(size=(3, 40)) + positive, 1)  # with ties
+    found = area(scores, positive, groups.tolist())
+    assert found.by_seed == pytest.approx([auroc(one, positive) for one in scores]) and found.value == pytest.approx(np.mean(found.by_seed))
+    names = np.unique(groups)
+    numbers = np.searchsorted(names, groups)
+    left_out = np.mean([_Area.of(one, positive, numbers).left_out for one in scores], 0)
+    by_hand = [np.mean([of_items(one[groups != name], positive[groups != name]) for one in scores]) for name in names]
+    assert left_out == pytest.approx(by_hand)
+    assert found.items == 40 and found.groups == len(names)
+    low, high = found.interval
+    assert 0 <= low < found.value < high <= 1
+    wide_low, wide_high = found.interval_with_seeds
+    assert wide_low <= low and wide_high >= high
+
+
+def test_an_area_of_1_has_the_interval_of_as_many_answers_as_the_rarer_kind_has_groups():
+    positive = np.arange(30) < 4
+    found = area(positive.astype(float), positive, list(range(30)))
+    assert found.value == 1 and found.interval == (pytest.approx(0.025 ** (1 / 4)), 1.0)
+
+
+def test_paraphrases_do_not_narrow_an_area():
+    generator = np.random.default_rng(0)
+    positive = np.arange(40) % 2 == 0
+    scores = generator.normal(size=40) + positive
+    once = area(scores, positive, list(range(40))).interval
+    thrice = area(np.repeat(scores, 3), np.repeat(positive, 3), np.repeat(np.arange(40), 3).tolist()).interval
+    assert thrice == pytest.approx(once, abs=0.02)
+
+
+def test_an_area_without_one_of_both_kinds_is_none_and_has_no_interval_of_one_group():
+    assert area([1.0, 2.0], [True, True], ["a", "b"]) is None and area(np.zeros((1, 0)), [], []) is None
+    found = area([1.0, 0.0, 0.5], [True, False, False], ["a", "b", "c"])
+    assert found.value == 1 and found.interval is None and found.interval_with_seeds is None
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) for 3 items"):
+        area([1.0, 2.0], [True, False, True], ["a", "b", "c"])
