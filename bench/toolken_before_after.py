@@ -77,10 +77,12 @@ def measured(args: argparse.Namespace) -> tuple[dict, dict]:
     def timed(name: str, out: Path, work) -> None:
         if not out.exists():
             start = time.monotonic()
-            work(out.with_name(f"{out.name}.partial").exists())
-            seconds.update(kept())  # another part may have written since
-            seconds[name] = seconds.get(name, 0) + time.monotonic() - start
-            write_whole(clock, json.dumps(seconds, indent=1))
+            try:
+                work(out.with_name(f"{out.name}.partial").exists())
+            finally:  # what a stopped run did counts too
+                seconds.update(kept())  # another part may have written since
+                seconds[name] = seconds.get(name, 0) + time.monotonic() - start
+                write_whole(clock, json.dumps(seconds, indent=1))
             on_stderr(f"{name}: {duration_words(seconds[name])}")
 
     for label, model in models(args).items():
