@@ -3,6 +3,9 @@
 A text goes on with the plain model's token where nothing is put in. So a tool cannot fire twice at one place, and every step writes a
 token. A result is put in whole; where the text has no room for it, the text ends before it.
 
+The call of just now, once more directly behind its result, is broken off, and so is a call that ran twice and comes a third time before any other:
+a text that goes in a circle would make it to its end.
+
 What failed once in a text is not run in it again: the same call, with equal arguments, is counted as repeated. A tool that has no function, or that
 fails with the same arguments a second time, is not tried again in that text, and its arguments are not written: else a text in which it is on
 top at every position would take as many attempts as it has tokens.
@@ -27,15 +30,17 @@ from pydisp.toolken.tools.results import escaped
 from pydisp.toolken.tools.tool import Tool
 from pydisp.toolken.tools.tools import Tools
 
+MOST_ON_END = 2  # equal calls; a text may well ask for the same twice
 WITHOUT_FUNCTION = "has no function; only its documentation is known, so it cannot be called"
 
 
 @dataclass(frozen=True)
 class _Last:
-    """The last call of a text, and how long the text was behind its result, in tokens."""
+    """The last call of a text that ran, how often it ran on end, and how long the text was behind its last result, in tokens."""
 
     tool: int
     values: str
+    times: int
     length: int
 
 
@@ -137,7 +142,9 @@ class CallingRows:
             failed.calls[key] = call.error, "bad arguments"
             step(row, choice, "failed", arguments=arguments, error=call.error, kind="bad arguments")
             return None
-        if self._last.get(row) == _Last(choice.tool, values, length):
+        last = self._last.get(row)
+        times = last.times if last is not None and (last.tool, last.values) == key else 0
+        if times and (times >= MOST_ON_END or last.length == length):
             step(row, choice, "repeated", arguments=arguments)
             return None
         result = self._call(name, arguments)
@@ -152,7 +159,7 @@ class CallingRows:
             return []
         after = written_text(self.tokenizer, [*rows.text_ids(row), *ids], self._prompts[row])
         step(row, choice, "called", arguments=arguments, result=result.text, kind=result.kind, end=len(after))
-        self._last[row] = _Last(choice.tool, values, length + len(ids))
+        self._last[row] = _Last(*key, times + 1, length + len(ids))
         return ids or None
 
     def _ids(self, text: str) -> list[int]:

@@ -29,7 +29,7 @@ from pydisp.modeling.cached_model import CachedModel, Past, can_join
 from pydisp.toolken.decoding.put_in import put_in
 from pydisp.toolken.decoding.token_bytes import HALF, unfinished_bytes
 from pydisp.toolken.head import real_vocabulary
-from pydisp.toolken.problems.labels import continuation_ids, prompt_ids
+from pydisp.toolken.problems.labels import text_ids
 from pydisp.toolken.tools.argument_prefix import closed_at
 from pydisp.toolken.tools.plain_prefix import plainly_continues
 from pydisp.toolken.tools.tool import Tool
@@ -118,7 +118,7 @@ class ArgumentWriter:
         beginning."""
         demonstrations, _ = self._read_demonstrations(place)
         opening = put_in(text, f"{self.tools[place].name}(")
-        ids = continuation_ids(text + opening, self.tokenizer) if demonstrations else prompt_ids(text + opening, self.tokenizer)
+        ids = text_ids(text + opening, self.tokenizer, is_beginning=not demonstrations)
         return demonstrations, ids[-max(1, self._most_read - len(demonstrations)) :]
 
     @torch.inference_mode()
@@ -170,7 +170,7 @@ class ArgumentWriter:
             tool, ids, past = self.tools[place], [], None
             for count in range(min(self.most_demonstrations, len(tool.examples)), 0, -1):
                 shown = (f"{one.text}{put_in(one.text, tool.name)}({one.arguments})\n\n" for one in tool.examples[:count])
-                ids = prompt_ids("".join(shown), self.tokenizer)
+                ids = text_ids("".join(shown), self.tokenizer, is_beginning=True)
                 if len(ids) <= self._most_read // 2:
                     past = self.reader.start()
                     self.reader.read(past, torch.tensor([ids]))

@@ -47,8 +47,8 @@ class ModeFigures:
     """The figures of one mode; None for what there is not.
 
     Args:
-        measured: by measure: "selection", "top_k", "mrr", "unneeded_positions", "unneeded_problems" (teacher-forced), "accuracy", "within",
-            "unneeded_answers", "missed" (end to end).
+        measured: by measure: "selection", "top_1", "top_k", "mrr", "unneeded_positions", "unneeded_problems", "missed_problems" (teacher-forced),
+            "accuracy", "within", "unneeded_answers", "missed" (end to end).
         counts: mean over seeds of the calls that ran, were unneeded, failed, were rejected, repeated, beyond the most calls or the room of a text.
         counts_of: "answers", or "positions" where nothing was generated, or "" where there is neither.
         need: the AUROC of what a mode would call by, over problems that need a tool and others. ece_by_seed: of the seeds in which it exists.

@@ -30,8 +30,11 @@ class Measured:
 
 
 def selection_measures(positions: Sequence[Positions], decided: Sequence[Decided], k: int) -> dict[str, Measured]:
-    """Teacher-forced, of one mode: "selection", "top_k" and "mrr" at gold calls, "unneeded_positions" at words, "unneeded_problems" over problems
-    without a tool; only those of which there is something.
+    """Teacher-forced, of one mode; only those of which there is something.
+
+    At gold calls: "selection", the right tool is called; "top_1", it is the first in the mode's order of tools, called or not; "top_k", it is
+    among those that are reranked; "mrr". At words: "unneeded_positions". Over problems without a tool: "unneeded_problems", one is called somewhere;
+    over the others: "missed_problems", none is called anywhere.
 
     Args:
         positions, decided: of each seed.
@@ -42,6 +45,7 @@ def selection_measures(positions: Sequence[Positions], decided: Sequence[Decided
     at_gold, at_words = np.flatnonzero(is_gold), np.flatnonzero(~is_gold)
     rows = {
         "selection": (at_gold, [done.tool == of.gold for of, done in zip(positions, decided, strict=True)]),
+        "top_1": (at_gold, [done.rank == 1 for done in decided]),
         "top_k": (at_gold, [done.first_rank <= k for done in decided]),
         "mrr": (at_gold, [1 / np.maximum(done.rank, 1) for done in decided]),
         "unneeded_positions": (at_words, [done.called for done in decided]),
@@ -51,12 +55,15 @@ def selection_measures(positions: Sequence[Positions], decided: Sequence[Decided
         if len(places):
             matrix = np.stack([value[places] for value in values]).astype(np.float64)
             found[name] = Measured(matrix, tuple(groups[place] for place in places), tuple(map(str, places)))
-    without = np.flatnonzero(~one.needs_tool & (one.decision >= 0))
-    if len(without):
-        matrix = np.stack([np.bincount(one.problem, weights=done.called, minlength=len(one.groups))[without] > 0 for done in decided])
-        found["unneeded_problems"] = Measured(
-            matrix.astype(np.float64), tuple(one.groups[place] for place in without), tuple(map(str, without))
-        )
+    calls = np.stack([np.bincount(one.problem, weights=done.called, minlength=len(one.groups)) for done in decided])
+    has = one.decision >= 0
+    for name, places, values in (
+        ("unneeded_problems", np.flatnonzero(~one.needs_tool & has), calls > 0),
+        ("missed_problems", np.flatnonzero(one.needs_tool & has), calls == 0),
+    ):
+        if len(places):
+            matrix = values[:, places].astype(np.float64)
+            found[name] = Measured(matrix, tuple(one.groups[place] for place in places), tuple(map(str, places)))
     return found
 
 

@@ -156,9 +156,15 @@ def _selection(evaluated: "Evaluated") -> list[Section]:
         _table(evaluated, "Selection by mode", "selection", {}),
         Table(
             "Order of the tools, and who needs one: 95 % intervals over groups",
-            ["mode", f"right tool in the first {evaluated.k}, %", "MRR", "needs-a-tool AUROC"],
+            ["mode", "right tool first, %", f"in the first {evaluated.k}, %", "MRR", "needs-a-tool AUROC"],
             [
-                [mode, with_ends(one.estimate("top_k"), 1, 100), with_ends(one.estimate("mrr")), with_ends(one.need)]
+                [
+                    mode,
+                    with_ends(one.estimate("top_1"), 1, 100),
+                    with_ends(one.estimate("top_k"), 1, 100),
+                    with_ends(one.estimate("mrr")),
+                    with_ends(one.need),
+                ]
                 for mode, one in evaluated.figures.modes.items()
                 if mode in estimates
             ],
@@ -180,7 +186,12 @@ def _unneeded(evaluated: "Evaluated") -> list[Section]:
             f"Share of {_n(next(iter(estimates.values())), 'problems')} that need no tool in which one was called all the same, {how}. Fewer is better.",
             pictures.mode_points(estimates, "problems with an unneeded call, %", is_whole=False),
         ),
-        _table(evaluated, "Unneeded calls by mode", measure, {}),
+        _table(
+            evaluated,
+            "Unneeded calls by mode",
+            measure,
+            {"needed, none made, %": lambda one: percent_words(one.estimate("missed_problems"))} if not is_written else {},
+        ),
     ]
     names = ("calls", "unneeded", "failed", "rejected", "repeated", "beyond") if is_written else ("calls", "unneeded", "rejected")
     rows = [

@@ -60,7 +60,7 @@ class Plain:
 
     def write(self, prompt, room=ROOM):
         ids = [1, *TOKENIZER(prompt)["input_ids"]]
-        start, steps, last = len(ids), [], None
+        start, steps, last, times = len(ids), [], None, 0  # the last call that ran and where its result ends; how often on end
         failed, is_given_up = set(), set()  # calls; tools that are not tried again
         while len(ids) < start + room and ids[-1] != 2:
             words, first, _ = self.read(ids)
@@ -82,7 +82,7 @@ class Plain:
                     elif call in failed:
                         outcome = "repeated"
                         is_given_up.add(tool.name)
-                    elif arguments is not None and last == (call, len(ids)):
+                    elif arguments is not None and last is not None and last[0] == call and (times >= 2 or last[1] == len(ids)):
                         outcome = "repeated"
                     elif isinstance(result, str):
                         outcome = "called"
@@ -90,6 +90,7 @@ class Plain:
                         if len(added) > start + room - len(ids):  # it is put in whole, or the text ends
                             steps.append((len(ids) - start, "beyond", call))
                             break
+                        times = times + 1 if last is not None and last[0] == call else 1
                         last = (call, len(ids) + len(added))
                     if outcome == "failed":
                         failed.add(call)

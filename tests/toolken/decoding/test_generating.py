@@ -34,9 +34,9 @@ def outcomes(found, row=0):
 
 
 def test_a_result_is_put_in_where_the_tool_fires_and_the_same_tool_fires_again():
-    found, caller = written({"pick": "="}, most_calls=3)
+    found, caller = written({"pick": "="}, writer=Writing("2", "2", "3"), most_calls=3)
     assert found.texts == (" 7+= 7+= 7+=9y",)
-    assert caller.asked == [("pick", "2")] * 3
+    assert caller.asked == [("pick", "2"), ("pick", "2"), ("pick", "3")]
     assert outcomes(found) == ["called"] * 3 + ["beyond"]
     steps = found.traces[0].steps
     assert [(one.place, one.start, one.end) for one in steps] == [(0, 0, 2), (4, 4, 6), (8, 8, 10), (12, 12, 12)]
@@ -170,6 +170,16 @@ def test_the_same_call_with_nothing_but_its_result_between_is_broken_off():
     assert outcomes(found) == ["called", "repeated", "called", "beyond", "beyond"] and len(caller.asked) == 2
     assert found.texts == (" 7+= 7+=9y",)
     assert found.traces[0].counts == {"called": 2, "rejected": 0, "failed": 0, "repeated": 1, "beyond": 2}
+
+
+def test_a_text_that_goes_in_a_circle_is_broken_off_at_the_third_equal_call():
+    found, caller = written({"pick": "="}, writer=Writing("2", "2", "2"))
+    assert outcomes(found) == ["called", "called", "repeated"] and found.texts == (" 7+= 7+=9y",) and len(caller.asked) == 2
+
+
+def test_a_call_may_come_again_behind_another_one():
+    found, caller = written({"pick": "="}, writer=Writing("2", "2", "3", "2", "2", "2"))
+    assert outcomes(found) == ["called"] * 5 + ["repeated"] and [one for _, one in caller.asked] == ["2", "2", "3", "2", "2"]
 
 
 def test_the_same_call_written_otherwise_is_the_same_call():
