@@ -16,7 +16,7 @@ from pydisp.environment import run_facts
 from pydisp.loading import displayed_name
 from pydisp.progress import Interrupted
 from pydisp.subject import Subject
-from pydisp.toolken.problems.checking import checked
+from pydisp.toolken.problems.checking import Wrong, checked, in_words
 from pydisp.toolken.problems.problem import Problem
 from pydisp.toolken.problems.problem_set import ProblemSet
 from pydisp.toolken.problems.sources import read_problems
@@ -70,7 +70,8 @@ def train_to_folder(
             known = read_tools(tools)
             found = read_problems(data, seed=settings.seed, count=count, tools=known)
             known = _tools_of(tools, known, found)
-            problems, left_out = _checked(found, known)
+            problems, wrong = _checked(found, known)
+            left_out = [*found.left_out, *([in_words(wrong)] if wrong else [])]
             for sentence in left_out:
                 say(sentence)
 
@@ -91,7 +92,7 @@ def train_to_folder(
                 )
                 facts = run_facts(loaded)
             left_out = [*left_out, *toolkens.training["left_out"]]
-            toolkens = toolkens.with_facts(data=found.name, left_out=left_out, run=facts)
+            toolkens = toolkens.with_facts(data=found.name, left_out=left_out, wrong_calls=[str(one) for one in wrong], run=facts)
             toolkens.save(workspace.output)
             workspace.finish()
             shutil.rmtree(workspace.folder / _CACHE, ignore_errors=True)
@@ -121,11 +122,10 @@ def _tools_of(source: str, given: Tools, found: ProblemSet) -> Tools:
     return given
 
 
-def _checked(found: ProblemSet, tools: Tools) -> tuple[list[Problem], list[str]]:
-    """The problems whose gold calls give the results that stand in them, and sentences on those left out."""
+def _checked(found: ProblemSet, tools: Tools) -> tuple[list[Problem], list[Wrong]]:
+    """The problems whose gold calls give the results that stand in them, and the others."""
     with Caller(tools) as caller:
-        right, words = checked(found.problems, caller)
-    return right, [*found.left_out, *words]
+        return checked(found.problems, caller)
 
 
 def _identity(subject: Subject, tools: Tools, problems: Sequence[Problem], settings: TrainSettings) -> dict:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from command_line import call, refused
@@ -125,6 +126,30 @@ def test_run_marks_calls_and_shows_decisions(trained, monkeypatch):
     assert status == 0 and set(found) == {"question", "mode", "text", "marked", "trace"}, err
     status, printed, _ = call(*args, "--trace")
     assert status == 0 and printed.isascii() and json.loads(printed[printed.index("\n{") :])["steps"] == found["trace"]["steps"]
+
+
+def test_wrong_gold_calls_are_listed_and_not_trained_on(tmp_path):
+    problems = generate("a", COUNT, 0)
+    calling = [one for one in problems if one.calls][:4]
+    wrong = []
+    for one in calling:
+        gold = one.calls[-1]
+        solution = f"{one.solution[: gold.start]}77777{one.solution[gold.end :]}"
+        changed = replace(gold, end=gold.start + 5)
+        wrong.append(
+            replace(
+                one, id=f"wrong {one.id}", group="", prompt=f"Once more. {one.prompt}", solution=solution, calls=(*one.calls[:-1], changed)
+            )
+        )
+    write_problems(tmp_path / "problems.jsonl", [*wrong, *problems])
+    status, printed, err = call("toolken", "train", "demo", "--data", tmp_path / "problems.jsonl", "--out", tmp_path / "out", "--json")
+    assert status == 0, err
+    assert "4 problems with a gold call that gives another result" in err and "and 1 more" in err
+    training = json.loads((tmp_path / "out" / "toolkens.json").read_text())["training"]
+    assert [line.split(":")[0] for line in training["wrong_calls"]] == [one.id for one in wrong]
+    assert all("the problem says 77777" in line for line in training["wrong_calls"])
+    assert training["problems"]["train"] + training["problems"]["validation"] <= len(problems)
+    assert not {digest for one in wrong for digest in one.digests} & set(training["trained_on"])
 
 
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, tmp_path):

@@ -9,13 +9,16 @@ positions are looks at the same problems, so these curves are pictures and have 
 
 # M decisions at which a tool is on top, S thresholds
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from pydisp.toolken.calibration_measures import BINS, Bin, RiskCoverage, reliability, risk_coverage
 from pydisp.toolken.evaluating.selection import Decided, Positions
+
+_MOST_POINTS = 100  # of a curve in a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,24 @@ class CalibrationCurves:
     bins: list[Bin]
     risk: RiskCoverage
     saving: Saving
+
+    def as_dict(self) -> dict:
+        """Plain values for JSON, the curves in at most 100 points; the threshold above every confidence is null."""
+        risk, saving = thinned(len(self.risk.coverage), _MOST_POINTS), thinned(len(self.saving.thresholds), _MOST_POINTS)
+        unneeded = self.saving.unneeded
+        return {
+            "decisions": self.count,
+            "reliability": [asdict(one) for one in self.bins],
+            "risk_coverage": {
+                "area": self.risk.area,
+                **{name: getattr(self.risk, name)[risk].tolist() for name in ("thresholds", "coverage", "risk")},
+            },
+            "calls_saved": {
+                "thresholds": [None if math.isinf(one) else one for one in self.saving.thresholds[saving].tolist()],
+                **{name: getattr(self.saving, name)[saving].tolist() for name in ("calls_saved", "right")},
+                "unneeded": None if unneeded is None else unneeded[saving].tolist(),
+            },
+        }
 
 
 def calibration_curves(positions: Sequence[Positions], decided: Sequence[Decided], *, bins: int = BINS) -> CalibrationCurves | None:

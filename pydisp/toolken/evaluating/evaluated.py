@@ -66,6 +66,7 @@ class Evaluated:
             "left_out": list(self.left_out),
             "calibrations": [dict(one) for one in self.calibrations],
             **self.figures.as_dict(),
+            "curves": {mode: one.as_dict() for mode, one in self.curves.items()},
             "claims": [one.as_dict() for one in self.claims],
         }
 

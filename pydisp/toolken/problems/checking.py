@@ -2,7 +2,8 @@
 
 with Caller(tools) as caller:
     right, wrong = executed(problems, caller)
-    right, sentences = checked(problems, caller)
+    right, wrong = checked(problems, caller)      # the same, refused if none is right
+    in_words(wrong)                               # a sentence
 """
 
 from collections.abc import Sequence
@@ -28,8 +29,8 @@ class Wrong:
         return f"{self.problem.id}: {self.call.tool}({self.call.arguments}) gives {self.found}, the problem says {gold}"
 
 
-def checked(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[str]]:
-    """The problems that are right, as `executed` tells, and a sentence on those that are not.
+def checked(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:
+    """As `executed`, of problems to train on.
 
     Raises: ProblemError if there are problems and none of them is right; ToolError as `executed`.
     """
@@ -39,10 +40,14 @@ def checked(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[st
             f"no problem is left of {len(wrong):,}, for each has a gold call that gives another result (the first: {wrong[0]}); "
             "correct the problems, or give the tools that they are for."
         )
-    if not wrong:
-        return right, []
+    return right, wrong
+
+
+def in_words(wrong: Sequence[Wrong]) -> str:
+    """One sentence, which names the first three."""
+    rest = f"; and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
     first = "; ".join(map(str, wrong[:3]))
-    return right, [f"{counted(len(wrong), 'problem')} with a gold call that gives another result, not trained on: {first}."]
+    return f"{counted(len(wrong), 'problem')} with a gold call that gives another result, not trained on: {first}{rest}."
 
 
 def executed(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:

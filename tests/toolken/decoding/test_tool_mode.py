@@ -230,3 +230,18 @@ def test_a_token_far_down_is_found_without_trying_those_that_begin_otherwise(mon
     monkeypatch.setattr(_Call, "_is_allowed", lambda self, one: tried.append(self.text) or real(self, one))
     assert writer_of(model, tools=tools).write([("a", 0)]) == [Written("to='km'")]
     assert tried.count("t") == 64 + 2  # "<" too, with which names of bytes begin
+
+
+def test_a_control_token_that_a_result_and_the_model_wrote_together_stays_text():
+    tokenizer = letters_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|e|>"]})
+    tokenizer.add_tokens(["word"])  # an added one, but no control
+    control, added = tokenizer.convert_tokens_to_ids(["<|e|>", "word"])
+    text = "It says <|e|" + "> word <s>="  # the result ended before the last bracket of the first
+    tools = Tools([Tool("add", "Adds.", NUMBERS, (Example("One <|e|> two:", "1, 2"),)), Tool("clock", "Tells the time.")])
+    writer = writer_of(scripted_model({}), tokenizer, tools)
+    for place, spelt in ((0, ["One <|e|> two: add(1, 2)", f"{text} add("]), (1, ["", f"{text} clock("])):
+        parts = writer.prompt(text, place)
+        ids = [*parts[0], *parts[1]]
+        assert control not in ids and ids.count(added) == 1 and ids.count(tokenizer.bos_token_id) == 1
+        assert [tokenizer.decode([one for one in part if one != tokenizer.bos_token_id]) for part in parts] == spelt

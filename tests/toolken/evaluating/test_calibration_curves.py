@@ -1,5 +1,7 @@
 """Confidence against what is right, and what a threshold saves."""
 
+import json
+
 import numpy as np
 import pytest
 from toolken_results import decided_of, positions_of
@@ -31,6 +33,10 @@ def test_a_threshold_saves_calls_and_costs_right_ones():
     assert saving.right == pytest.approx([0.4, 0.6, 0.6, 0.4, 0.4])
     assert saving.unneeded == pytest.approx([0, 0, 0, 0.5, 1])
     assert found.risk.risk[-1] == pytest.approx(3 / 5) and sum(part.count for part in found.bins) == 5
+    values = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert values["calls_saved"]["thresholds"] == [None, 0.9, 0.8, 0.6, 0.5] and values["decisions"] == 5
+    assert values["calls_saved"]["right"] == saving.right.tolist() and values["calls_saved"]["unneeded"] == [0, 0, 0, 0.5, 1]
+    assert values["risk_coverage"]["risk"][-1] == pytest.approx(3 / 5) and len(values["reliability"]) == len(found.bins)
 
 
 def test_without_a_word_at_which_a_tool_is_on_top_nothing_is_unneeded():

@@ -52,6 +52,7 @@ def evaluated(model, work):
 
 def test_every_mode_has_its_figures(evaluated):
     values = evaluated.as_dict()
+    assert values["curves"].keys() == evaluated.curves.keys() and json.dumps(values, allow_nan=False)
     assert list(values["modes"]) == ["none", "toolkengpt", "rerank", "reject", "calibrated", "no_docs", "shuffled_docs"]
     for mode, one in values["modes"].items():
         assert one["accuracy"] is not None and len(one["interval"]) == 2
