@@ -144,6 +144,8 @@ def cell(mode: dict, names: tuple[str, ...]) -> str:
 
 
 def tables(record: dict) -> str:
+    from pydisp.toolken.evaluating.claims import Claim
+
     lines = [f"All of it took {duration_words(sum(record['seconds'].values()))} of one thread.", ""]
     for label, of in record["models"].items():
         for data, one in of.items():
@@ -156,7 +158,7 @@ def tables(record: dict) -> str:
             kept = [place for place in range(len(COLUMNS)) if any(row[place] for row in rows.values())]
             lines += ["| mode | " + " | ".join(list(COLUMNS)[place] for place in kept) + " |", "| --- |" + " ---: |" * len(kept)]
             lines += [f"| `{mode}` | " + " | ".join(row[place] for place in kept) + " |" for mode, row in rows.items()]
-            lines += ["", *(f"- {claim['sentence']}" for claim in one["claims"]), ""]
+            lines += ["", *(f"- {Claim(**claim).sentence}" for claim in one["claims"]), ""]
     return "\n".join(lines)
 
 
