@@ -40,6 +40,7 @@ def sets(args: argparse.Namespace) -> dict[str, dict]:
     """By name: what is trained on, what is evaluated on."""
     found = {
         "generated": {
+            "seeds": SEEDS,
             "train": "builtin",
             "count": args.train,
             "on": {"family a": "builtin:a", "family b": "builtin:b"},
@@ -49,6 +50,7 @@ def sets(args: argparse.Namespace) -> dict[str, dict]:
     }
     if args.gsm8k:
         found["GSM8K"] = {
+            "seeds": SEEDS[: args.other_seeds],
             "train": f"gsm8k:{args.gsm8k}/train.jsonl",
             "count": args.gsm8k_train,
             "on": {"GSM8K": f"gsm8k:{args.gsm8k}/test.jsonl"},
@@ -57,6 +59,7 @@ def sets(args: argparse.Namespace) -> dict[str, dict]:
         }
     if args.metatool:
         found["MetaTool"] = {
+            "seeds": SEEDS[: args.other_seeds],
             "train": f"metatool:{args.metatool}",
             "count": args.metatool_train,
             "on": {"MetaTool": f"metatool:{args.metatool}"},
@@ -95,7 +98,7 @@ def measured(args: argparse.Namespace) -> tuple[dict, dict]:
             continue
         for name, part in sets(args).items():
             folders = []
-            for seed in SEEDS:
+            for seed in part["seeds"]:
                 folders.append(args.work / f"{label}-{name}-{seed}".replace(" ", "-"))
                 timed(
                     f"train {label}, {name}, seed {seed}",
@@ -173,6 +176,7 @@ def main() -> None:
         "--problem-seed", type=int, default=2000, help="of the problems to evaluate on; 1000 was looked at while settings were chosen"
     )
     parser.add_argument("--answers", type=int, default=200, help="how many of them are answered end to end")
+    parser.add_argument("--other-seeds", type=int, default=3, choices=(1, 2, 3), help="trainings on GSM8K and on MetaTool")
     parser.add_argument("--gsm8k", type=Path, help="folder of train.jsonl and test.jsonl")
     parser.add_argument("--gsm8k-train", type=int, default=200)
     parser.add_argument("--gsm8k-test", type=int, default=60)
