@@ -1,6 +1,7 @@
 """Toolken+ on real models, dense and pruned: three seeds of training, every mode; the tables of docs/toolken.md.
 
-    python bench/toolken_before_after.py smollm2 --model MODEL --pruned "pruned 0.7=DIR" --gsm8k FOLDER --metatool FOLDER
+    python bench/toolken_before_after.py smollm2 --model MODEL --pruned "pruned 0.7=DIR"
+    python bench/toolken_before_after.py smollm2-data --model MODEL --pruned "pruned 0.7=DIR" --no-generated --gsm8k FOLDER --metatool FOLDER
     python bench/toolken_before_after.py demo --model demo --answers 0
     python bench/toolken_before_after.py smollm2 --draw                       # the tables again from the results, without any work
 
@@ -38,8 +39,9 @@ def models(args: argparse.Namespace) -> dict[str, str]:
 
 def sets(args: argparse.Namespace) -> dict[str, dict]:
     """By name: what is trained on, what is evaluated on."""
-    found = {
-        "generated": {
+    found: dict[str, dict] = {}
+    if not args.no_generated:
+        found["generated"] = {
             "seeds": SEEDS,
             "train": "builtin",
             "count": args.train,
@@ -47,7 +49,6 @@ def sets(args: argparse.Namespace) -> dict[str, dict]:
             "test": args.test,
             "answers": args.answers,
         }
-    }
     if args.gsm8k:
         found["GSM8K"] = {
             "seeds": SEEDS[: args.other_seeds],
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("name", help="of the results file")
     parser.add_argument("--model", help="the dense model")
     parser.add_argument("--pruned", action="append", default=[], metavar="LABEL=DIR")
+    parser.add_argument("--no-generated", action="store_true", help="only GSM8K and MetaTool")
     parser.add_argument("--train", type=int, default=900, help="generated problems to train on")
     parser.add_argument("--test", type=int, default=300, help="generated problems of each family to evaluate on")
     parser.add_argument(
@@ -196,6 +198,8 @@ def main() -> None:
         if not args.draw:
             if not args.model:
                 raise ValueError("there is no model; give --model MODEL.")
+            if not sets(args):
+                raise ValueError("nothing is left to measure; give --gsm8k or --metatool, or leave --no-generated out.")
             if args.part not in (None, *models(args)):
                 raise ValueError(f"there is no model {args.part!r}; there are: {', '.join(models(args))}.")
             found, seconds = measured(args)

@@ -20,6 +20,7 @@ from torch import Tensor
 from pydisp.toolken.decisions import Choice
 from pydisp.toolken.decoding.batch_rows import BatchRows
 from pydisp.toolken.decoding.choosing import Chooser
+from pydisp.toolken.decoding.closed_results import ClosedResults
 from pydisp.toolken.decoding.put_in import put_in, written_text
 from pydisp.toolken.decoding.tool_mode import ArgumentWriter, Written
 from pydisp.toolken.decoding.trace import Step, Trace
@@ -75,6 +76,8 @@ class CallingRows:
         self._caller, self._opened = caller, ExitStack()
         self._prompts: list[int] = []  # tokens of each prompt, without padding
         self._last: dict[int, _Last] = {}
+        self._results: dict[int, tuple[str, int]] = {}  # the last one in each text, and how long the text was behind it
+        self._closed = ClosedResults(tokenizer, chooser.vocabulary)
         self._failed: list[_Failed] = []
         self._max_length = 0
         self._reserved = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
@@ -87,12 +90,23 @@ class CallingRows:
 
     def begin(self, rows: BatchRows, max_length: int) -> None:
         self.traces = [Trace() for _ in range(len(rows))]
-        self._failed, self._last = [_Failed() for _ in range(len(rows))], {}
+        self._failed, self._last, self._results = [_Failed() for _ in range(len(rows))], {}, {}
         self._prompts = [rows.ids.shape[1] - padding for padding in rows.padding]
         self._max_length = max_length
 
     def words(self, logits: Tensor) -> Tensor:
         return self.chooser.words(logits)
+
+    def closed(self, rows: BatchRows) -> dict[int, Tensor]:
+        found = {}
+        for row, (result, length) in self._results.items():
+            count = rows.lengths[row] - length
+            if count <= 1:
+                behind = self.tokenizer.convert_ids_to_tokens(int(rows.ids[row, -1])) if count else ""
+                ids = self._closed.forbidden(result, behind)
+                if len(ids):
+                    found[row] = ids
+        return found
 
     def put_in(self, logits: Tensor, rows: BatchRows, is_unfinished: Tensor) -> dict[int, list[int]]:
         fired = (self.chooser.fired(logits) & is_unfinished.to(logits.device)).nonzero().flatten().tolist()
@@ -160,6 +174,8 @@ class CallingRows:
         after = written_text(self.tokenizer, [*rows.text_ids(row), *ids], self._prompts[row])
         step(row, choice, "called", arguments=arguments, result=result.text, kind=result.kind, end=len(after))
         self._last[row] = _Last(*key, times + 1, length + len(ids))
+        if ids:
+            self._results[row] = result.text, length + len(ids)
         return ids or None
 
     def _ids(self, text: str) -> list[int]:

@@ -29,6 +29,9 @@ class ToolsInTheLoop(Protocol):
     def words(self, logits: Tensor) -> Tensor:
         """The plain model's logits (B, .) among those of a head with tools (B, .)."""
 
+    def closed(self, rows: BatchRows) -> dict[int, Tensor]:
+        """For each row that stands directly behind something put in: the ids of words that would lengthen it."""
+
     def put_in(self, logits: Tensor, rows: BatchRows, is_unfinished: Tensor) -> dict[int, list[int]]:
         """For each row that does not go on with the plain model's token: the tokens it goes on with; of a text that ends here, none."""
 
@@ -69,7 +72,8 @@ class Loop:
             while True:
                 words = logits if self.tools is None else self.tools.words(logits)
                 words = words.to(copy=True, dtype=torch.float32, device=input_ids.device)
-                tokens = _next_tokens(rows.by_length(_processed(logits_processor, words)), generation_config.do_sample)
+                closed = {} if self.tools is None else self.tools.closed(rows)
+                tokens = _next_tokens(_scores(rows, logits_processor, words, closed), generation_config.do_sample)
                 if is_padded_at_end:
                     tokens = tokens * unfinished + padding * (1 - unfinished)
                 put_in = {} if self.tools is None else self.tools.put_in(logits, rows, unfinished.bool())
@@ -95,6 +99,18 @@ class Loop:
         outputs = model(**inputs, return_dict=True)
         self.rows.arguments = model._update_model_kwargs_for_generation(outputs, self.rows.arguments, is_encoder_decoder=False)
         return outputs.logits[:, -1]
+
+
+def _scores(rows: BatchRows, logits_processor, words: Tensor, closed: dict[int, Tensor]) -> Tensor:
+    """(B, V) the processed logits, -inf at the ids that are closed in a row, unless the processors leave no others."""
+    if not closed:
+        return rows.by_length(_processed(logits_processor, words))
+    left = words.clone()
+    for row, ids in closed.items():
+        left[row, ids.to(left.device)] = -torch.inf
+    scores = rows.by_length(_processed(logits_processor, left))
+    is_stuck = ~scores.isfinite().any(-1, keepdim=True)
+    return torch.where(is_stuck, rows.by_length(_processed(logits_processor, words)), scores) if is_stuck.any() else scores
 
 
 def _processed(logits_processor, words: Tensor) -> Callable[[Tensor], Tensor]:

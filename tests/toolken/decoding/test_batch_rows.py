@@ -64,7 +64,11 @@ class Plain:
         failed, is_given_up = set(), set()  # calls; tools that are not tried again
         while len(ids) < start + room and ids[-1] != 2:
             words, first, _ = self.read(ids)
-            added = [int(words.argmax())]
+            left = words.clone()
+            if last is not None:  # results are numbers here, and are not lengthened
+                behind = decode(ids[last[1] :])
+                left[[place for place in range(97) if behind in ("", ".", ",") and decode([place]).isdecimal()]] = -torch.inf
+            added = [int(left.argmax())]
             if first.max() > words[:97].max():
                 candidates = first.sort(descending=True, stable=True).indices[: self.k].tolist()
                 hidden = self.read([*ids, *self.documentation.ids(candidates, 512 - len(ids))])[2]
