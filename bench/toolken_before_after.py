@@ -206,11 +206,12 @@ def main() -> None:
             if args.part:
                 return
             left_out = ("name", "model", "pruned", "work", "results", "draw", "note", "part")
-            words = [f"--{key.replace('_', '-')} {Path(value).name if isinstance(value, Path) else value}" for key, value in vars(args).items() if key not in left_out and value is not None]  # fmt: skip
+            words = [f"--{key.replace('_', '-')} {Path(value).name if isinstance(value, Path) else value}" for key, value in vars(args).items() if key not in left_out and value is not None and value is not False]  # fmt: skip
+            words = [one.removesuffix(" True") for one in words]
             pruned = [f"--pruned {shlex.quote(f'{label}={Path(folder).name}')}" for label, folder in models(args).items() if label != DENSE]
             record = {
                 "command": " ".join(["python bench/toolken_before_after.py", args.name, "--model", Path(args.model).name, *pruned, *words]),
-                "note": args.note, "machine": describe("cpu"), "seeds": SEEDS, "seconds": seconds, "models": found,
+                "note": args.note, "machine": describe("cpu"), "seeds": {name: part["seeds"] for name, part in sets(args).items()}, "seconds": seconds, "models": found,
             }  # fmt: skip
             write_whole(file, json.dumps(record, indent=1, default=float) + "\n")
         print(tables(json.loads(file.read_text(encoding="utf-8"))))

@@ -4,7 +4,8 @@
   group agree by 0 to 1, seeds by a half or fully; beside them the bootstrap of groups, which has no width where all agree;
 - shares with seeds: each seed of the training has a share of its own, and the interval with seeds is to hold the mean of all seeds there could be;
 - differences: two modes that differ in some problems only, and one less half the other;
-- areas under ROC curves: scores of normal distributions, rounded to whole numbers or not, of which a fifth or a half of the groups are positive;
+- areas under ROC curves of 5 to 300 groups: scores of normal distributions, rounded to whole numbers or not, of which a thirtieth, a fifth or a half of the
+  groups are positive, in some cases a tenth of these below all others;
 - p-values where two modes are interchangeable;
 - claims: how often each holds where it is barely false, and where it is true.
 
@@ -148,11 +149,12 @@ def difference_case(generator: np.random.Generator, case: dict, repeats: int) ->
 
 
 def areas(repeats: int) -> dict:
-    """How often the interval of an AUROC holds the true one, that of normal scores whose means lie apart; of rounded ones, many are equal."""
+    """How often the interval of an AUROC holds the true one: normal scores whose means lie apart; of rounded ones many are equal; of some positive groups
+    all lie below all others, as where one tool never fires."""
     every = [
-        {**case, "area": value, "positive": positive, "is_rounded": is_rounded}
+        {**case, "area": value, "positive": positive, "is_rounded": is_rounded, "failing": failing}
         for case in cases() if case["groups"] >= 5 and case["seed_agreement"] < 1
-        for value in (0.5, 0.6, 0.75, 0.9, 0.97, 0.99) for positive in (0.2, 0.5) for is_rounded in (False, True)
+        for value in (0.5, 0.6, 0.75, 0.9, 0.97, 0.99) for positive in (0.03, 0.2, 0.5) for is_rounded, failing in ((False, 0.0), (True, 0.0), (False, 0.1))
     ]  # fmt: skip
     return summed(every, area_case, repeats, np.random.default_rng(7))
 
@@ -165,6 +167,7 @@ def area_case(generator: np.random.Generator, case: dict, repeats: int) -> dict:
         edges = np.arange(-8, 12) - 0.5
         negative, positive = np.diff(ndtr(edges)), np.diff(ndtr(edges - apart))
         truth = float((positive * (np.cumsum(negative) - negative / 2)).sum())
+    truth *= 1 - case["failing"]
     for _ in range(repeats):
         group = grouped(generator, case)
         positives = min(max(2, round(case["positive"] * case["groups"])), case["groups"] - 2)
@@ -174,6 +177,7 @@ def area_case(generator: np.random.Generator, case: dict, repeats: int) -> dict:
             len(group)
         )
         scores = of_seeds**0.5 * shared + (1 - of_seeds) ** 0.5 * generator.standard_normal((SEEDS, len(group))) + apart * is_positive
+        scores[:, (generator.random(case["groups"]) < case["failing"])[group] & is_positive] = -10
         low, high = area(np.round(scores) if case["is_rounded"] else scores, is_positive, group.tolist()).interval
         held += low <= truth <= high
         width += high - low

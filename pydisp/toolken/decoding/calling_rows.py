@@ -20,7 +20,7 @@ from torch import Tensor
 from pydisp.toolken.decisions import Choice
 from pydisp.toolken.decoding.batch_rows import BatchRows
 from pydisp.toolken.decoding.choosing import Chooser
-from pydisp.toolken.decoding.closed_results import ClosedResults
+from pydisp.toolken.decoding.closed_results import closed_results
 from pydisp.toolken.decoding.put_in import put_in, written_text
 from pydisp.toolken.decoding.tool_mode import ArgumentWriter, Written
 from pydisp.toolken.decoding.trace import Step, Trace
@@ -77,7 +77,7 @@ class CallingRows:
         self._prompts: list[int] = []  # tokens of each prompt, without padding
         self._last: dict[int, _Last] = {}
         self._results: dict[int, tuple[str, int]] = {}  # the last one in each text, and how long the text was behind it
-        self._closed = ClosedResults(tokenizer, chooser.vocabulary)
+        self._closed = closed_results(tokenizer, chooser.vocabulary)
         self._failed: list[_Failed] = []
         self._max_length = 0
         self._reserved = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}

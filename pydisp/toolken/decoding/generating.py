@@ -98,7 +98,7 @@ def generate(
         mode, k: see `pydisp.toolken.decisions`; by default the k of the toolkens; of another the log warns once.
         caller: runs the calls (`pydisp.toolken.tools.calling.Caller`); by default one that ends with this function.
         documentation, writer: to be used again in many calls; by default new ones, the documentation with the room it had in training.
-        most_calls: of one text, failed ones included, 0 or more. What failed in a text is not run in it again (`calling_rows`).
+        most_calls: of one text, failed ones and those broken off included, 0 or more. What failed in a text is not run in it again (`calling_rows`).
         is_checked: whether `toolkens.check` was done for this model, which takes a moment each time.
         attention_mask: (B, S) for `input_ids`.
         generate_kwargs: as of `model.generate`: max_new_tokens, do_sample, temperature, stop_strings, generation_config, ... Neither beams,

@@ -109,7 +109,7 @@ def _scores(rows: BatchRows, logits_processor, words: Tensor, closed: dict[int, 
     for row, ids in closed.items():
         left[row, ids.to(left.device)] = -torch.inf
     scores = rows.by_length(_processed(logits_processor, left))
-    is_stuck = ~scores.isfinite().any(-1, keepdim=True)
+    is_stuck = scores.amax(-1, keepdim=True) <= torch.finfo(scores.dtype).min
     return torch.where(is_stuck, rows.by_length(_processed(logits_processor, words)), scores) if is_stuck.any() else scores
 
 

@@ -8,8 +8,9 @@ There is one step for each position at which a tool was above every word:
     called     the call ran, and its result stands in the text
     rejected   no tool was called, because REJ or the threshold decided so, or no documentation fitted (then `error` says so)
     failed     a call was tried: its arguments were broken or refused, or it raised, took too long or too much memory. Never an abstention
-    repeated   the call before, word for word, with nothing but its own result between; or one that failed in this text before, or one of a tool
-               that is not tried again in this text, because it has no function or failed so twice. It did not run, and the plain token follows
+    repeated   the call before, with nothing but its own result between, or for the third time on end; or one that failed in this text before, or one
+               of a tool that is not tried again in this text, because it has no function or failed so twice. It did not run, and the plain
+               token follows
     beyond     as many calls as a text may have were made before; or the result is longer than the text may become, which ends before it
 """
 
@@ -88,8 +89,8 @@ class Trace:
 
     @property
     def calls_made(self) -> int:
-        """Calls that ran or failed: those that count against the most calls of a text."""
-        return sum(step.outcome in ("called", "failed") for step in self.steps)
+        """Calls that ran or failed, and those that were written and broken off: what counts against the most calls of a text."""
+        return sum(step.outcome in ("called", "failed") or step.outcome == "repeated" and step.arguments is not None for step in self.steps)
 
     def as_dict(self) -> dict:
         """Plain values for JSON."""

@@ -13,8 +13,8 @@ Few groups often agree, and a bootstrap of groups that agree has no width.
   binomial would vary as the jackknife over groups says, less for the degrees of freedom of that (Korn and Graubard 1998), never more than there
   are. The degrees are those of groups of one size, and at most the number of groups that differ from most: 200 groups of which three hold a
   failure say as little of how groups vary as four groups do. Where all agree, they are worth as many answers as there are groups.
-- An AUROC has the same interval, of as many independent answers as its jackknife over groups says. No more degrees of freedom count than the
-  rarer kind has groups: ten problems that need a tool among a thousand that need none say what ten say.
+- An AUROC has the same interval, of as many independent answers as its jackknife over groups says, but of no more than twice as many as the rarer
+  kind has groups, and with no more degrees of freedom than these: ten problems that need a tool among a thousand that need none say what ten say.
 - A difference has Student's interval of the jackknife with two groups more, one that differs fully to either side (as Bonett and Price 2012 add
   two pairs to paired yes-or-no answers); its p-value flips the signs of whole groups.
 
@@ -117,12 +117,15 @@ def area(scores: ArrayLike, is_positive: ArrayLike, groups: Sequence[Hashable]) 
     """The AUROC: how often a positive has a higher score than a negative, of equal scores one half.
 
     Args:
-        scores: (S, N) of each seed and item, without NaN; compared within a seed only. is_positive: (N,) bool. groups: (N,) that of each item.
+        scores: (S, N) of each seed and item; compared within a seed only. is_positive: (N,) bool. groups: (N,) that of each item.
     Returns: the mean over seeds, or None without a positive or a negative; without an interval where these stand in fewer than two groups each.
+    Raises: ValueError for shapes that differ and for NaN.
     """
     scores, positive = np.atleast_2d(np.asarray(scores, dtype=np.float64)), np.asarray(is_positive, dtype=bool)
     if scores.shape[1:] != positive.shape or len(positive) != len(groups):
         raise ValueError(f"scores are of shape {scores.shape} for {len(positive)} items of {len(groups)} groups; give (seeds, items).")
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN; leave out what has no score.")
     if positive.all() or not positive.any():
         return None
     which = _numbered(groups)
@@ -154,8 +157,8 @@ class _Area:
         of_group = np.stack([np.bincount(which, weights=positive), np.bincount(which, weights=~positive)])
         for group in np.flatnonzero(of_group.min(0) > 0):  # pairs within a group were taken away twice
             inside = which == group
-            above = scores[inside & positive][:, None] - scores[inside & ~positive]
-            lost[group] -= ((above > 0) + 0.5 * (above == 0)).sum()
+            mine, others = scores[inside & positive][:, None], scores[inside & ~positive]
+            lost[group] -= ((mine > others) + 0.5 * (mine == others)).sum()
         left = (positive.sum() - of_group[0]) * ((~positive).sum() - of_group[1])
         value = total / pairs
         return cls(value, np.where(left > 0, (total - lost) / np.maximum(left, 1), value))
@@ -167,7 +170,7 @@ def _area_interval(value: float, left_out: np.ndarray, items: int, fewest: int) 
     size = float(fewest)
     if variance >= _SAME:
         fewer = value * (1 - value) / variance * (_students_t(items - 1) / _students_t(fewest - 1)) ** 2
-        size = max(1.0, min(items, fewer))
+        size = max(1.0, min(items, 2 * fewest, fewer))
     return _binomial_interval(value, size)
 
 

@@ -75,9 +75,10 @@ def text_ids(text: str, tokenizer, *, is_beginning: bool) -> list[int]:
     """As `prompt_ids` or `continuation_ids`, of a text that holds no special tokens: where its characters spell one, as when a result ends in
     `<|im_end|` and `>` was written behind it, they are taken one at a time. Words that were added to a tokenizer stay what they are."""
     special = {*tokenizer.all_special_ids, *(one for one, token in tokenizer.added_tokens_decoder.items() if token.special)}
+    unknown = tokenizer.unk_token_id
     ids = [tokenizer.bos_token_id] if is_beginning and tokenizer.bos_token_id is not None else []
     for token, first, last in _encoded(text, tokenizer) if is_beginning else _continued(text, tokenizer):
-        if token not in special:
+        if token not in special or (token == unknown and text[max(first, 0) : last] != tokenizer.unk_token):
             ids.append(token)
             continue
         for character in text[max(first, 0) : last]:

@@ -35,6 +35,21 @@ def test_the_forbidden_ids_are_those_that_make_the_result_longer(name, result):
     assert not len(closed.forbidden("km", ".")) and not len(closed.forbidden("12)", "")) and not len(closed.forbidden("12", " "))
 
 
+def test_names_that_begin_like_those_of_WordPiece_and_bytes_are_read_as_they_are():
+    tokenizer = letters_tokenizer(**{"##Ċ": 97, "<0x35>": 98, "<0x6B>": 99})
+    closed = ClosedResults(tokenizer, 100)
+    digits = [token(one) for one in "0123456789"]
+    assert closed.forbidden("7", "").tolist() == [*digits, 98] == closed.forbidden("7", ".").tolist()
+    assert len(closed.forbidden("km", "")) == 2 * 26 + 1 and 99 in closed.forbidden("km", "")
+
+
+def test_digits_of_other_scripts_make_another_number_too():
+    tokenizer = TOKENIZERS["metaspace first"]()
+    tokenizer.add_tokens(["٣٤"])
+    added = tokenizer.convert_tokens_to_ids("٣٤")
+    assert added in ClosedResults(tokenizer, len(tokenizer)).forbidden("12", "")
+
+
 def written(following, inputs="a=", result="7", **settings):
     model, tokenizer = scripted_model(following), letters_tokenizer()
     toolkens = toolkens_of(model, tokenizer, rows_after({"clock": "="}))

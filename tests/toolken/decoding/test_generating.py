@@ -165,8 +165,8 @@ def test_another_tool_is_tried_where_one_is_not_tried_again():
 
 
 def test_the_same_call_with_nothing_but_its_result_between_is_broken_off():
-    found, caller = written({"pick": "=7"}, most_calls=2)
-    # the second call would be word for word the first; the third has "+=" before it
+    found, caller = written({"pick": "=7"}, most_calls=3)
+    # the second call would be word for word the first; the third has "+=" before it. The one that was broken off counts
     assert outcomes(found) == ["called", "repeated", "called", "beyond", "beyond"] and len(caller.asked) == 2
     assert found.texts == (" 7+= 7+=9y",)
     assert found.traces[0].counts == {"called": 2, "rejected": 0, "failed": 0, "repeated": 1, "beyond": 2}
@@ -175,6 +175,12 @@ def test_the_same_call_with_nothing_but_its_result_between_is_broken_off():
 def test_a_text_that_goes_in_a_circle_is_broken_off_at_the_third_equal_call():
     found, caller = written({"pick": "="}, writer=Writing("2", "2", "2"))
     assert outcomes(found) == ["called", "called", "repeated"] and found.texts == (" 7+= 7+=9y",) and len(caller.asked) == 2
+
+
+def test_a_text_in_a_circle_writes_no_more_calls_than_it_may_have():
+    writer = Writing(*["2"] * 20)
+    found, caller = written({"pick": "=9"}, writer=writer, following={**FOLLOWING, "9": "="}, most_calls=5, max_new_tokens=40)
+    assert outcomes(found)[:6] == ["called", "called", *["repeated"] * 3, "beyond"] and len(writer.given) == 15 and len(caller.asked) == 2
 
 
 def test_a_call_may_come_again_behind_another_one():
@@ -189,7 +195,7 @@ def test_the_same_call_written_otherwise_is_the_same_call():
         def write(self, asked):
             return [Written(next(self.written, "2")) for _ in asked]
 
-    found, caller = written({"pick": "=7+"}, writer=Writer(), following={**FOLLOWING, "+": "y"}, most_calls=2)
+    found, caller = written({"pick": "=7+"}, writer=Writer(), following={**FOLLOWING, "+": "y"}, most_calls=3)
     assert outcomes(found)[:4] == ["called", "repeated", "called", "beyond"] and [one for _, one in caller.asked] == ["1", "2"]
 
 

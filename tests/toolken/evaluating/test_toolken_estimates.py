@@ -183,6 +183,24 @@ def test_an_area_of_1_has_the_interval_of_as_many_answers_as_the_rarer_kind_has_
     assert found.value == 1 and found.interval == (pytest.approx(0.025 ** (1 / 4)), 1.0)
 
 
+def test_an_area_knows_no_more_than_its_rarer_kind():
+    positive = np.arange(1010) < 10
+    scores = np.where(positive, 1.0, 0.0)
+    perfect = area(scores, positive, list(range(1010)))
+    scores[10:15] = 2.0  # five of a thousand before all
+    low, high = area(scores, positive, list(range(1010))).interval
+    assert low < 0.9 and high - low > 0.5 * (1 - perfect.interval[0])
+
+
+def test_scores_that_are_no_numbers_are_refused_and_infinite_ones_are_ordered():
+    with pytest.raises(ValueError, match="1 of 4 scores are NaN"):
+        area([np.nan, 0.0, 1.0, 0.5], [True, False, True, False], list("abcd"))
+    scores, positive = np.array([np.inf, np.inf, -np.inf, 0.0]), [True, False, False, True]
+    assert area(scores, positive, ["a", "a", "b", "b"]).value == auroc(scores, positive)
+    left = _Area.of(scores, np.array(positive), np.array([0, 0, 1, 1])).left_out
+    assert left.tolist() == [1.0, 0.5]  # of each group the other's one pair
+
+
 def test_paraphrases_do_not_narrow_an_area():
     generator = np.random.default_rng(0)
     positive = np.arange(40) % 2 == 0

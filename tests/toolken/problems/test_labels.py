@@ -12,7 +12,7 @@ from tiny_text import tiny_tokenizer
 from toolken_tokenizers import TOKENIZERS
 
 import pydisp.demo
-from pydisp.toolken.problems.labels import MASKED, WORD, continuation_ids, decoded_spans, label, prompt_ids
+from pydisp.toolken.problems.labels import MASKED, WORD, continuation_ids, decoded_spans, label, prompt_ids, text_ids
 from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
 from pydisp.toolken.tools.tool import Tool, ToolError
 from pydisp.toolken.tools.tools import Tools
@@ -196,3 +196,11 @@ def test_labels_that_do_not_decode_are_refused():
         label(problem(" 8字4", ("add", "8字4")), tokenizer("WordPiece"), TOOLS)
     with pytest.raises(ProblemError, match="labels that do not decode"):
         label(problem(" 字", ("add", "字")), tokenizer("metaspace first"), TOOLS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_without_special_tokens_is_tokenized_as_always(name):
+    one = tokenizer(name)
+    for text in (" It is Zürich 12, 12 = 3\nand 4.5", "9"):
+        assert text_ids(text, one, is_beginning=True) == prompt_ids(text, one)
+        assert text_ids(text, one, is_beginning=False) == continuation_ids(text, one)
