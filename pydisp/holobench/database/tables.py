@@ -128,4 +128,4 @@ class Database:
         for table in self.tables:
             if table.name.casefold() == name.casefold():
                 return table
-        raise TableError(f"{self.name} has no table {name!r}; it has: {', '.join(table.name for table in self.tables)}.")
+        raise TableError(f"{self.name} has no table {name!r}; it has: {', '.join(repr(table.name) for table in self.tables)}.")

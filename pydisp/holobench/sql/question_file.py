@@ -103,7 +103,9 @@ def _of_database(rows: list[tuple[int, object]], database: Database, path) -> tu
         return rows, []
     known = sorted({str(name) for name in names.values()})
     if database.name not in names.values():
-        raise QuestionFileError(f"{path} has no row with the db_id {database.name!r}; it has: {', '.join(known[:20])}.")
+        raise QuestionFileError(
+            f"{path} has no row with the db_id {database.name!r}; it has: {', '.join(repr(name[:80]) for name in known[:20])}."
+        )
     problems = [f"question {number} is left out: it has no db_id, as others have." for number, row in rows if number not in names]
     return [(number, row) for number, row in rows if names.get(number) == database.name], problems
 

@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("duckdb")
@@ -122,7 +122,7 @@ def test_only_the_rows_of_this_database_are_read(tmp_path):
     questions, problems = read_questions(write(tmp_path / "q.json", rows), SHOP)
     assert [question.number for question in questions] == [1]
     assert problems == ["question 3 is left out: it has no db_id, as others have."]
-    with pytest.raises(QuestionFileError, match="db_id 'shop'; it has: other"):
+    with pytest.raises(QuestionFileError, match="db_id 'shop'; it has: 'other'"):
         read_questions(write(tmp_path / "q.json", rows[1:2]), SHOP)
 
 
@@ -182,6 +182,7 @@ fields = st.dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(values | fields, max_size=4))
+@example([{"question": "shop", "sql": "shop", "query": "shop", "db_id": "\n"}])
 def test_any_json_gives_questions_or_sentences(tmp_path_factory, rows):
     path = write(tmp_path_factory.mktemp("any") / "q.json", rows)
     try:
