@@ -86,7 +86,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare the modes of deciding: the right tool at its place, and answers end to end."""
-    for option, value, least in (("--count", count, 1), ("--answers", answers, 0), ("--max-new-tokens", max_new_tokens, 1)):
+    for option, value, least in (
+        ("--count", count, 1),
+        ("--answers", answers, 0),
+        ("--seed", seed, 0),
+        ("--max-new-tokens", max_new_tokens, 1),
+    ):
         if value is not None and value < least:
             raise WrongUsage(f"{option} is {value}; it must be {least} or more.")
     from pydisp.toolken import evaluate_to_folder

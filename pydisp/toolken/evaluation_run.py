@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydisp.environment import run_facts
+from pydisp.loading import displayed_name
 from pydisp.progress import Interrupted
 from pydisp.subject import Subject
 from pydisp.toolken.decisions import CONTROLS, MODES
@@ -65,6 +66,8 @@ def evaluate_to_folder(
         resume: go on where a stopped run was; the result is the same.
     Raises: ValueError, FileNotFoundError, FileExistsError or ImportError with one sentence; Interrupted after a stop request.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"the seed is {seed!r}; it must be a whole number, 0 or more.")
     workspace = Workspace(out, marker=RESULT_FILE, journey="toolken eval")
     try:
         with workspace.claimed(overwrite=overwrite, resume=resume):
@@ -117,6 +120,11 @@ def _by_seed(folders: Sequence[str | os.PathLike]) -> dict[int, Toolkens]:
     for folder in folders:
         one = Toolkens.load(folder)
         seed = one.training.get("settings", {}).get("seed", len(sets))
+        if seed in sets and sets[seed].tools.names != one.tools.names:
+            raise ToolkensError(
+                f"the toolkens in {displayed_name(os.fspath(folder))} have other tools than those before; give trainings on the same tools and "
+                "problems that differ by the seed only."
+            )
         if seed in sets:
             raise ToolkensError(f"two sets of toolkens were trained with the seed {seed}; give one for each seed.")
         sets[seed] = one

@@ -14,6 +14,7 @@ from command_line import call, refused
 
 from pydisp.toolken.problems.generator import generate
 from pydisp.toolken.problems.problem_file import write_problems
+from pydisp.toolken.toolkens import Toolkens
 
 FIGURES = {"selection", "accuracy", "interval", "calls", "unneeded", "failed", "rejected", "repeated", "ece", "auroc"}
 COUNT = 90
@@ -171,6 +172,9 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
     damaged = mine / "damaged"
     shutil.copytree(trained[0], damaged)
     (damaged / "toolkens.safetensors").write_bytes(b"no")
+    fewer = mine / "fewer"
+    loaded = Toolkens.load(trained[0])
+    loaded.without(loaded.tools.names[0]).save(fewer)
     train = ["toolken", "train", "demo", "--out", out]
     evaluate = ["toolken", "eval", "demo", "--out", out, "--toolkens"]
     ask = ["toolken", "run", "demo", "What?", "--toolkens"]
@@ -189,6 +193,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
             ([*evaluate, mine], "toolkens"),
             ([*evaluate, damaged], "toolkens"),
             ([*evaluate, trained[0], "--toolkens", trained[0]], "seed 0"),
+            ([*evaluate, trained[0], "--toolkens", fewer], "toolkens in fewer have other tools"),
             ([*evaluate, trained[0], "--modes", "often"], "'often'"),
             ([*ask, mine / "gone"], "gone"),
             ([*ask, trained[0], "--mode", "often"], "'often'"),
@@ -202,6 +207,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
             ([*train, "--count", 0], "--count is 0"),
             ([*train, "-k", 0], "--candidates is 0"),
             ([*evaluate, trained[0], "--answers", -1], "--answers is -1"),
+            ([*evaluate, trained[0], "--seed", -1], "--seed is -1"),
             ([*ask[:3], " ", *ask[4:], trained[0]], "the question is empty"),
             ([*ask, trained[0], "--max-new-tokens", 0], "--max-new-tokens is 0"),
         ],

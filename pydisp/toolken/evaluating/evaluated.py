@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydisp.report import Report
+from pydisp.report.words import counted
 from pydisp.toolken.evaluating.calibration_curves import CalibrationCurves
 from pydisp.toolken.evaluating.claims import Claim, claims, percent
 from pydisp.toolken.evaluating.figures import Figures, ModeFigures
@@ -72,7 +73,7 @@ class Evaluated:
 
     def in_words(self) -> str:
         """A line for each mode, for a terminal, and one for each claim."""
-        lines = [f"{self.model}, {self.data}: {self.problems.get('problems', 0):,} problems"]
+        lines = [f"{self.model}, {self.data}: {counted(self.problems.get('problems', 0), 'problem')}"]
         for mode, one in self.figures.modes.items():
             parts = [f"{name} {percent(one.estimate(name))}" for name in ("selection", "accuracy") if name in one.measured]
             if one.unneeded_problems in one.measured:
