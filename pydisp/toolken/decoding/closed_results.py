@@ -6,7 +6,7 @@
     closed.forbidden("Sunday", "")     # those that go on with a letter from a to z
 
 A language model knows nothing of calls. Behind " 6.29894924686" it finds one more digit likely, and with it the number is no longer what the tool
-returned: so a weak model spoils half of its right calls. This rule is ours. It holds directly behind a result only, so that a text without calls stays
+returned: so a weak model spoils many of its right calls (LOG). This rule is ours. It holds directly behind a result only, so that a text without calls stays
 the plain model's.
 """
 
