@@ -53,9 +53,8 @@ def train(
         device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=progress(ctx),
     )  # fmt: skip
     if as_json:
-        print_json(
-            {"out": str(out), "tools": list(made.tools.names), "calibration": dict(made.calibration), "training": dict(made.training)}
-        )
+        facts = {name: value for name, value in made.training.items() if name != "trained_on"}  # digests of all problems: for the file
+        print_json({"out": str(out), "tools": list(made.tools.names), "calibration": dict(made.calibration), "training": facts})
         return
     typer.echo(f"{counted(len(made.tools), 'tool')} for {made.base['name']}: {out}")
 

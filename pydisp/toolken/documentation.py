@@ -83,6 +83,10 @@ class Documentation:
         """How many tokens any k tools may need even without their sentences: those of the k longest names and parameters, REJ and the cue."""
         return self._fixed + sum(sorted((len(self._line(place)[0]) for place in range(len(self._all))), reverse=True)[:k])
 
+    def tokens_of(self, place: int) -> int:
+        """How many tokens the documentation of one tool has before it is cut."""
+        return len(self._line(place)[1])
+
     @property
     def _fixed(self) -> int:
         return len(self._opening) + len(self._rejected) + len(self._cue)

@@ -15,6 +15,7 @@ from command_line import call, refused
 from pydisp.toolken.problems.generator import generate
 from pydisp.toolken.problems.problem_file import write_problems
 from pydisp.toolken.toolkens import Toolkens
+from pydisp.toolken.tools.tools import Tools
 
 FIGURES = {"selection", "accuracy", "interval", "calls", "unneeded", "failed", "rejected", "repeated", "ece", "auroc"}
 COUNT = 90
@@ -104,9 +105,9 @@ def test_problems_that_were_trained_on_are_not_evaluated(trained, tmp_path):
     mine = tmp_path / "mine.jsonl"
     write_problems(mine, [one for one in generate("a", COUNT, 0) if all(call.tool in trained[1]["tools"] for call in one.calls)])
     args = ["toolken", "eval", "demo", "--toolkens", trained[0], "--out", tmp_path / "out", "--answers", 0, "--modes", "toolkengpt"]
-    refused([([*args, "--data", mine], "were seen before")], tmp_path)
+    refused([([*args, "--data", mine], "were seen in training")], tmp_path)
     status, printed, err = call(*args, "--data", "builtin:a", "--seed", 0, "--count", 20, "--json")
-    assert status == 0 and any("were seen before" in sentence for sentence in json.loads(printed)["left_out"]), err
+    assert status == 0 and any("were seen in training" in sentence for sentence in json.loads(printed)["left_out"]), err
 
 
 def test_an_evaluation_that_was_stopped_goes_on_to_the_same_files(evaluated, tmp_path):
@@ -175,6 +176,8 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
     fewer = mine / "fewer"
     loaded = Toolkens.load(trained[0])
     loaded.without(loaded.tools.names[0]).save(fewer)
+    moved = mine / "moved"
+    replace(loaded, tools=Tools(replace(one, function="/gone/mine.py:half") for one in loaded.tools)).save(moved)
     train = ["toolken", "train", "demo", "--out", out]
     evaluate = ["toolken", "eval", "demo", "--out", out, "--toolkens"]
     ask = ["toolken", "run", "demo", "What?", "--toolkens"]
@@ -187,6 +190,15 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(trained, model, t
             ([*train, "--tools", mine / "gone.py"], "there is no file"),
             ([*train, "--tools", mine / "half.py"], "not among the tools of half.py (half); give problems that call these"),
             ([*train, "--data", "nowhere"], "there are no problems 'nowhere'"),
+            ([*train, "--tools", mine.parent / "files"], "is a folder"),
+            ([*train, "--tools", "files/tools"], "'files/tools' is no file of tools"),
+            ([*train, "--data", mine], "is a folder; give a JSONL file"),
+            ([*train, "--data", "gsm8k:"], "'gsm8k:' names no file; give gsm8k:PATH"),
+            ([*ask, moved], "which is no file any more"),
+            ([*evaluate, moved], "which is no file any more"),
+            ([*ask, trained[0], "--max-new-tokens", 10**9], "1,000,000,000 new tokens were asked for"),
+            ([*ask[:3], "why? " * 400, *ask[4:], trained[0]], "and the model reads 512 at most"),
+            ([*evaluate, trained[0], "--max-new-tokens", 10**6], "1,000,000 new tokens were asked for"),
             ([*train, "--data", f"gsm8k:{mine}/gone.jsonl"], "gone.jsonl"),
             ([*train, "--data", mine / "bad.jsonl"], "spans characters 1 to 9"),
             ([*train, "--data", mine / "unknown.jsonl"], "calls 'gone'"),

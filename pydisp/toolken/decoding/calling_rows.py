@@ -65,11 +65,13 @@ class CallingRows:
     Args:
         caller: runs calls: `call(name, arguments) -> CallResult`; None for a `Caller` of the tools that begins with the first call.
         most_calls: of one text, failed ones included.
+    Raises: ToolError for a tool whose file is not there.
 
     `traces` has the trace of each text.
     """
 
     def __init__(self, chooser: Chooser, writer: ArgumentWriter, tools: Tools, tokenizer, caller=None, most_calls: int = 8):
+        tools.check_files()
         self.chooser, self.writer, self.tools, self.tokenizer = chooser, writer, tools, tokenizer
         self.most_calls = most_calls
         self.traces: list[Trace] = []

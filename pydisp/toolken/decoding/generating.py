@@ -105,7 +105,8 @@ def generate(
             nor assistants, nor streamers, nor caches of other kinds than DynamicCache. A stop string ends a text behind a result, never
             inside it. Where results made texts unequally long, logits processors and stopping criteria are called once for each length
             in a step; what they give for a text of another length is not used, and such a text is cut or filled behind its prompt.
-    Raises: ValueError with one sentence for what cannot be done; ToolkensError (one too) for toolkens of another model.
+    Raises: ValueError with one sentence for what cannot be done, such as a prompt and `max_new_tokens` that are longer together than what the
+        model reads; ToolkensError (one too) for toolkens of another model.
     """
     for name in sorted(REFUSED & generate_kwargs.keys()):
         if generate_kwargs[name] is not None:
@@ -115,6 +116,7 @@ def generate(
     reader = CachedModel(model)
     filler = next((one for one in (tokenizer.pad_token_id, tokenizer.eos_token_id) if one is not None), 0)
     ids, mask = _prompts(inputs, attention_mask, tokenizer, filler, reader.device)
+    check_room(model, ids.shape[1] if mask is None else int(mask.sum(-1).max()), generate_kwargs.get("max_new_tokens"))
     with ExitStack() as opened:
         opened.enter_context(evaluating(model))
         tools = None
@@ -129,6 +131,25 @@ def generate(
             settings["attention_mask"] = mask
         model.generate(ids, custom_generate=loop, **settings)
     return _generated(loop, tokenizer, tools.traces if tools is not None else None)
+
+
+def check_room(model: nn.Module, prompt_tokens: int, max_new_tokens: int | None) -> None:
+    """Refuse a prompt and an answer that are longer together than what the model reads.
+
+    Raises: ValueError.
+    """
+    context = positions(model.config)
+    if context is None:
+        return
+    if prompt_tokens >= context:
+        raise ValueError(
+            f"the prompt has {prompt_tokens:,} tokens, and the model reads {context:,} at most, its answer included; shorten it."
+        )
+    if max_new_tokens is not None and prompt_tokens + max_new_tokens > context:
+        raise ValueError(
+            f"up to {max_new_tokens:,} new tokens were asked for, but behind a prompt of {prompt_tokens:,} tokens the model has room for "
+            f"{context - prompt_tokens:,}, for it reads {context:,} at most; ask for no more than these."
+        )
 
 
 def _policy(model, tokenizer, toolkens, mode: str, k: int | None, is_checked: bool) -> Policy:

@@ -122,7 +122,7 @@ class _Tools:
         prompts = [problem.prompt for problem in problems]
         found = generate(
             of.model, of.tokenizer, None if mode == _PLAIN else of.toolkens[seed], prompts, mode=mode, do_sample=False,
-            max_new_tokens=settings.max_new_tokens * (settings.lines_factor if has_lines else 1),
+            max_new_tokens=_most_tokens(problems[0], settings),
             stopping_criteria=_answered_criteria(of.tokenizer, prompts, has_lines), is_checked=seed in self._checked, **given,
         )  # fmt: skip
         self._checked.add(seed)
@@ -155,6 +155,22 @@ def _batches(problems: Sequence[Problem], size: int) -> list[list[Problem]]:
         alike = sorted((one for one in problems if _has_lines(one) == has_lines), key=lambda one: (len(one.prompt), one.id))
         found += [alike[start : start + size] for start in range(0, len(alike), size)]
     return found
+
+
+def check_rooms(model: nn.Module, tokenizer, problems: Sequence[Problem], settings: AnswerSettings) -> None:
+    """Refuse settings whose answers some problem leaves no room for.
+
+    Raises: ValueError.
+    """
+    from pydisp.toolken.decoding.generating import check_room
+    from pydisp.toolken.problems.labels import prompt_ids
+
+    for problem in problems:
+        check_room(model, len(prompt_ids(problem.prompt, tokenizer)), _most_tokens(problem, settings))
+
+
+def _most_tokens(problem: Problem, settings: AnswerSettings) -> int:
+    return settings.max_new_tokens * (settings.lines_factor if _has_lines(problem) else 1)
 
 
 def _has_lines(problem: Problem) -> bool:

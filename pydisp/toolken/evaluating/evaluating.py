@@ -22,7 +22,7 @@ from pydisp.draws import Draws
 from pydisp.evaluation import evaluating
 from pydisp.progress import silence
 from pydisp.toolken.decisions import CONTROLS, MODES, Policy
-from pydisp.toolken.evaluating.answering import Answering, AnswerSettings
+from pydisp.toolken.evaluating.answering import Answering, AnswerSettings, check_rooms
 from pydisp.toolken.evaluating.calibration_curves import calibration_curves
 from pydisp.toolken.evaluating.evaluated import Evaluated
 from pydisp.toolken.evaluating.figures import ORDER, figures
@@ -84,6 +84,9 @@ def evaluate(
         raise ValueError(f"none of {len(problems)} problems can be evaluated; give problems that call the tools of the toolkens.")
     asked = _asked(kept, answers, seed)
     _check_measured(modes, asked)
+    if asked:
+        any_of.tools.check_files()
+        check_rooms(model, tokenizer, asked, settings)
     with evaluating(model), _folder(work) as folder:
         positions = scored_positions(model, tokenizer, list(used.values()), kept, labelled, kinds=kinds, k=k, folder=folder, say=say)
         decided = {mode: [decide(one, of) for one, of in zip(positions, policies[mode], strict=True)] for mode in modes if mode != MODES[0]}

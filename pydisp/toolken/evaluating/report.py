@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydisp.report import Metric, Picture, Report, Section, Table
+from pydisp.report.words import counted
 from pydisp.toolken.evaluating import pictures
 from pydisp.toolken.evaluating.claims import p_words
 from pydisp.toolken.evaluating.confidence_sections import confidence_section, confusion_section
@@ -111,14 +112,14 @@ def _table(evaluated: "Evaluated", title: str, measure: str, columns: dict[str, 
 
 
 def _n(one: Estimate, things: str) -> str:
-    return f"{one.items:,} {things} of {one.groups:,} groups"
+    return f"{counted(one.items, things)} of {counted(one.groups, 'group')}"
 
 
 def _accuracy(evaluated: "Evaluated") -> list[Section]:
     estimates = _estimates(evaluated, "accuracy")
     if not estimates:
         return [Section("Accuracy", ["No answers were written: these figures are teacher-forced selection only."])]
-    count = _n(next(iter(estimates.values())), "problems")
+    count = _n(next(iter(estimates.values())), "problem")
     words = f"Share of {count} whose written answer is exactly right; thick: 95 % interval over groups"
     words += ", thin: with seeds, rings: each seed." if _has_seeds(evaluated) else "."
     parts: list = [Picture("Accuracy", words, pictures.mode_points(estimates, "right answers, %"))]
@@ -146,7 +147,7 @@ def _selection(evaluated: "Evaluated") -> list[Section]:
         return []
     chance = evaluated.figures.chance
     levels = [pictures.Level(chance["uniform"], "one of all tools"), pictures.Level(chance["commonest"], "the commonest tool")]
-    count = _n(next(iter(estimates.values())), "gold calls")
+    count = _n(next(iter(estimates.values())), "gold call")
     parts = [
         Picture(
             "Selection",
@@ -183,7 +184,7 @@ def _unneeded(evaluated: "Evaluated") -> list[Section]:
     parts: list = [
         Picture(
             "Unneeded calls",
-            f"Share of {_n(next(iter(estimates.values())), 'problems')} that need no tool in which one was called all the same, {how}. Fewer is better.",
+            f"Share of {_n(next(iter(estimates.values())), 'problem')} that need no tool in which one was called all the same, {how}. Fewer is better.",
             pictures.mode_points(estimates, "problems with an unneeded call, %", is_whole=False),
         ),
         _table(
@@ -260,7 +261,7 @@ def _examples(evaluated: "Evaluated") -> list[Section]:
 def _run_on(evaluated: "Evaluated") -> Section:
     of = evaluated.problems
     sentences = [
-        f"Model {evaluated.model}; {len(evaluated.tools):,} tools; {of.get('problems', 0):,} problems of {of.get('groups', 0):,} groups from {evaluated.data}, "
+        f"Model {evaluated.model}; {counted(len(evaluated.tools), 'tool')}; {of.get('problems', 0):,} problems of {counted(of.get('groups', 0), 'group')} from {evaluated.data}, "
         f"of which {of.get('need_a_tool', 0):,} need a tool; {of.get('answered', 0):,} were answered end to end; toolkens of "
         f"{'seed' if len(evaluated.seeds) == 1 else 'seeds'} {', '.join(map(str, evaluated.seeds))}; k = {evaluated.k}."
     ]

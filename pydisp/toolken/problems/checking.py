@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from pydisp.report.words import counted
 from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
 
+_ADVICE = "correct the problems, or give the tools that they are for."
 WITHIN = Decimal("0.001")  # of the gold result: data sets round
 
 
@@ -32,13 +33,16 @@ class Wrong:
 def checked(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:
     """As `executed`, of problems to train on.
 
-    Raises: ProblemError if there are problems and none of them is right; ToolError as `executed`.
+    Raises: ProblemError if no problem with a call is right although some have one; ToolError as `executed`.
     """
     right, wrong = executed(problems, caller)
     if wrong and not right:
         raise ProblemError(
-            f"no problem is left of {len(wrong):,}, for each has a gold call that gives another result (the first: {wrong[0]}); "
-            "correct the problems, or give the tools that they are for."
+            f"no problem is left of {len(wrong):,}, for each has a gold call that gives another result (the first: {wrong[0]}); {_ADVICE}"
+        )
+    if wrong and not any(problem.calls for problem in right):
+        raise ProblemError(
+            f"no problem that calls a tool is left of {len(wrong):,}, for each has a gold call that gives another result (the first: {wrong[0]}); {_ADVICE}"
         )
     return right, wrong
 

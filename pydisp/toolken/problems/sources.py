@@ -40,12 +40,18 @@ def read_problems(
     """
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise ProblemError(f"the number of problems is {count!r}; it must be a whole number, 1 or more.")
-    name, _, rest = source.partition(":")
+    name, colon, rest = source.partition(":")
     is_unseen = is_unseen or _any
     if name == "builtin":
         return _generated(source, rest or "a", seed, count or GENERATED, is_unseen)
     if rest and name in READERS:
         found = _reader(name)(rest)
+    elif colon and name in READERS:
+        raise ProblemError(f"{source!r} names no file; give {name}:PATH, where PATH is the file or the folder of this data set.")
+    elif os.path.isdir(source):
+        raise ProblemError(
+            f"{source!r} is a folder; give a JSONL file of problems, or a data set as {READERS[0]}:PATH (readers: {', '.join(READERS)})."
+        )
     elif os.path.isfile(source):
         found = _file(source, tools)
     else:
@@ -97,8 +103,8 @@ def _any(_problem: Problem) -> bool:
 def _seen(source: str, count: int, unseen: int) -> list[str]:
     if not unseen:
         what = "the one problem" if count == 1 else f"all {count:,} problems"
-        raise ProblemError(f"{what} of {source} {'was' if count == 1 else 'were'} seen before; give other problems.")
-    return [] if unseen == count else [f"{count - unseen:,} of {count:,} problems are left out, because they were seen before."]
+        raise ProblemError(f"{what} of {source} {'was' if count == 1 else 'were'} seen in training; give other problems.")
+    return [] if unseen == count else [f"{count - unseen:,} of {count:,} problems are left out, because they were seen in training."]
 
 
 def _generated(source: str, family: str, seed: int, count: int, is_unseen: Callable[[Problem], bool]) -> ProblemSet:
@@ -115,12 +121,14 @@ def _generated(source: str, family: str, seed: int, count: int, is_unseen: Calla
     if not kept:
         raise ProblemError(
             f"{counted(count, 'problem')} of {source} {'was' if count == 1 else 'were'} asked for, and all of the first {len(problems):,} "
-            f"that seed {seed} generates were seen before; give another seed, or other problems."
+            f"that seed {seed} generates were seen in training; give another seed, or other problems."
         )
     read = next(number for number, one in enumerate(problems, 1) if one is kept[-1]) if len(kept) == count else len(problems)
     if read == len(kept):
         return ProblemSet(source, tuple(kept), BUILTIN)
-    left_out = f"{read - len(kept):,} of the first {read:,} problems that seed {seed} generates are left out, because they were seen before"
+    left_out = (
+        f"{read - len(kept):,} of the first {read:,} problems that seed {seed} generates are left out, because they were seen in training"
+    )
     fewer = "" if len(kept) == count else f"; {len(kept):,} {'is' if len(kept) == 1 else 'are'} there instead of {count:,}"
     return ProblemSet(source, tuple(kept), BUILTIN, (f"{left_out}{fewer}.",))
 

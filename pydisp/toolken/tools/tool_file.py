@@ -7,6 +7,7 @@ A .py file may import other files of its folder, by names that no installed modu
 import dataclasses
 import importlib
 import json
+import os
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -31,9 +32,14 @@ def read_tools(source: str | PathLike) -> Tools:
         return BUILTIN
     if source.endswith((".json", ".py")):
         path = Path(source)
+        if path.is_dir():
+            raise ToolError(f"{source!r} is a folder; give a .json or .py file, or the name of a module.")
         if not path.is_file():
             raise ToolError(f"there is no file {source!r}; give 'builtin', a .json or .py file that is there, or the name of a module.")
         return _of_json(path) if source.endswith(".json") else _of_module(_imported(source, path), source, path)
+    if os.sep in source:
+        what = "is a folder" if Path(source).is_dir() else "is no file of tools"
+        raise ToolError(f"{source!r} {what}; give 'builtin', a .json or .py file, or the name of a module.")
     return _of_module(_imported(source, None), source, None)
 
 

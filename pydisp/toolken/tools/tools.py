@@ -6,6 +6,7 @@ tools["add"], tools.index("add"), tools.names
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 
 from pydisp.toolken.tools.tool import Tool, ToolError
@@ -64,6 +65,19 @@ class Tools:
         Raises: ToolError if both have a tool of one name.
         """
         return Tools([*self, *other])
+
+    def check_files(self) -> None:
+        """Refuse tools whose functions stand in a file that is not there any more.
+
+        Raises: ToolError.
+        """
+        for tool in self:
+            path, _, _ = (tool.function or "").rpartition(":")
+            if path.endswith(".py") and not os.path.isfile(path):
+                raise ToolError(
+                    f"the function of the tool {tool.name!r} stands in {path}, which is no file any more; put the file back there, or train again "
+                    "with the file where it is now."
+                )
 
     @property
     def digest(self) -> str:

@@ -110,6 +110,9 @@ def train(
     settings = replace(settings, k=_k(settings, prepared.tools))
     vocabulary, count = real_vocabulary(tokenizer, model), len(prepared.tools)
     documentation = Documentation(tokenizer, prepared.tools, room=settings.documentation_tokens)
+    notes = _notes(prepared.tools, documentation)
+    for sentence in notes:
+        say(sentence)
     reader_of(model)
     base = {"name": name or _name_of(model), "digest": model_digest(model)}
     with _evaluating(model), _folder(work) as folder:
@@ -145,6 +148,13 @@ def train(
         examples, states = second("train", train_features, first.rows, settings.most_reranked, True)
         checked, checked_states = second("validation", validation_features, first.rows, None, False)
         last = train_second_rows(examples, states, checked, checked_states, count, settings.second, **learning)
+        for title, fit, most in (("first", first, settings.first.epochs), ("second", last, settings.second.epochs)):
+            if fit.best_epoch == fit.epochs == most:
+                notes.append(
+                    f"The validation loss of the {title} rows was still falling after all {most} epochs; give more problems, or more epochs in "
+                    f"Python, with TrainSettings({title}=FitSettings(epochs=...))."
+                )
+                say(notes[-1])
     scores = second_scores(checked_states, last.rows, checked.candidates)
     calibration = calibrated(scores, checked.right, checked.fires, settings.k, len(validation_features))
     if "note" in calibration:
@@ -161,6 +171,7 @@ def train(
         training={
             "settings": asdict(settings),
             "left_out": left_out,
+            "notes": notes,
             "problems": {"train": len(prepared.train), "validation": len(prepared.validation)},
             "positions": {"train": _counts(train_features), "validation": _counts(validation_features)},
             "reranked": {"train": len(examples), "train_fired": int(examples.fires.sum()), "validation": len(checked)},
@@ -202,7 +213,7 @@ def _prepared(tools: Tools, problems: Sequence[Problem], tokenizer, settings: Tr
     if unused:
         shown = ", ".join(unused[:10]) + (f" and {len(unused) - 10} more" if len(unused) > 10 else "")
         left_out.append(
-            f"{len(unused)} of {len(tools)} tools are called by no training problem and get no toolken: {shown}; give more problems, or such that call them."
+            f"{len(unused)} of {len(tools)} tools {'is' if len(unused) == 1 else 'are'} called by no training problem, so without a toolken: {shown}; give more problems, or such that call them."
         )
         tools = Tools(tool for tool in tools if tool.name in called)
         validation = [problem for problem in validation if all(call.tool in called for call in problem.calls)]
@@ -213,6 +224,23 @@ def _prepared(tools: Tools, problems: Sequence[Problem], tokenizer, settings: Tr
         )
     parts = ([label(problem, tokenizer, tools) for problem in part] for part in (train, validation))
     return _Prepared(tools, *parts, tuple(left_out), frozenset(one for problem in (*train, *validation) for one in problem.digests))
+
+
+def _notes(tools: Tools, documentation: Documentation) -> list[str]:
+    """Sentences on tools that cannot do all that a user may expect of them."""
+    without = [tool.name for tool in tools if tool.function is None]
+    cut = [tool.name for place, tool in enumerate(tools) if documentation.tokens_of(place) > documentation.room]
+    return [
+        *([f"{_some(without)} no function: such a tool can be chosen, and not called."] if without else []),
+        *([f"{_some(cut)} a documentation of more than {documentation.room} tokens, of which these are read."] if cut else []),
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """`multiply and 3 more tools have`, for the beginning of a sentence."""
+    if len(names) == 1:
+        return f"The tool {names[0]!r} has"
+    return f"{len(names)} tools ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) have"
 
 
 def _with_room(sized: Sequence[tuple[Problem, int]], tools: Tools, tokenizer, settings: TrainSettings, context: int) -> tuple[list, list]:

@@ -94,6 +94,14 @@ def test_problems_that_are_wrong_are_said_and_none_that_is_right_is_refused():
     )
 
 
+def test_that_no_right_problem_calls_a_tool_is_told_as_what_it_is():
+    off = asked(" 85", "multiply", "12, 7", "85")
+    with pytest.raises(
+        ProblemError, match="^no problem that calls a tool is left of 2, for each has a gold call that gives another result"
+    ):
+        checked([off, Problem("w", "Question: Who?\nAnswer:", " Goethe"), off], Direct())
+
+
 @pytest.mark.parametrize(
     "found, gold, same",
     [

@@ -89,8 +89,8 @@ def test_seen_problems_are_left_out_before_the_draw(tmp_path):
     found = read_problems(str(path), seed=0, count=10, is_unseen=lambda one: one.prompt not in seen)
     assert len(found.problems) == 10 and not seen & {one.prompt for one in found.problems}
     assert Counter(one.calls[0].tool for one in found.problems) == {"add": 5, "subtract": 5}
-    assert found.left_out == ("25 of 40 problems are left out, because they were seen before.",)
-    with pytest.raises(ProblemError, match="all 40 problems of .* were seen before; give other problems.$"):
+    assert found.left_out == ("25 of 40 problems are left out, because they were seen in training.",)
+    with pytest.raises(ProblemError, match="all 40 problems of .* were seen in training; give other problems.$"):
         read_problems(str(path), seed=0, is_unseen=lambda one: False)
     asked = []
     read_problems(str(path), seed=0, is_unseen=lambda one: not asked.append(one))
@@ -102,17 +102,17 @@ def test_generated_problems_that_were_seen_are_made_up_for():
     seen = {one.prompt for one in first[10:40]}
     found = read_problems("builtin", seed=3, count=20, is_unseen=lambda one: one.prompt not in seen)
     assert list(found.problems) == [one for one in first if one.prompt not in seen][:20]
-    assert found.left_out == ("30 of the first 50 problems that seed 3 generates are left out, because they were seen before.",)
+    assert found.left_out == ("30 of the first 50 problems that seed 3 generates are left out, because they were seen in training.",)
     with pytest.raises(ProblemError) as caught:
         read_problems("builtin", seed=3, count=20, is_unseen=lambda one: False)
     assert str(caught.value) == (
-        "20 problems of builtin were asked for, and all of the first 320 that seed 3 generates were seen before; give another seed, or other problems."
+        "20 problems of builtin were asked for, and all of the first 320 that seed 3 generates were seen in training; give another seed, or other problems."
     )
 
 
 def test_one_problem_is_said_as_one(tmp_path):
     write_problems(tmp_path / "p.jsonl", [Problem("1", "Q", " A")])
-    with pytest.raises(ProblemError, match="^the one problem of .* was seen before; give other problems.$"):
+    with pytest.raises(ProblemError, match="^the one problem of .* was seen in training; give other problems.$"):
         read_problems(str(tmp_path / "p.jsonl"), seed=0, is_unseen=lambda one: False)
     with pytest.raises(ProblemError, match="^1 problem of builtin was asked for, and all of the first 16 that seed 3"):
         read_problems("builtin", seed=3, count=1, is_unseen=lambda one: False)
@@ -127,7 +127,7 @@ def test_fewer_generated_problems_than_asked_for_are_said():
     found = read_problems("builtin", seed=3, count=20, is_unseen=lambda one: one.prompt in few)
     assert len(found.problems) == 7
     assert found.left_out == (
-        "313 of the first 320 problems that seed 3 generates are left out, because they were seen before; 7 are there instead of 20.",
+        "313 of the first 320 problems that seed 3 generates are left out, because they were seen in training; 7 are there instead of 20.",
     )
 
 
@@ -140,9 +140,13 @@ def test_600_queries_of_metatool_have_every_tool_under_each_seed():
 
 
 def test_what_is_no_source_is_refused(tmp_path):
-    for source in ("nothing", "gsm8k", "http:x", str(tmp_path)):
+    for source in ("nothing", "gsm8k", "http:x"):
         with pytest.raises(ProblemError, match="there are no problems .*; give builtin, builtin:a, builtin:b, gsm8k:PATH"):
             read_problems(source, seed=0)
+    with pytest.raises(ProblemError, match="is a folder; give a JSONL file of problems, or a data set as gsm8k:PATH"):
+        read_problems(str(tmp_path), seed=0)
+    with pytest.raises(ProblemError, match="^'kamel:' names no file; give kamel:PATH"):
+        read_problems("kamel:", seed=0)
     for count in (0, True, 1.5):
         with pytest.raises(ProblemError, match="whole number, 1 or more"):
             read_problems("builtin", seed=0, count=count)

@@ -44,7 +44,23 @@ def test_toolkens_fit_the_model_and_state_their_facts(toolkens):
     assert sum(facts["problems"].values()) == 48 and facts["left_out"] == []
     assert facts["first"]["validation_loss"] < facts["first"]["first_validation_loss"]
     assert facts["settings"]["k"] == 2 and facts["settings"]["first"]["epochs"] == 40
-    assert set(facts) == {"settings", "left_out", "problems", "positions", "reranked", "first", "second", "trained_on"}  # no times
+    assert set(facts) == {"settings", "left_out", "notes", "problems", "positions", "reranked", "first", "second", "trained_on"}  # no times
+
+
+def test_what_tools_and_training_leave_to_wish_is_said():
+    long = Tool("add", "The sum of two numbers. " * 3, function="toolken_sample_tools:half")
+    said = []
+    settings = replace(
+        QUICK, first=replace(QUICK.first, epochs=2), second=replace(QUICK.second, epochs=300, patience=1), documentation_tokens=62
+    )
+    found = trained(tools=Tools([long, *TOOLS.without("add")]), settings=settings, say=said.append)
+    wanted = [
+        "2 tools (subtract, multiply) have no function: such a tool can be chosen, and not called.",
+        "The tool 'add' has a documentation of more than 62 tokens, of which these are read.",
+        "The validation loss of the first rows was still falling after all 2 epochs; give more problems, or more epochs in Python, with "
+        "TrainSettings(first=FitSettings(epochs=...)).",
+    ]
+    assert found.training["notes"] == wanted and [one for one in said if one in wanted] == wanted
 
 
 def test_documentation_has_the_room_of_the_training_later_too(toolkens):
@@ -191,7 +207,7 @@ def test_tools_without_problems_are_left_out_and_named():
     more = Tools([Tool("divide", "The quotient of two numbers."), *TOOLS])
     lines = []
     found = trained(tools=more, say=lines.append)
-    sentence = "1 of 4 tools are called by no training problem and get no toolken: divide; give more problems, or such that call them."
+    sentence = "1 of 4 tools is called by no training problem, so without a toolken: divide; give more problems, or such that call them."
     assert found.tools == TOOLS and found.training["left_out"] == [sentence]
     assert sentence in lines
 
