@@ -30,7 +30,7 @@ class TokenLoss(NamedTuple):
 
     loss: "Tensor | BucketLoss"  # reduced as asked
     lse: Tensor | None  # log-sum-exp of the logits; differentiable
-    entropy: Tensor | None  # of the whole distribution, nats; no gradient
+    entropy: Tensor | None  # of the whole distribution, nats; differentiable
     rank: Tensor | None  # int64: words with a larger logit than the target; -1 where the target is ignore_index
     argmax: Tensor | None  # int64: the first word with the largest logit (float64 products may round equal words apart: here and in rank)
 
@@ -83,7 +83,8 @@ def linear_cross_entropy(
         reduction: "none", "sum", "mean" (over the tokens that count; NaN if there are none) or "buckets".
         buckets: (...) integers, only for "buckets": each token's bucket in [0, num_buckets); tokens with a negative number are left out.
         num_buckets: only for "buckets": the number of buckets, from 1 to 2**31.
-        return_lse, return_entropy, return_rank, return_argmax: return these too; the result is then a TokenLoss.
+        return_lse, return_entropy, return_rank, return_argmax: return these too; the result is then a TokenLoss. A backward through the
+            entropy (an entropy bonus) is in plain torch on every device, and slower.
     Returns: the loss in nats, float32 (float64 for float64), shaped like targets or a scalar. With "buckets" a BucketLoss: float64 sums in
         the order of the tokens, so that a repetition gives the same bits. Gradients flow to hidden, weight, bias and appended, once.
     Raises: TypeError and ValueError for arguments that do not fit. On CPUs, and with PYDISP_CHECK=1 everywhere, also for a target that is

@@ -88,12 +88,13 @@ def reference(
 
 def backward_reference(
     grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index,
-    needs_hidden, needs_weight, needs_appended, needs_bias, kept=None,
+    needs_hidden, needs_weight, needs_appended, needs_bias, kept=None, grad_entropy=None, entropy=None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of token_statistics to hidden, weight, appended and bias; one that is not needed has no elements.
 
-    dL/dz = grad_lse * softmax(z) + grad_target at the target + grad_mean / words (grad_mean may have no elements); NaN for a token whose
-    target is no word. `kept`, which token_statistics may have returned, only saves time and changes no bit; this reference ignores it.
+    dL/dz = grad_lse * p + grad_target at the target + grad_mean / words (grad_mean may have no elements) - grad_entropy * p * (log p + entropy),
+    with p = softmax(z); NaN for a token whose target is no word. `kept`, which token_statistics may have returned, only saves time and changes
+    no bit; this reference ignores it.
     """
     words = vocab_size + (0 if appended is None else appended.shape[0])
     grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format) if needs_hidden else hidden.new_empty(0)
@@ -105,7 +106,13 @@ def backward_reference(
         count = rows.stop - rows.start
         logits = _logits(block, weight, appended, bias, softcap, scale, vocab_size)
         slope = scale if softcap is None else scale * (1 - (logits[:count] / softcap).square_())
-        grad = logits[:count].sub_(lse[rows, None]).exp_().mul_(grad_lse[rows, None])
+        below = logits[:count].sub_(lse[rows, None])
+        slant = None if grad_entropy is None else grad_entropy[rows, None] * (below + entropy[rows, None])
+        grad = below.exp_()
+        if slant is None:
+            grad.mul_(grad_lse[rows, None])
+        else:  # a word of probability 0 has no part in the entropy, where 0 times -inf would be NaN
+            grad.mul_(grad_lse[rows, None] - slant.masked_fill_(grad == 0, 0))
         target = targets[rows]
         is_word = (target >= 0) & (target < words) & (target != ignore_index)
         grad.scatter_add_(1, torch.where(is_word, target, 0)[:, None], torch.where(is_word, grad_target[rows], 0)[:, None])
@@ -180,22 +187,23 @@ def _backward_fake(
 
 def _setup_context(ctx, inputs, output):
     hidden, weight, appended, bias, targets, *ctx.settings = inputs
-    ctx.save_for_backward(output[0], output[6], hidden, weight, appended, bias, targets)
-    ctx.mark_non_differentiable(*output[3:])
+    ctx.save_for_backward(output[0], output[3], output[6], hidden, weight, appended, bias, targets)
+    ctx.mark_non_differentiable(*output[4:])
     ctx.set_materialize_grads(False)  # autograd would fill zeros as large as kept
 
 
-def _backward(ctx, grad_lse, grad_target, grad_mean, *_):
-    lse, kept, hidden, weight, appended, bias, targets = ctx.saved_tensors
+def _backward(ctx, grad_lse, grad_target, grad_mean, grad_entropy, *_):
+    lse, entropy, kept, hidden, weight, appended, bias, targets = ctx.saved_tensors
     softcap, scale, vocab_size, ignore_index, *_ = ctx.settings
     grad_lse, grad_target = (torch.zeros_like(lse) if grad is None else grad for grad in (grad_lse, grad_target))
     if grad_mean is None or grad_mean.numel() == 0:
         grad_mean = lse.new_empty(0)
     needs = ctx.needs_input_grad[:4]
-    grads = _backward_op(
-        grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, *needs,
-        kept,
-    )  # fmt: skip
+    given = grad_lse, grad_target, grad_mean, lse, hidden, weight, appended, bias, targets, softcap, scale, vocab_size, ignore_index, *needs
+    if grad_entropy is None or grad_entropy.numel() == 0:
+        grads = _backward_op(*given, kept)
+    else:
+        grads = _entropy_backward_op(*given, grad_entropy, entropy)
     return *(grad if needed else None for grad, needed in zip(grads, needs, strict=True)), *(None,) * 10
 
 
@@ -216,6 +224,20 @@ _backward_op = define(
     "bool needs_weight, bool needs_appended, bool needs_bias, Tensor? kept=None) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=backward_reference,
     fake=_backward_fake,
+    backward=no_second_derivative("token_statistics", "F.cross_entropy of F.linear"),
+)
+
+
+def _entropy_backward(*args):
+    return backward_reference(*args[:17], None, *args[17:])
+
+
+# All gradients where one reaches the entropy, which is rare (an entropy bonus): in plain torch on every device.
+_entropy_backward_op = define(
+    f"token_statistics_entropy_backward(Tensor grad_lse, Tensor grad_target, Tensor grad_mean, Tensor lse, {_ARGUMENTS}, bool needs_hidden, "
+    "bool needs_weight, bool needs_appended, bool needs_bias, Tensor grad_entropy, Tensor entropy) -> (Tensor, Tensor, Tensor, Tensor)",
+    reference=_entropy_backward,
+    fake=lambda *args: _backward_fake(*args[:17]),
     backward=no_second_derivative("token_statistics", "F.cross_entropy of F.linear"),
 )
 

@@ -102,7 +102,6 @@ def test_what_else_can_be_returned(draw, draw_targets, isa):
     result = ops.linear_cross_entropy(hidden, weight, targets, return_lse=True, return_entropy=True)
     torch.testing.assert_close(result.entropy, torch.distributions.Categorical(logits=logits.detach()).entropy())
     torch.testing.assert_close(result.lse, logits.logsumexp(1))
-    assert not result.entropy.requires_grad
     ours, exact = (torch.autograd.grad((lse * targets).sum(), hidden)[0] for lse in (result.lse, logits.logsumexp(1)))
     torch.testing.assert_close(ours, exact)
 
@@ -173,10 +172,47 @@ def test_gradcheck(draw, draw_targets, isa):
 
     def run(hidden, weight, bias):
         return ops.linear_cross_entropy(
-            hidden, weight, targets, bias, softcap=2.0, logit_scale=0.7, label_smoothing=0.1, z_loss=0.01, return_lse=True
-        )[:2]
+            hidden, weight, targets, bias, softcap=2.0, logit_scale=0.7, label_smoothing=0.1, z_loss=0.01, return_lse=True,
+            return_entropy=True,
+        )[:3]  # fmt: skip
 
     assert torch.autograd.gradcheck(run, leaves)
+
+
+@pytest.mark.parametrize("with_appended", [False, True])
+def test_a_gradient_through_the_entropy_is_that_of_the_whole_logits(with_appended, dtype, draw, draw_targets, isa, assert_as_good):
+    hidden, weight, bias = draw(70, 5, dtype=dtype), draw(40, 5, dtype=dtype), draw(43 if with_appended else 40, dtype=dtype)
+    appended, targets = draw(3, 5, dtype=dtype) if with_appended else None, draw_targets(70, vocabulary=40)
+    pull = torch.linspace(-1, 2, 70)  # not the same for every token
+
+    def gradients(loss, leaves):
+        leaves = [leaf for leaf in leaves if leaf is not None]
+        return torch.autograd.grad(loss, leaves[:1] + leaves[2:3] if with_appended else leaves)
+
+    def by_definition(dtype):
+        leaves = [None if leaf is None else leaf.detach().to(dtype).requires_grad_() for leaf in (hidden, weight, appended, bias)]
+        rows = leaves[1] if appended is None else torch.cat([leaves[1], leaves[2]])
+        logits = whole_logits(leaves[0], rows, leaves[3], 3.0)
+        nll = F.cross_entropy(logits, targets, reduction="none")
+        return gradients((nll - pull.to(nll) * torch.distributions.Categorical(logits=logits).entropy()).sum(), leaves)
+
+    leaves = [None if leaf is None else leaf.detach().clone().requires_grad_() for leaf in (hidden, weight, appended, bias)]
+    found = ops.linear_cross_entropy(leaves[0], leaves[1], targets, leaves[3], appended=leaves[2], softcap=3.0, return_entropy=True)
+    ours = gradients((found.loss - pull.to(found.loss) * found.entropy).sum(), leaves)
+    for result, own, gold in zip(ours, by_definition(dtype), by_definition(torch.float64), strict=True):
+        assert_as_good(result, own, gold)
+
+
+def test_words_of_probability_zero_have_no_part_in_the_gradient_of_the_entropy():
+    hidden = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    bias = torch.tensor([0.0, 0.5, -torch.inf])
+    found = ops.linear_cross_entropy(
+        hidden, torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), torch.tensor([0]), bias, return_entropy=True
+    )
+    (ours,) = torch.autograd.grad(found.entropy.sum(), hidden)
+    logits = hidden @ torch.tensor([[1.0, 3.0], [2.0, 4.0]]) + bias[:2]
+    (exact,) = torch.autograd.grad(torch.distributions.Categorical(logits=logits).entropy().sum(), hidden)
+    torch.testing.assert_close(ours, exact)
 
 
 def test_same_bits_twice(dtype, draw, draw_targets, isa):
@@ -205,6 +241,10 @@ def test_compiles_without_graph_break(draw, draw_targets):
     compiled(hidden, weight, targets).sum().backward()
     result, hidden.grad = hidden.grad, None
     ops.linear_cross_entropy(hidden, weight, targets).sum().backward()
+    torch.testing.assert_close(result, hidden.grad)
+    compiled(hidden, weight, targets, return_entropy=True).entropy.sum().backward()
+    result, hidden.grad = hidden.grad - result, None
+    ops.linear_cross_entropy(hidden, weight, targets, return_entropy=True).entropy.sum().backward()
     torch.testing.assert_close(result, hidden.grad)
 
 

@@ -13,6 +13,7 @@ from pydisp.ops.token_statistics import BLOCK_TOKENS, TokenStatistics, backward_
 
 OP = torch.ops.pydisp.token_statistics.default
 BACKWARD = torch.ops.pydisp.token_statistics_backward.default
+ENTROPY_BACKWARD = torch.ops.pydisp.token_statistics_entropy_backward.default
 
 # N tokens, D hidden, V vocabulary, E appended rows; a block is 64 (plain), 128 or 48 (float64) tokens, and at least 128 words
 SHAPES = [
@@ -452,6 +453,8 @@ def test_opcheck(problem, draw):
         torch.library.opcheck(BACKWARD, (*arguments, *needs))
     kept = OP(*plain, *given[4:], False, False, False, False, 6 * 4 * 5)[6]
     torch.library.opcheck(BACKWARD, (*arguments, True, True, True, True, kept))
+    entropy = torch.rand(arguments[0].shape, dtype=arguments[0].dtype)
+    torch.library.opcheck(ENTROPY_BACKWARD, (*arguments, True, True, False, True, entropy, entropy))
 
 
 class Largest(TorchDispatchMode):
