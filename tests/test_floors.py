@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"kernels", "workspace", "progress"},
+    {"kernels", "workspace", "progress", "given_file", "given_value"},
     {"ops"},
     {
         "indices",
@@ -25,6 +25,7 @@ FLOORS = [
         "token_nll",
         "distillation",
         "text",
+        "text_source",
         "pythondoc",
         "demo",
         "distribution",

@@ -65,7 +65,7 @@ def test_another_field_of_a_jsonl_file_can_be_named(tmp_path):
 BAD_FILES = {
     "empty.txt": (b" \n", "empty.txt is empty"),
     "picture.txt": (b"PNG\0", r"picture.txt is a binary file \(it holds NUL bytes\); text must be UTF-8"),
-    "latin.txt": ("é".encode("latin-1"), r"latin.txt is not UTF-8 \(byte 0\)"),
+    "latin.txt": ("é".encode("latin-1"), r"latin.txt is not UTF-8 \(byte 0, line 1\)"),
     "cut.txt.gz": (gzip.compress(b"a long enough text")[:-9], "cut.txt.gz is no whole gzip file"),
     "plain.txt.gz": (b"not compressed", "plain.txt.gz is no whole gzip file"),
     "broken.jsonl": (b'{"text": "a"}\n{"text"\n', "broken.jsonl, line 2 is no JSON"),
@@ -99,7 +99,7 @@ def test_bad_sources_are_refused(tmp_path, folder):
     for sources in ("notes.txt", None, folder):
         with pytest.raises(TypeError, match="must be a list of strings"):
             read_text(sources)
-    with pytest.raises(ValueError, match="only a JSONL file takes a field"):
+    with pytest.raises(ValueError, match="only a file of JSON records takes a field"):
         read_text([f"{folder / 'a.txt'}#body"])
     with pytest.raises(ValueError, match="unknown source 'pythondoc:all'"):
         read_text(["pythondoc:all"])

@@ -1,0 +1,173 @@
+"""A value that a user writes as JSON or YAML: what would hang or break a parser, or what comes after it, is refused here in one sentence.
+
+json_value('{"hidden_size": 64}', "config.json", "copy the whole folder again.")
+yaml_value("keep_ratio: 0.5", "pydisp.yaml", "write lines such as 'keep_ratio: 0.5'.")
+
+`place` is where the value stands, `needed` what to do about it: the end of a sentence with its full stop.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+
+JSON_DEEPEST = 64  # schemas of tools have lists in lists 20 deep
+YAML_DEEPEST = 20  # yaml reads deeper parts by recursion, to the end of Python's stack
+_MOST_LETTERS = 60  # of a value that a sentence repeats
+
+
+def short(value) -> str:
+    """The value as Python writes it, cut to a length that a sentence can hold."""
+    try:
+        words = repr(value)
+    except (RecursionError, ValueError):  # a whole number of thousands of digits is not written either
+        words = f"a value of type {type(value).__name__}, too large to be shown"
+    return words if len(words) <= _MOST_LETTERS else f"{words[:_MOST_LETTERS]}…"
+
+
+def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = False):
+    """The value of JSON.
+
+    Args:
+        strictly: refuse also a key that stands twice in an object, and NaN and infinities, which are no JSON.
+    Raises: ValueError for what is no JSON, is nested deeper than JSON_DEEPEST, or has a number of thousands of digits.
+    """
+    options = {"object_pairs_hook": _once, "parse_constant": _refuse_constant} if strictly else {}
+    try:
+        value = json.loads(text, **options)
+    except _Refused as error:
+        raise ValueError(f"{place}: {error}; {needed}") from None
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in error.doc.rstrip() else ""
+        raise ValueError(f"{place} is no JSON ({error.msg.removesuffix(' at')} at {line}column {error.colno}); {needed}") from None
+    except RecursionError:
+        raise ValueError(_too_deep(place, JSON_DEEPEST, needed)) from None
+    except ValueError as error:  # UnicodeDecodeError, and what `int` says of more digits than it reads
+        words = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "holds a number of thousands of digits"
+        raise ValueError(f"{place} {words}; {needed}") from None
+    check_depth(value, place, needed)
+    return value
+
+
+def check_depth(value, place: str, needed: str, deepest: int = JSON_DEEPEST) -> None:
+    """Raises: ValueError if lists, tuples or dicts are nested more than `deepest` deep; it takes no recursion to see that."""
+    level = [value]
+    for _ in range(deepest):
+        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list | tuple)]
+        if not level:
+            return
+    raise ValueError(_too_deep(place, deepest, needed))
+
+
+def _inside(value) -> Iterable:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+
+
+def _too_deep(place: str, deepest: int, needed: str) -> str:
+    return f"{place} holds lists in lists, more than {deepest} deep; {needed}"
+
+
+class _Refused(Exception):
+    """What strict JSON does not have."""
+
+
+def _once(pairs: list[tuple]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Refused(f"the key {short(next(key for key in keys if keys.count(key) > 1))} stands twice in one object, leave one out")
+    return found
+
+
+def _refuse_constant(constant: str):
+    raise _Refused(f"{constant} is no value of JSON")
+
+
+def yaml_value(text: str, place: str, needed: str):
+    """The value of YAML.
+
+    Raises: as `yaml_root` and `yaml_part`.
+    """
+    root = yaml_root(text, place, needed)
+    return None if root is None else yaml_part(root, place, needed)
+
+
+def yaml_root(text: str, place: str, needed: str):
+    """The node of YAML's value, for readers that tell the lines of its parts; None for an empty text.
+
+    Raises: ValueError, naming the line, for what is no YAML, aliases (which may hold themselves, or grow a line to gigabytes), nesting of
+        more than YAML_DEEPEST, and a key that is no word or stands twice (yaml would take the last one).
+    """
+    import yaml
+
+    with _telling(text, place, needed):
+        _check_events(text, place, needed)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    _check_keys(root, place)
+    return root
+
+
+def yaml_part(node, place: str, needed: str):
+    """The value of one node of `yaml_root`.
+
+    Raises: ValueError, naming the line, for a tag that is not known or a value that Python cannot hold.
+    """
+    import yaml
+
+    with _telling("", place, needed):
+        try:
+            return yaml.SafeLoader("").construct_document(node)
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError):  # whatever a value's type makes of its letters
+            raise ValueError(
+                f"{yaml_place(node, place)}: a value here cannot be read, such as a date that does not exist or a number of thousands of "
+                "digits; put it in quotes."
+            ) from None
+
+
+def yaml_place(node, place: str) -> str:
+    """`concepts.yaml, line 12`."""
+    return f"{place}, line {node.start_mark.line + 1}"
+
+
+@contextlib.contextmanager
+def _telling(text: str, place: str, needed: str) -> Iterator[None]:
+    import yaml
+
+    try:
+        yield
+    except yaml.reader.ReaderError as error:
+        line, words = text.count("\n", 0, error.position), f"the character {short(chr(error.character))} is not allowed"
+        raise ValueError(f"{place}, line {line + 1}: this is no YAML ({words}); {needed}") from None
+    except yaml.YAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ValueError(f"{place}, line {mark.line + 1}: this is no YAML ({error.problem or error.context}); {needed}") from None
+
+
+def _check_events(text: str, place: str, needed: str) -> None:
+    """A stream of events needs no recursion."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        here = f"{place}, line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"{here}: there is the alias *{event.anchor}; write the value itself.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > YAML_DEEPEST:
+            raise ValueError(f"{here}: there are lists in lists, more than {YAML_DEEPEST} deep; {needed}")
+
+
+def _check_keys(node, place: str) -> None:
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            _check_keys(one, place)
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(f"{yaml_place(key, place)}: a list or a mapping stands for a key; write a word.")
+            if key.value in seen:
+                raise ValueError(f"{yaml_place(key, place)}: the key {short(key.value)} stands twice in one mapping; leave one out.")
+            seen.add(key.value)
+            _check_keys(value, place)

@@ -1,0 +1,99 @@
+"""JSON and YAML of any shape are read, or refused in one sentence, without recursion to the end of the stack."""
+
+import pytest
+
+from pydisp.given_value import JSON_DEEPEST, YAML_DEEPEST, check_depth, json_value, short, yaml_value
+
+NEEDED = "write it anew."
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("value", [None, 3, "a", [], {"a": [{"b": 1.5}, True]}])
+def test_values_are_read(value):
+    import json
+
+    assert json_value(json.dumps(value), "a", NEEDED) == value == yaml_value(json.dumps(value), "a", NEEDED)
+
+
+def test_the_depth_that_is_allowed_is_read_and_the_next_is_not():
+    json_value(nested(JSON_DEEPEST), "a", NEEDED), yaml_value(nested(YAML_DEEPEST), "a", NEEDED)
+    with pytest.raises(ValueError, match=f"^a holds lists in lists, more than {JSON_DEEPEST} deep; write it anew.$"):
+        json_value(nested(JSON_DEEPEST + 1), "a", NEEDED)
+    with pytest.raises(ValueError, match=f"^a, line 1: there are lists in lists, more than {YAML_DEEPEST} deep"):
+        yaml_value(nested(YAML_DEEPEST + 1), "a", NEEDED)
+    check_depth({"a": ({"b": []},)}, "a", NEEDED, deepest=4)
+    with pytest.raises(ValueError, match="more than 3 deep"):
+        check_depth({"a": ({"b": []},)}, "a", NEEDED, deepest=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", r"a is no JSON \(Expecting value at column 1\)"),
+        ('{"a": 1,\n}', r"a is no JSON \(.* at line \d, column \d+\)"),
+        ("[" * 100_000, "a holds lists in lists"),
+        ("9" * 5000, "a holds a number of thousands of digits"),
+        (b"\xff", "a is not UTF-8|a is no JSON"),
+    ],
+)
+def test_what_is_no_json_is_refused(text, words):
+    with pytest.raises(ValueError, match=f"^{words}.*; write it anew.$"):
+        json_value(text, "a", NEEDED)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands twice in one object"),
+        ("[NaN]", "NaN is no value of JSON"),
+        ("-Infinity", "-Inf"),
+    ],
+)
+def test_json_is_read_strictly_where_that_is_asked(text, words):
+    json_value(text, "a", NEEDED)
+    with pytest.raises(ValueError, match=f"^a: {words}.*; write it anew.$"):
+        json_value(text, "a", NEEDED, strictly=True)
+
+
+# "a": [9 × 9 × 9 … values] in a few hundred bytes
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, "a, line 2: there is the alias *a0; write the value itself."),
+        ("&a [*a]", "a, line 1: there is the alias *a"),
+        ("{a: " * 5000, "a, line 1: there are lists in lists"),
+        ("- " * 5000, "a, line 1: there are lists in lists"),
+        ("x: 1\nx: 2", "a, line 2: the key 'x' stands twice"),
+        ("y:\n  x: 1\n  x: 2", "a, line 3: the key 'x' stands twice"),
+        ("[a]: 1", "a, line 1: a list or a mapping stands for a key"),
+        ("x: 2024-13-45", "a, line 1: a value here cannot be read"),
+        ("x: " + "9" * 5000, "a, line 1: a value here cannot be read"),
+        ("x: !!int ''", "a, line 1: a value here cannot be read"),
+        ("x: !!python/name:os.system x", "a, line 1: this is no YAML (could not determine a constructor"),
+        ("x: \x07", "a, line 1: this is no YAML (the character '\\x07' is not allowed)"),
+        ("x: \ud800", "a, line 1: this is no YAML"),
+        ("x: [", "this is no YAML"),
+        ("1\n---\n2", "a, line 2: this is no YAML (but found another document)"),
+    ],
+    ids=range(15),
+)
+def test_what_is_no_yaml_is_refused_with_its_line(text, words):
+    with pytest.raises(ValueError) as error:
+        yaml_value(text, "a", NEEDED)
+    assert words in str(error.value) and str(error.value).endswith(".") and len(str(error.value)) < 300
+
+
+def test_any_value_is_shown_shortly():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert short("a") == "'a'" and len(short("a" * 100)) == 61
+    assert short(deep) == "a value of type list, too large to be shown" and "of type int, too large" in short(10**5000)
+    while deep:  # not freed by recursion
+        deep = deep[0]
