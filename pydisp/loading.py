@@ -1,7 +1,6 @@
 """Loads models and tokenizers by name (a folder, a GGUF file, a hub name, or `demo`), and chooses devices and dtypes."""
 
 import importlib.util
-import json
 import logging
 import os
 from pathlib import Path
@@ -11,6 +10,8 @@ from torch import nn
 
 from pydisp.generation_config import keep_generation_config_
 from pydisp.gguf import Head, is_gguf, local_file, read_head
+from pydisp.given_file import check_folder, read_text
+from pydisp.given_value import json_value
 from pydisp.memory import free_bytes, stored_values
 from pydisp.placement import check_device_map
 from pydisp.spec import REFUSED
@@ -20,6 +21,7 @@ logger = logging.getLogger("pydisp")
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+_MOST_CONFIG_BYTES = 1 << 24  # 100,000 labels of a classifier are 4 MB
 
 
 class LoadingError(ValueError):
@@ -29,7 +31,7 @@ class LoadingError(ValueError):
 def resolved_name(name: str) -> str:
     """The name to pass to transformers: the packaged folder for `demo`, else the name itself. (A GGUF file needs more: see `_source`.)
 
-    Raises: LoadingError for an empty name and for a path without a model.
+    Raises: LoadingError for an empty name, for a path without a model, and for a folder with a pipe or a device in it.
     """
     if not name.strip():  # as a path it would be the current folder
         raise LoadingError("the name of the model is empty; give the folder of a transformers model, a hub name, or 'demo'.")
@@ -41,6 +43,10 @@ def resolved_name(name: str) -> str:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise LoadingError(f"{name} holds no config.json; give the folder of a transformers model, a hub name, or 'demo'.")
+        try:
+            check_folder(path, "give a folder of regular files.")
+        except ValueError as error:
+            raise LoadingError(str(error)) from None
     elif path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise LoadingError(f"there is no model folder at {name}; give the folder of a transformers model, a hub name, or 'demo'.")
     return name
@@ -93,15 +99,22 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
         return _gguf_config(name, revision)
     folder = Path(resolved_name(name))
     if folder.is_dir():  # before AutoConfig asks for permission to run the model's own code
-        try:
-            values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except ValueError:
-            values = None
+        values = _config_values(folder, name)
         if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
             raise LoadingError(f"the config.json of {name} is no JSON that names a model_type; give the folder of a transformers model.")
         if values["model_type"] in REFUSED:
             raise LoadingError(REFUSED[values["model_type"]])
     return _load(AutoConfig, "configuration", name, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def _config_values(folder: Path, name: str):
+    """What stands in a folder's config.json."""
+    needed = "give the folder of a transformers model."
+    try:
+        text = read_text(folder / "config.json", needed, most_bytes=_MOST_CONFIG_BYTES)
+        return json_value(text, f"the config.json of {name}", needed)
+    except (OSError, ValueError) as error:
+        raise LoadingError(str(error)) from None
 
 
 def load_pruned_config(folder: str | os.PathLike):
@@ -276,7 +289,7 @@ def stored_dtype(config) -> torch.dtype:
     """The dtype of a checkpoint, from its config; float32 if the config has none."""
     dtype = getattr(config, "dtype", None)
     dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    return dtype or torch.float32
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def _source(name: str, revision: str | None) -> tuple[str, dict]:

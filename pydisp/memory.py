@@ -1,6 +1,7 @@
 """Memory: how much a device has left, and how much a file of weights needs."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -53,18 +54,19 @@ def _statistic(path: Path, name: str) -> int:
 
 
 def stored_values(path: Path) -> int:
-    """The number of weights in a safetensors file, from its head; 0 for a damaged file, which loading will report."""
+    """The number of weights in a safetensors file, from its head; 0 for a damaged file, which loading will report.
+
+    A file that tells of more weights than it has half bytes for is damaged.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(min(length, 100_000_000)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return 0
     count = 0
     for name, entry in header.items() if isinstance(header, dict) else ():
-        if name != "__metadata__" and isinstance(entry, dict) and isinstance(entry.get("shape"), list):
-            size = 1
-            for n in entry["shape"]:
-                size *= n
-            count += size
-    return count
+        shape = entry.get("shape") if name != "__metadata__" and isinstance(entry, dict) else None
+        if isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape):
+            count += math.prod(shape)
+    return count if count <= 2 * path.stat().st_size else 0

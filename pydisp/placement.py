@@ -7,7 +7,6 @@ Parts that are not on a device while they wait, in memory beside a GPU or on dis
 `meta` device, without values, and a hook of accelerate brings the values for the time of a forward.
 """
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -15,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from pydisp.distribution import install_command
+from pydisp.given_file import read_text
+from pydisp.given_value import json_value
 from pydisp.memory import free_bytes
 
 PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")  # those of accelerate
 DISK, MEMORY = "disk", "cpu"
 Map = dict[str, str | int]
+_MOST_BYTES = 1 << 20
 
 
 def read_device_map(given: str | None, device: str | None = None) -> str | Map | None:
@@ -36,13 +38,8 @@ def read_device_map(given: str | None, device: str | None = None) -> str | Map |
         return given
     if not given.endswith(".json"):
         raise ValueError(f"the device map is {given!r}; choose {', '.join(PLACEMENTS)}, or a .json file that maps parts to devices.")
-    path = Path(given)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path} with a device map; give one, or choose {', '.join(PLACEMENTS)}.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        values = None
+    path, needed = Path(given), f"give a file with a device map, or choose {', '.join(PLACEMENTS)}."
+    values = json_value(read_text(path, needed, most_bytes=_MOST_BYTES), path.name, needed)
     if not isinstance(values, dict) or not values or not all(type(place) in (str, int) for place in values.values()):
         raise ValueError(f'{path.name} holds no device map; it must be a JSON object such as {{"model.layers.0": 0, "lm_head": "cpu"}}.')
     _check_accelerate()

@@ -11,11 +11,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.given_file import check_kind
+from pydisp.given_value import json_value, short
 from pydisp.indices import IndexSet
 from pydisp.workspace import write_whole
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "pydisp"
+_NEEDED = "give the plan.safetensors of a pruned folder."
+_MOST_BYTES = 1 << 28  # a plan of a model with 70 billion parameters has 20 MB
 
 
 @dataclass(frozen=True)
@@ -111,20 +115,22 @@ class PruningPlan:
         from safetensors import SafetensorError, safe_open
 
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no plan at {path}; give the plan.safetensors of a pruned folder.")
+        size = check_kind(path, _NEEDED)
+        if size > _MOST_BYTES:
+            raise ValueError(f"{path.name} has {size:,} bytes and a plan at most {_MOST_BYTES:,}; {_NEEDED}")
         try:
             with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
+                text = (file.metadata() or {}).get(_METADATA_KEY, "null")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path.name} is not a plan ({error}); give the plan.safetensors of a pruned folder.") from None
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path.name} is not a plan ({str(error).splitlines()[0]}); {_NEEDED}") from None
+        header = json_value(text, f"the head of {path.name}", _NEEDED)
         if not isinstance(header, dict) or header.get("version") != FORMAT_VERSION:
-            raise ValueError(f"{path.name} is not a plan of version {FORMAT_VERSION}; give the plan.safetensors of a pruned folder.")
+            raise ValueError(f"{path.name} is not a plan of version {FORMAT_VERSION}; {_NEEDED}")
         try:
             return cls._from_tensors(header, tensors)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path.name} is damaged: {error.args[0]}") from None
+        except ValueError as error:
+            raise ValueError(f"{path.name} is damaged: {error}") from None
 
     def state_dict(self) -> dict:
         """Plain values and tensors, for a file that holds more than a plan; `from_state_dict` reads them."""
@@ -155,6 +161,7 @@ class PruningPlan:
 
     @classmethod
     def _from_tensors(cls, header: dict, tensors: dict) -> "PruningPlan":
+        _check_header(header)
         hidden, middle = header["hidden_size"], header["middle_size"]
 
         def take(number: int, name: str, size: int) -> IndexSet:
@@ -175,4 +182,28 @@ class PruningPlan:
                 else None
             )
             layers.append(LayerPlan(attention, mlp))
-        return cls(header["family"], hidden, middle, tuple(layers), header["model_digest"])
+        plan = cls(header["family"], hidden, middle, tuple(layers), header["model_digest"])
+        if more := sorted(tensors.keys() - plan._tensors().keys()):
+            raise ValueError(f"{short(more[0])} belongs to no block that the plan keeps; copy the whole file again.")
+        return plan
+
+
+def _check_header(header: dict) -> None:
+    """Refuse a header with a value of another type than `_header` writes."""
+    for name, is_right, needed in (
+        ("family", lambda value: isinstance(value, str), "the type of a model"),
+        ("model_digest", lambda value: isinstance(value, str), "a digest"),
+        ("hidden_size", _is_size, "a whole number of at least 1"),
+        ("middle_size", _is_size, "a whole number of at least 1"),
+        ("layers", lambda value: isinstance(value, list) and all(map(_is_layer, value)), "a list that says of each layer what it keeps"),
+    ):
+        if not is_right(header.get(name)):
+            raise ValueError(f"{name} is {short(header.get(name))}, it must be {needed}; copy the whole file again.")
+
+
+def _is_size(value) -> bool:
+    return type(value) is int and 0 < value < 1 << 31  # an index is int32
+
+
+def _is_layer(value) -> bool:
+    return isinstance(value, dict) and all(type(value.get(block)) is bool for block in ("attention", "mlp"))

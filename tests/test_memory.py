@@ -1,5 +1,7 @@
 """Free memory: within the limit of a container, of either kind of cgroup."""
 
+import json
+
 import pytest
 import torch
 
@@ -32,3 +34,19 @@ def test_files_that_can_be_dropped_count_as_free(tmp_path, monkeypatch, files, f
 def test_free_memory_is_told_of_a_cpu():
     free = memory.free_bytes(torch.device("cpu"))
     assert free is None or free > 0
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ({"a": {"shape": [2, 3]}, "b": {"shape": []}, "__metadata__": {"shape": [9]}}, 7),
+        ({"a": {"shape": [10**30, 10**30]}}, 0),  # more than the file has room for
+        ({"a": {"shape": ["x", 2]}, "b": {"shape": [-5]}, "c": {"shape": [True, 2.5]}, "d": 3}, 0),
+        ([1], 0),
+        (None, 0),
+    ],
+)
+def test_the_values_of_a_file_of_weights_are_counted_from_its_head(tmp_path, header, values):
+    text = b"[" * 100_000 if header is None else json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(28))
+    assert memory.stored_values(tmp_path / "w.safetensors") == values

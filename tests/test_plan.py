@@ -1,3 +1,6 @@
+import json
+import os
+
 import pytest
 import torch
 from families import random_plan, tiny_model
@@ -69,8 +72,59 @@ def test_a_damaged_plan_is_refused_with_its_name(plan, tmp_path, change, message
         PruningPlan.load(path)
 
 
+HEADER = {
+    "version": 1,
+    "family": "llama",
+    "hidden_size": 8,
+    "middle_size": 6,
+    "model_digest": "d",
+    "layers": [{"attention": True, "mlp": False}],
+}
+SETS = {f"layers.0.attention_{name}": torch.arange(8, dtype=torch.int32) for name in ("input", "output")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"hidden_size": 8.0}, "is damaged: hidden_size is 8.0, it must be a whole number of at least 1; copy"),
+        ({"hidden_size": True}, "hidden_size is True"),
+        ({"middle_size": 0}, "middle_size is 0"),
+        ({"middle_size": 10**30}, "middle_size is 1000"),
+        ({"middle_size": None}, "middle_size is None"),
+        ({"family": ["llama"]}, r"family is \['llama'\], it must be the type of a model"),
+        ({"model_digest": 3}, "model_digest is 3"),
+        ({"layers": {"attention": True}}, "layers is {.*, it must be a list that says of each layer"),
+        ({"layers": [True]}, "layers is"),
+        ({"layers": [{"attention": 1, "mlp": False}]}, "layers is"),
+        ({"layers": [{"attention": True}]}, "layers is"),
+        ({"layers": []}, "there are no layers"),
+        ({"layers": [{"attention": False, "mlp": False}]}, "no attention block is left"),
+        ({"layers": [{"attention": True, "mlp": True}]}, "layers.0.mlp_input is missing"),
+        ({"layers": [{"attention": True, "mlp": False}, {"attention": False, "mlp": False}]}, None),
+        ({"hidden_size": 7}, "index 7 is outside a space of size 7"),
+        ({"version": 2}, "is not a plan of version 1"),
+    ],
+)
+def test_a_header_of_other_values_is_refused(tmp_path, change, message):
+    path = tmp_path / "plan.safetensors"
+    save_file(SETS, path, metadata={"pydisp": json.dumps({**HEADER, **change})})
+    if message is None:
+        assert len(PruningPlan.load(path).layers[0].attention.input) == 8
+        return
+    with pytest.raises(ValueError, match=f"plan.safetensors .*{message}"):
+        PruningPlan.load(path)
+
+
+def test_sets_that_no_layer_keeps_are_refused(tmp_path):
+    path = tmp_path / "plan.safetensors"
+    save_file({**SETS, "layers.1.mlp_input": torch.arange(8, dtype=torch.int32)}, path, metadata={"pydisp": json.dumps(HEADER)})
+    with pytest.raises(ValueError, match="'layers.1.mlp_input' belongs to no block that the plan keeps; copy the whole file again"):
+        PruningPlan.load(path)
+
+
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no plan at"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         PruningPlan.load(tmp_path / "none")
     (tmp_path / "text").write_text("hello, this is no safetensors file")
     with pytest.raises(ValueError, match="text is not a plan"):
@@ -78,6 +132,16 @@ def test_other_files_are_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "weights")
     with pytest.raises(ValueError, match="weights is not a plan of version 1"):
         PruningPlan.load(tmp_path / "weights")
+    save_file({"x": torch.zeros(1)}, tmp_path / "deep", metadata={"pydisp": "[" * 100_000})
+    with pytest.raises(ValueError, match="the head of deep holds lists in lists, more than 64 deep; give the plan.safetensors of a pruned"):
+        PruningPlan.load(tmp_path / "deep")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a pipe; give the plan.safetensors"):
+        PruningPlan.load(tmp_path / "pipe")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="large has 1,099,511,627,776 bytes and a plan at most 268,435,456"):
+        PruningPlan.load(tmp_path / "large")
 
 
 def _layer(hidden=8, middle=6, attention=True):

@@ -5,6 +5,7 @@ forward selects the input features of each block and index-adds the block's outp
 with the norm before the selection). The widths are in `config.pydisp`, the int32 indices in FeatureIndex modules beside the projections.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 from transformers.utils import output_capturing
 
 from pydisp.distribution import DISTRIBUTION, install_command
+from pydisp.given_file import check_folder
 from pydisp.modeling.config import check_widths, config_class_of, stay_in_package
 from pydisp.modeling.feature_index import check_loaded_indices, derive_features_, index_digest_of_model
 from pydisp.modeling.kv_cache import cache_slots
@@ -57,14 +59,15 @@ class _Pretrained:
 
         (transformers would only warn, and use uninitialised memory for a missing list.)
         """
+        if isinstance(pretrained_model_name_or_path, str | os.PathLike) and Path(pretrained_model_name_or_path).is_dir():
+            check_folder(pretrained_model_name_or_path, "give a folder of regular files.")
         try:
             model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         except RuntimeError as error:
             if "mismatch" in str(error):
                 lines = [line.strip() for line in str(error).splitlines() if "weight" in line or ".index" in line or "bias" in line]
-                raise ValueError(
-                    f"the weights do not have the widths of config.json ({'; '.join(lines[:2])}); copy the whole folder again."
-                ) from None
+                which = f" ({'; '.join(lines[:2])})" if lines else ""
+                raise ValueError(f"the weights do not have the widths of config.json{which}; copy the whole folder again.") from None
             raise
         missing = sorted(info["missing_keys"])
         unexpected = sorted(k for k in info["unexpected_keys"] if k.endswith(".index"))

@@ -10,6 +10,7 @@ import re
 
 import transformers
 
+from pydisp.given_value import check_depth, short
 from pydisp.modeling.feature_index import index_digest_of_plan
 from pydisp.modeling.kv_cache import kept_layer_types
 from pydisp.plan import PruningPlan
@@ -17,6 +18,7 @@ from pydisp.spec import FAMILIES, ModelSpec
 
 FORMAT_VERSION = 1
 _WIDTHS = {"attention": ("input", "output"), "mlp": ("input", "middle", "output")}
+_COPY = "copy the whole folder again."
 _NOT_OF_THE_MODEL = ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path")
 
 
@@ -103,11 +105,12 @@ def check_widths(config) -> None:
     described = config.pydisp
     if described is None:
         return
+    check_depth(described, "config.json", _COPY)
     if not isinstance(described, dict) or not isinstance(described.get("layers"), list):
-        raise ValueError("config.json has a 'pydisp' entry that is not a description of layers; copy the whole folder again.")
+        raise ValueError(f"config.json has a 'pydisp' entry that is not a description of layers; {_COPY}")
     if described.get("version") != FORMAT_VERSION:
         raise ValueError(
-            f"this folder's pydisp format is version {described.get('version')}, this pydisp reads {FORMAT_VERSION}; install the pydisp that wrote it."
+            f"this folder's pydisp format is version {short(described.get('version'))}, this pydisp reads {FORMAT_VERSION}; install the pydisp that wrote it."
         )
     count = len(described["layers"])
     if count != config.num_hidden_layers:
@@ -117,22 +120,23 @@ def check_widths(config) -> None:
     for number, layer in enumerate(described["layers"]):
         _check_layer(number, layer, {"middle": middle_size(config)}, config.hidden_size)
     if not any(layer["attention"] for layer in described["layers"]):
-        raise ValueError("config.json: every layer's attention is null, so no token would see another; copy the whole folder again.")
+        raise ValueError(f"config.json: every layer's attention is null, so no token would see another; {_COPY}")
     _check_origin(described)
+    types = described.get("dense_layer_types", [""] * count)
+    if not (isinstance(types, list) and len(types) == count and all(isinstance(one, str) for one in types)):
+        raise ValueError(f"config.json: pydisp.dense_layer_types is {short(types)}; needed are {count} names of layer types; {_COPY}")
 
 
 def _check_layer(number: int, layer, limits: dict[str, int], limit_else: int) -> None:
     for block, names in _WIDTHS.items():
         widths = layer.get(block, "absent") if isinstance(layer, dict) else "absent"
         if widths is not None and not isinstance(widths, dict):
-            raise ValueError(
-                f"config.json: layer {number} has no {block} with widths, nor null for a removed one; copy the whole folder again."
-            )
+            raise ValueError(f"config.json: layer {number} has no {block} with widths, nor null for a removed one; {_COPY}")
         for name in names if widths is not None else ():
             width, limit = widths.get(name), limits.get(name, limit_else)
             if type(width) is not int or not 0 < width <= limit:
                 raise ValueError(
-                    f"config.json: {block}.{name} of layer {number} is {width}; a width must be a whole number from 1 to {limit}."
+                    f"config.json: {block}.{name} of layer {number} is {short(width)}; a width must be a whole number from 1 to {limit}."
                 )
 
 
@@ -141,14 +145,10 @@ def _check_origin(described: dict) -> None:
     totals = described.get("dense_parameters")
     sizes = [totals.get(name) for name in ("block", "total")] if isinstance(totals, dict) else [None]
     if any(type(size) is not int for size in sizes) or not 0 < sizes[0] <= sizes[1]:
-        raise ValueError(
-            f"config.json: pydisp.dense_parameters is {totals!r}; needed are whole numbers 0 < block <= total; copy the whole folder again."
-        )
+        raise ValueError(f"config.json: pydisp.dense_parameters is {short(totals)}; needed are whole numbers 0 < block <= total; {_COPY}")
     for name, absent in (("model_digest", ""), ("plan_digest", ""), ("index_digest", None)):
         digest = described.get(name, absent)
         if digest is None and name != "model_digest":  # null: these index lists do not come from a plan
             continue
         if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
-            raise ValueError(
-                f"config.json: pydisp.{name} is {digest!r}, not a sha256 of 64 hexadecimal digits; copy the whole folder again."
-            )
+            raise ValueError(f"config.json: pydisp.{name} is {short(digest)}, not a sha256 of 64 hexadecimal digits; {_COPY}")

@@ -1,7 +1,6 @@
 """The recovery journey: from a pruned model, or the folder of one, and its dense model to a pruned model that predicts better."""
 
 import copy
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +11,8 @@ from torch import nn
 
 from pydisp.environment import run_facts
 from pydisp.evaluation import TextLoss
+from pydisp.given_file import read_text
+from pydisp.given_value import json_value, yaml_value
 from pydisp.loading import (
     LoadingError,
     choose_device,
@@ -49,6 +50,7 @@ logger = logging.getLogger("pydisp")
 
 REPORT_FILE = "report.json"
 _COPY = "copy the whole folder again."
+_MOST_REPORT_BYTES = 1 << 28
 
 
 def recover(
@@ -200,7 +202,7 @@ def _read_folder(folder: Path) -> tuple[object, PruningPlan, dict]:
     if plan.digest() != config.pydisp["plan_digest"]:
         raise ValueError(f"{PLAN_FILE} and config.json of {folder} are of two prunings; {_COPY}")
     try:
-        facts = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["facts"]
+        facts = json_value(read_text(folder / REPORT_FILE, _COPY, most_bytes=_MOST_REPORT_BYTES), REPORT_FILE, _COPY)["facts"]
         facts["result"]["model"], facts["result"]["context_tokens"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{REPORT_FILE} of {folder} is missing or damaged; {_COPY}") from None
@@ -243,16 +245,14 @@ def _loaded(
 
 def _settings(folder: Path, plan: PruningPlan, spec: ModelSpec, made: dict) -> PruneSettings:
     """The settings that the folder was pruned with; of a given plan, those for a plan."""
-    import yaml
-
     path = folder / SETTINGS_FILE
     if not path.is_file():
         return settings_for_plan(plan, spec, context_tokens=made["result"]["context_tokens"])
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_value(read_text(path, _COPY, most_bytes=1 << 16), SETTINGS_FILE, _COPY)
         values.pop("model", None)
         return PruneSettings(**values)
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{SETTINGS_FILE} of {folder} holds no settings of a pruning ({type(error).__name__}); {_COPY}") from None
 
 

@@ -1,11 +1,16 @@
 """`pydisp info` and `pydisp export` as users type them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import digests, one_sentence, refused
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from pydisp.loading import stored_dtype
 
 
 def test_info(pruned, run):
@@ -36,6 +41,61 @@ def test_info_refuses_damaged_indices(pruned, run, tmp_path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     status, printed, err = run("info", folder, "--json")
     assert (status, printed) == (1, "") and "is repeated" in one_sentence(err)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "generation_config.json", "model.safetensors.index.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(pruned, run, tmp_path, name):
+    shutil.copytree(pruned[0], tmp_path / "d")
+    (tmp_path / "d" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "d" / name)
+    words = "holds no config.json" if name == "config.json" else f"{name} is a pipe; give a folder of regular files."
+    for command in (
+        ["info", tmp_path / "d"],
+        ["export", tmp_path / "d", "--dense", "--out", tmp_path / "out"],
+        ["recover", tmp_path / "d"],
+    ):
+        status, printed, err = run(*command)
+        assert (status, printed) == (1, "") and words in one_sentence(err), command
+    if name != "config.json":
+        with pytest.raises(ValueError, match="is a pipe"):
+            AutoModelForCausalLM.from_pretrained(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["pydisp"].update(more=nested(100)), "the config.json of {} holds lists in lists, more than 64 deep"),
+        (lambda c: c.update(hidden_size=nested(900)), "the config.json of {} holds lists in lists"),
+        (lambda c: c["pydisp"]["dense_parameters"].update(total=0), "pydisp.dense_parameters is "),
+        (lambda c: c["pydisp"].update(dense_layer_types=["full_attention"]), "dense_layer_types is ['full_attention']; needed are 3 names"),
+        (lambda c: c["pydisp"].update(dense_layer_types=[1, 2, 3]), "dense_layer_types is [1, 2, 3]; needed are 3 names"),
+        (lambda c: c["pydisp"].update(dense_layer_types=None), "dense_layer_types is None"),
+        (lambda c: c["pydisp"].update(version="9" * 1000), "pydisp format is version '999"),
+        (lambda c: c["pydisp"]["layers"][1]["mlp"].update(middle=1), "do not have the widths of config.json"),
+    ],
+    ids=range(8),
+)
+def test_a_config_of_other_values_is_refused_by_info(pruned, run, tmp_path, change, words):
+    shutil.copytree(pruned[0], tmp_path / "d")
+    values = json.loads((tmp_path / "d" / "config.json").read_text())
+    change(values)
+    (tmp_path / "d" / "config.json").write_text(json.dumps(values))
+    status, printed, err = run("info", tmp_path / "d")
+    assert (status, printed) == (1, "") and words.format(tmp_path / "d") in one_sentence(err) and "()" not in err and len(err) < 400, err
+
+
+def nested(depth: int) -> list:
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_dtype_that_is_none_is_float32(pruned, run, tmp_path):
+    shutil.copytree(pruned[0], tmp_path / "d")
+    values = json.loads((tmp_path / "d" / "config.json").read_text())
+    (tmp_path / "d" / "config.json").write_text(json.dumps({**values, "dtype": 10**30}))
+    assert stored_dtype(AutoConfig.from_pretrained(tmp_path / "d")) == torch.float32
 
 
 def test_a_folder_of_the_name_demo_is_the_folder(pruned, run, tmp_path, monkeypatch):
@@ -78,7 +138,7 @@ def test_bad_input_is_told_in_one_sentence_and_writes_nothing(model, tmp_path):
         (["info", model], "is not pruned"),
         (["info", tmp_path / "none"], "there is no folder"),
         (["export", model, "--dense", "--out", out], "is not pruned"),
-        *((["info", folder], f"the config.json of {folder} is no JSON that names a model_type") for folder in nothing),
+        *((["info", folder], f"the config.json of {folder} is no JSON ") for folder in nothing),
     ]
     refused(cases, tmp_path)
     refused([(["export", model, "--out", out], "add --dense")], tmp_path, status=2)

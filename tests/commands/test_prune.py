@@ -178,7 +178,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
         (["prune", model, "--keep-ratio", "0.5", *common, "--dtype", "int8"], "unknown dtype 'int8'"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--resume"], "there is nothing to resume"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--steps", "0"], "steps is 0"),
-        (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no plan at"),
+        (["prune", model, "--plan", tmp_path / "no.safetensors", "--out", out], "there is no file"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--round-to", "64"], "choose a smaller --round-to"),
         (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", out, "--minutes", "0.001"], "minutes are too short for one step"),
         (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", out, "--minutes", "-1"], "it must be a number above 0"),
