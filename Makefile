@@ -1,5 +1,5 @@
 # The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
-.PHONY: check test aot bench ratios goals page demo
+.PHONY: check test fuzz aot bench ratios goals page demo
 PYTHON ?= python3
 # Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
@@ -13,6 +13,10 @@ test: .venv/stamp
 	$(ONE_THREAD) .venv/bin/python -m pytest -q -n 2 --dist worksteal --durations=15
 	$(ONE_THREAD) TRITON_INTERPRET=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal tests/kernels
 	$(ONE_THREAD) .venv/bin/python tests/kernels/aot.py
+
+# Ten thousand files that users could give: configs, plans, settings and texts. `make test` tries a thousand.
+fuzz: .venv/stamp
+	$(ONE_THREAD) PYDISP_FUZZ_CASES=2500 .venv/bin/python -m pytest -q -s tests/fuzz
 
 # Every case of the kernels' machine code, not the hot ones alone.
 aot: .venv/stamp
