@@ -15,7 +15,8 @@ Source: https://arxiv.org/abs/2410.12001, which leaves out punctuation, bare spa
 import unicodedata
 from dataclasses import dataclass
 
-from pydisp.legal_probe.fields import did_you_mean, short
+from pydisp.given_value import short
+from pydisp.legal_probe.fields import did_you_mean
 
 RULES = ("special", "first", "punctuation", "space")
 

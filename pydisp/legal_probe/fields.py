@@ -3,17 +3,13 @@
 import difflib
 from collections.abc import Iterable
 
-_MOST_LETTERS = 60  # of a value that a sentence repeats
+from pydisp.given_value import short
+
+_MOST_LETTERS = 60  # of a word that is compared
 
 
 class ConceptsError(ValueError):
     """Annotated passages that cannot be used; the message is one sentence that begins with the file and the line."""
-
-
-def short(value) -> str:
-    """The value as Python writes it, cut to a length that a sentence can hold."""
-    words = repr(value)
-    return words if len(words) <= _MOST_LETTERS else f"{words[:_MOST_LETTERS]}…"
 
 
 def did_you_mean(word, known: Iterable[str]) -> str:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pydisp.legal_probe.fields import short
+from pydisp.given_file import decoded, read_bytes
+from pydisp.given_value import short
 from pydisp.legal_probe.moments import Moments
 
 _CORNERS = ("", "layer")  # the first cell of a header over a column of labels
 _A_FILE = "give a CSV file with a row for each layer and a column for each head."
+_MOST_BYTES = 1 << 24
 
 
 def read_matrix(path: str | Path) -> np.ndarray:
@@ -32,7 +34,7 @@ def read_matrix(path: str | Path) -> np.ndarray:
         number.
     """
     path = Path(path)
-    rows = _rows(_text(path), path.name)
+    rows = _rows(decoded(read_bytes(path, _A_FILE, most_bytes=_MOST_BYTES), path.name), path.name)
     first = rows[0][1]
     if {"layer", "head"} <= {cell.lower() for cell in first}:
         raise ValueError(f"{path.name} lists a head a row; {_A_FILE}")
@@ -49,18 +51,6 @@ def read_matrix(path: str | Path) -> np.ndarray:
             )
     has_labels = len(first) > 1 and (has_corner or all(_is_word(cells[0]) for _, cells in below))
     return np.array([[_value(cells[n], n, line, path.name) for n in range(has_labels, len(cells))] for line, cells in below])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; {_A_FILE}") from None
-    except UnicodeDecodeError as error:
-        line = 1 + error.object.count(b"\n", 0, error.start)
-        raise ValueError(f"{path.name}, line {line}: this is not UTF-8; save the file as UTF-8.") from None
-    except (OSError, ValueError) as error:  # a folder, for one
-        raise ValueError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', None) or error}); {_A_FILE}") from None
 
 
 def _rows(text: str, name: str) -> list[tuple[int, list[str]]]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pydisp.given_value import short
 from pydisp.legal_probe.exclusion import Exclusion, special_ids
-from pydisp.legal_probe.fields import ConceptsError, short
+from pydisp.legal_probe.fields import ConceptsError
 from pydisp.legal_probe.passages import Passage, Span
 
 _SPACE = "▁"  # how SentencePiece writes a space

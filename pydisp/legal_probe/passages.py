@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_string, did_you_mean, short
+from pydisp.given_file import read_bytes
+from pydisp.given_value import short
+from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_string, did_you_mean
 from pydisp.legal_probe.records import Record, records_of
 from pydisp.legal_probe.spans import Span, spans_of
 
@@ -20,6 +22,7 @@ __all__ = ["ConceptSet", "ConceptsError", "Passage", "Span", "concept_set", "rea
 
 _KEYS = ("id", "text", "spans", "source")
 _A_FILE = "give a .jsonl or .yaml file of passages."
+_MOST_BYTES = 1 << 26  # of passages that people annotated
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,9 @@ def read_concepts(path: str | Path) -> ConceptSet:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ConceptsError(f"there is no file {path}; {_A_FILE}") from None
-    except IsADirectoryError:
-        raise ConceptsError(f"{path} is a folder; {_A_FILE}") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise ConceptsError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', None) or error}); {_A_FILE}") from None
+        data = read_bytes(path, _A_FILE, most_bytes=_MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConceptsError(str(error)) from None
     return _of_bytes(data, path.name)
 
 

@@ -8,7 +8,8 @@
 import re
 from dataclasses import dataclass
 
-from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_number, checked_string, short
+from pydisp.given_value import short
+from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_number, checked_string
 
 _KEYS = ("concept", "phrase", "regex", "start", "end", "occurrence")
 

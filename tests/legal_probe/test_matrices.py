@@ -53,8 +53,8 @@ def test_a_matrix_of_one_column_or_one_value_is_read(tmp_path):
      ("layer/head,0,1\n0,2,3\n", "line 1: cell 1 holds 'layer/head'"),
      ("0,5;0,25\n", "a.csv, line 1: cell 1 holds '0,5'; it must be a number (write a decimal point)."),
      ("1,nan\n", "a.csv, line 1: cell 2 is nan; it must be a finite number."), ("layer,0\n0,-inf\n", "line 2: cell 2 is -inf"),
-     ("1,1e999\n", "cell 2 is 1e999"), ('1,"2\n3', "this is no CSV (unexpected end of data)"), (b"1,2\n\xff,3", "a.csv, line 2: this is not UTF-8"),
-     ("1,2".encode("utf-16"), "a.csv, line 1: this is not UTF-8")],
+     ("1,1e999\n", "cell 2 is 1e999"), ('1,"2\n3', "this is no CSV (unexpected end of data)"), (b"1,2\n\xff,3", "a.csv is not UTF-8 (byte 4, line 2)"),
+     ("1,2".encode("utf-16"), "a.csv is UTF-16")],
 )  # fmt: skip
 def test_a_wrong_file_names_its_line(tmp_path, content, words):
     with pytest.raises(ValueError) as error:
@@ -65,8 +65,8 @@ def test_a_wrong_file_names_its_line(tmp_path, content, words):
 def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file .*none.csv; give a CSV file"):
         read_matrix(tmp_path / "none.csv")
-    for path, words in ((tmp_path, "Is a directory"), ("a\0.csv", "embedded null")):
-        with pytest.raises(ValueError, match=f"cannot be read \\({words}"):
+    for path, words in ((tmp_path, "is a folder; give a CSV file"), ("a\0.csv", "cannot be read \\(embedded null")):
+        with pytest.raises(ValueError, match=words):
             read_matrix(path)
 
 

@@ -54,15 +54,15 @@ GOOD = '{"id": "a", "text": "He may go.", "spans": [{"concept": "may", "phrase":
 LINES = [
     ("", "c.jsonl: there is no passage"),
     (" \n\n", "c.jsonl: there is no passage"),
-    (GOOD + "\n{", "c.jsonl, line 3: this is no JSON (Expecting property name enclosed in double quotes at column 2)"),
+    (GOOD + "\n{", "c.jsonl, line 3 is no JSON (Expecting property name enclosed in double quotes at column 2)"),
     (GOOD + "[1]", "c.jsonl, line 2: a passage is [1]"),
     (GOOD.replace('"may"}', 'NaN}'), "c.jsonl, line 1: NaN is no value of JSON"),
     (GOOD.replace('"may"}', '-Infinity}'), "c.jsonl, line 1: -Infinity is no value of JSON"),
-    (GOOD.replace('"phrase": "may"', '"start": ' + "9" * 5000), "c.jsonl, line 1: this JSON holds a number or a nesting too large"),
-    (GOOD + "[" * 100_000, "c.jsonl, line 2: this JSON holds a number or a nesting too large"),
+    (GOOD.replace('"phrase": "may"', '"start": ' + "9" * 5000), "c.jsonl, line 1 holds a number of thousands of digits"),
+    (GOOD + "[" * 100_000, "c.jsonl, line 2 holds lists in lists"),
     (GOOD.replace('"phrase"', '"concept"'), "c.jsonl, line 1: the key 'concept' stands twice in one object"),
-    (GOOD.encode() + b'"\xff"', "c.jsonl, line 2: this is not UTF-8"),
-    (GOOD.encode("utf-16"), "c.jsonl, line 1: this is not UTF-8"),
+    (GOOD.encode() + b'"\xff"', "c.jsonl is not UTF-8 (byte 83, line 2)"),
+    (GOOD.encode("utf-16"), "c.jsonl is UTF-16"),
 ]  # fmt: skip
 
 
