@@ -12,7 +12,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydisp.given_file import read_bytes
+from pydisp.given_value import check_depth
 from pydisp.workspace import whole_file
+
+_MOST_BYTES = 1 << 32  # a thousand items of a million tokens each
 
 
 def manifest_path(path: str | os.PathLike) -> Path:
@@ -79,15 +83,10 @@ def read_manifest(path: str | os.PathLike, error: type[ValueError]) -> dict | No
 
 def read_file(path: str | os.PathLike, what: str, error: type[ValueError]) -> bytes:
     """Its bytes; anything but a file is refused, for reading a pipe would wait."""
-    path = Path(path)
-    if not path.exists():
-        raise error(f"there is no file {path}; give a file of {what}.")
-    if not path.is_file():
-        raise error(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}; give a file of {what}.")
     try:
-        return path.read_bytes()
-    except OSError as failed:
-        raise error(f"{path} cannot be read ({failed.strerror}); give a file of {what} that can be read.") from None
+        return read_bytes(path, f"give a file of {what}.", most_bytes=_MOST_BYTES)
+    except (OSError, ValueError) as failed:
+        raise error(str(failed)) from None
 
 
 def shown(value) -> str:
@@ -104,6 +103,7 @@ def _parsed(content: bytes):
 
     try:
         value = json.loads(content.decode("utf-8"), parse_constant=refuse)
+        check_depth(value, "", "")
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as an infinity
         return value
     except (ValueError, RecursionError):

@@ -51,7 +51,20 @@ def test_what_json_cannot_say_is_not_written(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("line", [b"{", b"[1]", b"null", b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\\ud800"}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"[1]",
+        b"null",
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": "\\ud800"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}",
+    ],
+)
 def test_a_line_that_is_no_object_is_named(tmp_path, line):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"a": 1}\n\n' + line + b"\n")
@@ -69,7 +82,7 @@ def test_only_a_file_is_read(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("none", "there is no file"), ("pipe", "no regular file"), (".", "a folder")):
+    for name, words in (("none", "there is no file"), ("pipe", "is a pipe; give a file of items."), (".", "a folder")):
         with pytest.raises(WrongError, match=words):
             read_records(tmp_path / name, "items", WrongError)
     (tmp_path / "x.manifest.json").write_text("[]")

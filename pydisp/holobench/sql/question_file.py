@@ -6,13 +6,13 @@ A JSON list, or JSONL, of {"question": "How many …?", "sql": "SELECT …"}; "q
 rows of this database's name are read. "class" is one of items.CLASSES; without it the SQL's shape decides.
 """
 
-import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.given_file import read_text
+from pydisp.given_value import json_value
 from pydisp.holobench.database.tables import Database
 from pydisp.holobench.items import CLASSES
 from pydisp.holobench.sql.gold import GoldError, Limits, Session, TooSlow, UnfitRows, tables_of
@@ -120,43 +120,24 @@ def _numbered(path: Path) -> list[tuple[int, object]]:
 
 
 def _list(path: Path, text: str) -> list:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise QuestionFileError(f"{path} is no JSON ({_reason(error)}); write a list of objects, or one object a line.") from None
+    return _value(text, str(path), "write a list of objects, or one object a line.")
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, object]]:
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines, which also cuts at characters that JSON may hold
         if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise QuestionFileError(
-                    f"line {number} of {path} is no JSON ({_reason(error)}); write one object a line, or a list."
-                ) from None
+            yield number, _value(line, f"line {number} of {path}", "write one object a line, or a list.")
 
 
-def _reason(error: Exception) -> str:
-    return "too many brackets within each other" if isinstance(error, RecursionError) else str(error)
+def _value(text: str, place: str, needed: str):
+    try:
+        return json_value(text, place, needed)
+    except ValueError as error:
+        raise QuestionFileError(str(error)) from None
 
 
 def _text(path: Path) -> str:
     try:
-        # Not blocking, because opening a pipe would wait for somebody to write into it.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise QuestionFileError(f"{path} is no plain file; give a JSON or JSONL file.")
-            content = stream.read(MAX_BYTES + 1)
+        return read_text(path, "give a JSON or JSONL file of questions.", most_bytes=MAX_BYTES)
     except (OSError, ValueError) as error:
-        if isinstance(error, QuestionFileError):
-            raise
-        raise QuestionFileError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); give a JSON or JSONL file."
-        ) from None
-    if len(content) > MAX_BYTES:
-        raise QuestionFileError(f"{path} has more than {MAX_BYTES:,} bytes; give a smaller file of questions.")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise QuestionFileError(f"{path} is no text in UTF-8; save it as UTF-8.") from None
+        raise QuestionFileError(str(error)) from None

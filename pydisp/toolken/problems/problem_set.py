@@ -1,19 +1,18 @@
 """ProblemSet: problems with the tools that they ask for, and what of a source was not used; and records read from a user's files."""
 
-import gzip
 import json
 import os
 import re
 import sys
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
+from pydisp.given_file import read_text as read_given_text
 from pydisp.toolken.problems.joining import joined
 from pydisp.toolken.problems.problem import Problem, ProblemError
 from pydisp.toolken.tools.tools import Tools
 
 _RECORDS = "give a JSON list of objects, or JSON lines"
+_MOST_BYTES = 1 << 30
 _HALF = re.compile("[\ud800-\udfff]")  # a surrogate: JSON can write one alone, no tokenizer and no file can take it
 _MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -41,12 +40,10 @@ def read_text(path: str | os.PathLike) -> str:
 
     Raises: ProblemError if it cannot be read.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise ProblemError(f"{path} cannot be read ({error}); give the path of a UTF-8 file of this kind.") from None
+        return read_given_text(path, "give the path of a UTF-8 file of this kind.", most_bytes=_MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise ProblemError(str(error)) from None
 
 
 def read_json(path: str | os.PathLike):

@@ -6,16 +6,19 @@ A .py file may import other files of its folder, by names that no installed modu
 
 import dataclasses
 import importlib
-import json
 import os
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
 
+from pydisp.given_file import check_kind, read_text
+from pydisp.given_value import json_value
 from pydisp.toolken.tools.definition import check_examples, from_json_schema
 from pydisp.toolken.tools.tool import Tool, ToolError
 from pydisp.toolken.tools.tools import Tools
 from pydisp.toolken.tools.worker import module_of_file
+
+_MOST_BYTES = 1 << 26
 
 
 def read_tools(source: str | PathLike) -> Tools:
@@ -32,10 +35,10 @@ def read_tools(source: str | PathLike) -> Tools:
         return BUILTIN
     if source.endswith((".json", ".py")):
         path = Path(source)
-        if path.is_dir():
-            raise ToolError(f"{source!r} is a folder; give a .json or .py file, or the name of a module.")
-        if not path.is_file():
-            raise ToolError(f"there is no file {source!r}; give 'builtin', a .json or .py file that is there, or the name of a module.")
+        try:
+            check_kind(path, "give 'builtin', a .json or .py file, or the name of a module.")
+        except (OSError, ValueError) as error:
+            raise ToolError(str(error)) from None
         return _of_json(path) if source.endswith(".json") else _of_module(_imported(source, path), source, path)
     if os.sep in source:
         what = "is a folder" if Path(source).is_dir() else "is no file of tools"
@@ -44,15 +47,16 @@ def read_tools(source: str | PathLike) -> Tools:
 
 
 def _of_json(path: Path) -> Tools:
+    needed = "give a list of tools or of JSON schemas."
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = json.loads(text) if text.strip() else None
-    except (ValueError, RecursionError) as error:
-        raise ToolError(f"{str(path)!r} is no JSON ({error}); give a list of tools or of JSON schemas.") from None
+        text = read_text(path, needed, most_bytes=_MOST_BYTES)
+        values = json_value(text, repr(str(path)), needed) if text.strip() else None
+    except (OSError, ValueError) as error:
+        raise ToolError(str(error)) from None
     if not text.strip():
-        raise ToolError(f"{str(path)!r} is empty; give a list of tools or of JSON schemas.")
+        raise ToolError(f"{str(path)!r} is empty; {needed}")
     if not isinstance(values, list):
-        raise ToolError(f"{str(path)!r} holds no list; give a list of tools or of JSON schemas.")
+        raise ToolError(f"{str(path)!r} holds no list; {needed}")
     try:
         tools = [Tool.from_dict(one) if isinstance(one, dict) and "documentation" in one else from_json_schema(one) for one in values]
         for one in tools:

@@ -110,7 +110,7 @@ def test_an_archive_that_is_damaged_is_named(tmp_path, damage):
         del data[-12:]
     else:
         data[10 if damage == "first block" else -8] ^= 0xFF
-    assert " cannot be read (" in said(read_text, tmp_path / "p.jsonl.gz", bytes(data))
+    assert " is no whole gzip file (" in said(read_text, tmp_path / "p.jsonl.gz", bytes(data))
 
 
 def test_records_with_whole_characters_are_looked_at_once(tmp_path):

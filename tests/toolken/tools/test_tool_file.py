@@ -1,6 +1,7 @@
 """Tool files: JSON, Python files and modules give tools that can be called; what is none says why."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -86,8 +87,8 @@ def test_json_gives_both_forms(tmp_path):
 
 @pytest.mark.parametrize(
     "content, says",
-    [("[", "no JSON"), ("{}", "no list"), ("[" * 100_000, "no JSON"), ("[]", "no tool"), ("[5]", "JSON object"), ('[{"documentation": "x"}]', "lacks or misnames"),
-     (json.dumps([BUILTIN["add"].as_dict()] * 2), "two tools are named 'add'"), ("\xff", "no JSON"),
+    [("[", "no JSON"), ("{}", "no list"), ("[" * 100_000, "lists in lists, more than 64 deep"), ("[]", "no tool"), ("[5]", "JSON object"), ('[{"documentation": "x"}]', "lacks or misnames"),
+     (json.dumps([BUILTIN["add"].as_dict()] * 2), "two tools are named 'add'"), ("\xff", "is not UTF-8"),
      (json.dumps([{**BUILTIN["add"].as_dict(), "examples": [{"text": "t", "arguments": "1"}]}]), "an example of tool 'add'"),
      (json.dumps([{**BUILTIN["add"].as_dict(), "function": "os"}]), "written 'module:name'"),
      (json.dumps([{**BUILTIN["add"].as_dict(), "parameters": [{"name": 5, "type": "number", "choices": []}]}]), "parameter named 5")],
@@ -140,6 +141,13 @@ def test_an_error_of_a_tool_in_json_has_the_name_of_the_file(tmp_path, content, 
     with pytest.raises(ToolError) as caught:
         read_tools(tmp_path / "tools.json")
     assert str(caught.value).startswith(f"{str(tmp_path / 'tools.json')!r}: {says}")
+
+
+@pytest.mark.parametrize("name", ["tools.json", "tools.py"])
+def test_a_pipe_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ToolError, match=f"{name} is a pipe; give 'builtin', a .json or .py file"):
+        read_tools(tmp_path / name)
 
 
 def test_an_empty_json_file_is_said_to_be_empty(tmp_path):
