@@ -8,7 +8,6 @@ import gzip
 import json
 import os
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -19,10 +18,13 @@ import numpy as np
 from pydisp.distribution import install_command
 from pydisp.fairness.documents import read_tokens
 from pydisp.fairness.units import word_texts
+from pydisp.given_file import check_kind, read_text
+from pydisp.given_value import json_value, short
 from pydisp.text import Text
 
 _NAMES = {"token": ("key", "id", "token", "token_id"), "word": ("key", "word", "type", "token")}
 _COUNT_NAMES = ("count", "n", "frequency")
+_MOST_BYTES = 1 << 30
 DEMO_FILES = {"token": "token_counts.json.gz", "word": "word_counts.json.gz"}  # beside the demo model: what its training text had
 
 
@@ -90,8 +92,7 @@ class Counts:
         Raises: FileNotFoundError; ImportError for Parquet without pyarrow; ValueError, naming the entry, for anything else.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"'{path}' is no file; --counts takes a JSON or Parquet file of counts by {unit}.")
+        check_kind(path, f"--counts takes a JSON or Parquet file of counts by {unit}.")
         values = _from_parquet(path, unit) if path.suffix == ".parquet" else _from_json(path)
         return cls(path.name, unit, _checked(values, unit, path.name))
 
@@ -113,18 +114,10 @@ class Counts:
 
 
 def _from_json(path: Path) -> dict:
-    try:
-        data = path.read_bytes()
-        values = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data, object_pairs_hook=_once)
-    except _Twice as error:
-        raise ValueError(f"{path} gives {error.args[0]!r} twice; add its counts up.") from None
-    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
-        words = str(error).split(";")[0]
-        raise ValueError(
-            f"{path} is no {'gzip of ' * (path.suffix == '.gz')}JSON ({words}); write an object from id or word to count."
-        ) from error
+    needed = "write an object from id or word to count."
+    values = json_value(read_text(path, needed, most_bytes=_MOST_BYTES), str(path), needed, strictly=True)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {json.dumps(values)[:20]}; it must hold an object from id or word to count.")
+        raise ValueError(f"{path} holds {short(values)}; it must hold an object from id or word to count.")
     return values
 
 

@@ -87,7 +87,7 @@ def import_peft(folder: str | os.PathLike) -> Toolkens:
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = load((folder / ADAPTER_FILE).read_bytes())
-    except (ValueError, SafetensorError) as error:
+    except (ValueError, RecursionError, SafetensorError) as error:
         raise ToolkensError(f"the adapter in {folder} is damaged ({type(error).__name__}: {error}); copy it again.") from None
     indices = list(range(toolkens.vocabulary, toolkens.vocabulary + len(toolkens.tools)))
     deltas = [rows for name, rows in tensors.items() if name.endswith(_DELTA)]

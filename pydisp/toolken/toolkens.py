@@ -251,7 +251,7 @@ class Toolkens:
             )  # fmt: skip
         except (ToolkensError, ToolError):
             raise
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise ToolkensError(f"the toolkens in {folder} are damaged ({type(error).__name__}: {error}); copy both files again.") from None
 
 

@@ -26,7 +26,10 @@ def test_parquet_gives_the_same(tmp_path):
     assert Counts.read(tmp_path / "c.parquet", "word").by_type == {"a": 3, "b": 1}
     with pytest.raises(ValueError, match="it needs id and count"):
         Counts.read(tmp_path / "c.parquet", "token")
-    for columns, words in (({"word": ["a", "a"], "count": [1, 2]}, "gives 'a' twice"), ({"word": ["a"], "count": [1.5]}, "whole number")):
+    for columns, words in (
+        ({"word": ["a", "a"], "count": [1, 2]}, "gives 'a' twice"),
+        ({"word": ["a"], "count": [1.5]}, "whole number"),
+    ):
         parquet.write_table(pyarrow.table(columns), tmp_path / "wrong.parquet")
         with pytest.raises(ValueError, match=words):
             Counts.read(tmp_path / "wrong.parquet", "word")
@@ -54,10 +57,10 @@ def test_the_demo_model_ships_counts_of_its_training_text(tmp_path):
 
 @pytest.mark.parametrize(
     "content, unit, words",
-    [("[1]", "token", "holds \\[1\\]"), ("{", "token", "is no JSON"), ('{"a": 1}', "token", "'a' is no token id"),
+    [("[1]", "token", "holds \\[1\\]"), ("{", "token", "is no JSON"), ("[" * 100_000, "token", "lists in lists"), ('{"a": NaN}', "word", "NaN is no value of JSON"), ('{"a": 1}', "token", "'a' is no token id"),
      ('{"3": 1.5}', "token", "must be a whole number"), ('{"3": -1}', "token", "must be a whole number"), ('{"3": true}', "token", "whole number"),
      ("{}", "word", "no count above 0"), ('{"a": 0}', "word", "no count above 0"),
-     ('{"a": 1, "a": 2}', "word", "gives 'a' twice"), ('{"7_0": 1}', "token", "no token id"), ('{"-1": 1}', "token", "no token id"),
+     ('{"a": 1, "a": 2}', "word", "the key 'a' stands twice in one object"), ('{"7_0": 1}', "token", "no token id"), ('{"-1": 1}', "token", "no token id"),
      ('{"a": 9007199254740993}', "word", "from 0 to 2"), ("3", "word", "holds 3"),
      ('{"3": 4, "42": 1}', "word", "count by id with --mode id")],
 )  # fmt: skip
@@ -75,5 +78,5 @@ def test_counts_of_another_vocabulary_are_refused(tmp_path):
         Counts("file", "token", {5: 1, -1: 3}).check(np.array([5]), 300)
     with pytest.raises(ValueError, match="has none of the 2 types"):
         counts.check(np.array([6, 7]), 1000)
-    with pytest.raises(FileNotFoundError, match="is no file"):
+    with pytest.raises(FileNotFoundError, match="there is no file .*absent.json; --counts takes"):
         Counts.read(tmp_path / "absent.json", "token")

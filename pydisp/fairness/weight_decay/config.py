@@ -17,15 +17,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from itertools import accumulate
 from pathlib import Path
 
 from pydisp.fairness.weight_decay.settings import ArmSettings, SweepSettings, is_named
+from pydisp.given_file import read_text
+from pydisp.given_value import short, yaml_value
 from pydisp.report.values import slug
 
 _MOST_BYTES = 1 << 16
-_MOST_DEEP = 20
-_MOST_LETTERS = 60  # of a value that a sentence repeats
 _ARM_KEYS = tuple(f.name for f in fields(ArmSettings))
 _REQUIRED = ("train", "held_out", "vocabulary_size")
 _KEYS = ("name", *_REQUIRED, "arms", *_ARM_KEYS)
@@ -51,24 +50,24 @@ def _of(values: dict, folder: Path, place: str, name: str) -> SweepSettings:
     arms = values.get("arms")
     arms = {"sweep": {}} if arms is None else arms
     if not isinstance(arms, Mapping) or not arms:
-        raise ValueError(f"{place}: arms is {_short(arms)}; it must hold a name with settings of its own for each arm.")
+        raise ValueError(f"{place}: arms is {short(arms)}; it must hold a name with settings of its own for each arm.")
     checked = {}
     for arm, own in arms.items():
         if not isinstance(arm, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,39}", arm):
             raise ValueError(
-                f"{place}: an arm is called {_short(arm)}; its name must consist of at most 40 letters, digits and '_', no '_' first."
+                f"{place}: an arm is called {short(arm)}; its name must consist of at most 40 letters, digits and '_', no '_' first."
             )
         like = next((other for other in checked if slug(other) == slug(arm)), None)  # files and addresses on the page are named by it
         if like is not None:
             raise ValueError(f"{place}: the arms {like} and {arm} differ in capitals or '_' only; give one another name.")
         if not isinstance(own, Mapping | None):
-            raise ValueError(f"{place}: the arm {arm} is {_short(own)}; it must hold settings such as 'epochs: 2'.")
+            raise ValueError(f"{place}: the arm {arm} is {short(own)}; it must hold settings such as 'epochs: 2'.")
         _refuse_unknown(own or {}, _ARM_KEYS, f"{place}, arm {arm}")
         checked[arm] = _arm({**_without(shared, own or {}), **(own or {})}, f"{place}, arm {arm}")
     whole = {"name": values.get("name") or name, **{key: values[key] for key in _REQUIRED}}
     for key, kind, example in (("name", str, "a text"), ("vocabulary_size", int, "a whole number")):
         if not isinstance(whole[key], kind) or isinstance(whole[key], bool):
-            raise ValueError(f"{place}: {key} is {_short(whole[key])}; it must be {example}.")
+            raise ValueError(f"{place}: {key} is {short(whole[key])}; it must be {example}.")
     for key in ("train", "held_out"):
         whole[key] = _sources(whole[key], folder, f"{place}: {key}")
     try:
@@ -104,69 +103,26 @@ def _as_found(key: str, value) -> str:
     if not key:
         return ""
     hint = ", which YAML reads as text (write 1.0e-3)" if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else ""
-    return f"{key} is {_short(value)}{hint}: "
+    return f"{key} is {short(value)}{hint}: "
 
 
 def _sources(value, folder: Path, place: str) -> tuple[str, ...]:
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, Sequence) or not all(isinstance(v, str) for v in found):
-        raise ValueError(f"{place} is {_short(value)}; it must be a list of files, folders, 'pythondoc' or 'hub:NAME'.")
+        raise ValueError(f"{place} is {short(value)}; it must be a list of files, folders, 'pythondoc' or 'hub:NAME'.")
     return tuple(source if not source or is_named(source) else str(folder / source) for source in found)
 
 
 def _refuse_unknown(values: Mapping, known: Sequence[str], place: str) -> None:
     for key in values:
         if key not in known:
-            raise ValueError(f"{place}: unknown setting {_short(key)}; known: {', '.join(known)}.")
+            raise ValueError(f"{place}: unknown setting {short(key)}; known: {', '.join(known)}.")
 
 
 def _parsed(path: Path) -> dict:
-    import yaml
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration at {path}; give a YAML file with train, held_out and weight_decay.")
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a file of settings has at most {_MOST_BYTES:,}.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if _depth(text) > _MOST_DEEP:
-            raise ValueError(f"brackets nested more than {_MOST_DEEP} deep")
-        has_alias = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
-        twice = None if has_alias else _key_given_twice(yaml.compose(text, Loader=yaml.SafeLoader))
-        values = None if has_alias or twice else yaml.safe_load(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        LookupError,
-        OverflowError,
-        RecursionError,
-    ) as error:  # whatever a value's type makes of its letters
-        raise ValueError(f"{path} is not YAML ({(str(error).splitlines() or [''])[0]}); write lines such as 'epochs: 2'.") from None
-    if has_alias:
-        raise ValueError(f"{path} has an alias (*name); write the value itself.")
-    if twice:
-        raise ValueError(f"{path} gives {_short(twice)} twice; leave one out.")
+    needed = "write lines such as 'epochs: 2'."
+    text = read_text(path, "give a YAML file with train, held_out and weight_decay.", most_bytes=_MOST_BYTES)
+    values = yaml_value(text, str(path), needed)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no settings; write lines such as 'epochs: 2'.")
+        raise ValueError(f"{path} holds no settings; {needed}")
     return values
-
-
-def _depth(text: str) -> int:
-    """How deep brackets are nested, those in texts counted too: yaml takes minutes for thousands."""
-    return max(accumulate((c in "[{") - (c in "]}") for c in text), default=0)
-
-
-def _key_given_twice(node) -> str | None:
-    """A key that stands twice in one mapping: yaml would take the last one."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    found = [key for key in keys if keys.count(key) > 1] + [_key_given_twice(value) for _, value in node.value]
-    return next((key for key in found if key is not None), None)
-
-
-def _short(value) -> str:
-    words = repr(value)
-    return words if len(words) <= _MOST_LETTERS else f"{words[:_MOST_LETTERS]}…"

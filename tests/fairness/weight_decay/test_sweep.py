@@ -186,18 +186,19 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(config, tmp_path, cha
     "text, words",
     [
         ("- 1", "holds no settings"),
-        ("a: [1", "is not YAML"),
-        ("steps: 1\nsteps: 2", "gives 'steps' twice; leave one out."),
-        ("arms:\n  a: {steps: 1, steps: 2}", "gives 'steps' twice; leave one out."),
-        ("a: &x 1\nb: *x", "has an alias"),
-        ("a: 2000-13-01", "is not YAML"),
+        ("a: [1", "line 1: this is no YAML"),
+        ("steps: 1\nsteps: 2", "line 2: the key 'steps' stands twice in one mapping; leave one out."),
+        ("arms:\n  a: {steps: 1, steps: 2}", "line 2: the key 'steps' stands twice in one mapping; leave one out."),
+        ("a: &x 1\nb: *x", r"line 2: there is the alias \*x"),
+        ("a: 2000-13-01", "line 1: a value here cannot be read"),
+        ("a: " + "[" * 5000, "more than 20 deep"),
     ],
 )
 def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, words):
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_config(tmp_path / "sweep.yaml")
-    with pytest.raises(FileNotFoundError, match="there is no configuration at"):
+    with pytest.raises(FileNotFoundError, match="there is no file .*absent.yaml; give a YAML file with train"):
         read_config(tmp_path / "absent.yaml")
 
 
