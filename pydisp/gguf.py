@@ -9,7 +9,7 @@ path, or by OWNER/REPOSITORY/FILE.gguf on the hub.
 """
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pydisp.distribution import install_command
 SUFFIX = ".gguf"
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+_CARD = ("license", "license.name", "license.link", "languages", "source.repo_url", "repo_url", "base_model.0.repo_url")
 # Factors of the rotary positions for long contexts (Llama 3.1 and later, Phi-3); the loader of transformers ignores them.
 _LEFT_OUT = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
@@ -34,6 +35,7 @@ class Head:
         values: number of weights in all tensors.
         special_tokens: ids of special tokens, by transformers' names.
         leaves_out: names of tensors that transformers does not read.
+        card: what the file says of its licence and its source, by llama.cpp's names without `general.`.
     """
 
     architecture: str
@@ -41,6 +43,7 @@ class Head:
     values: int
     special_tokens: dict[str, int]
     leaves_out: tuple[str, ...]
+    card: dict = field(default_factory=dict)
 
 
 def is_gguf(name: str) -> bool:
@@ -106,6 +109,7 @@ def _read_head(path: Path, _changed_at: int) -> Head:
             if f"tokenizer.ggml.{theirs}_token_id" in fields
         },
         leaves_out=tuple(tensor.name for tensor in reader.tensors if tensor.name in _LEFT_OUT),
+        card={name: fields[f"general.{name}"] for name in _CARD if f"general.{name}" in fields},
     )
 
 

@@ -32,6 +32,7 @@ FLOORS = [
         "generation_config",
         "gguf",
         "loading",
+        "origin",
         "memory",
         "placement",
         "environment",

@@ -49,12 +49,21 @@ def tensors_of(model: LlamaForCausalLM) -> dict[str, torch.Tensor]:
 
 
 def write_gguf(
-    path: Path, model: LlamaForCausalLM | None = None, *, kind: str = "F32", architecture: str = "llama", without: str = "", **extra
+    path: Path,
+    model: LlamaForCausalLM | None = None,
+    *,
+    kind: str = "F32",
+    architecture: str = "llama",
+    without: str = "",
+    fields=None,
+    **extra,
 ) -> Path:
-    """Args: kind: type of the matrices, such as F16 or Q8_0; without: a tensor to leave out; extra: tensors to add."""
+    """Args: kind: type of the matrices, such as F16 or Q8_0; without: a tensor to leave out; fields: adds some to the writer; extra: tensors to add."""
     model = model or gguf_llama()
     config, writer = model.config, gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
+    if fields:
+        fields(writer)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)

@@ -5,7 +5,7 @@
 Files: `settings`, `request`: the options of a run · `corpora`: its texts · `start`, `hypernetwork`, `calibration`, `search`: the learned
 masks · `baselines`: the other methods · `conversion`: from scores to a plan at the exact budget · `planning`: all methods behind one call
 · `estimate`: the duration of a search · `run`: one run, in memory or into a folder · `journey`: from a model or its name to a pruned model
-· `outcome`, `pictures`: the report · `folder`: the files of a pruned folder · `recovery`, `adapters`, `recovery_settings`: training what is
+· `outcome`, `pictures`: the report · `model_card`: the folder's README.md · `folder`: the files of a pruned folder · `recovery`, `adapters`, `recovery_settings`: training what is
 kept · `recovery_stage`: the same as a part of a run · `recover_journey`: from a pruned model or folder to a recovered one.
 """
 

@@ -10,7 +10,9 @@ from torch import nn
 from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
 from pydisp.modeling.config import check_widths
 from pydisp.modeling.feature_index import INDEX_NAMES
+from pydisp.origin import Origin
 from pydisp.plan import SETS, PruningPlan
+from pydisp.pruning.model_card import model_card
 from pydisp.pruning.outcome import Outcome
 from pydisp.speed import record
 from pydisp.surgery import to_dense
@@ -36,8 +38,8 @@ def write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.d
     plan.save(folder / PLAN_FILE)
 
 
-def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
-    """Write the files that people read: settings, model card, figures of speed and the report."""
+def write_words(outcome: Outcome, origin: Origin, speed: dict, folder: Path) -> None:
+    """Write the files that people read: settings, model card, figures of speed and the report; `origin` is that of the dense model."""
     import yaml
 
     settings = {"model": outcome.model_name, **outcome.settings.as_dict()}
@@ -45,7 +47,7 @@ def write_words(outcome: Outcome, speed: dict, folder: Path) -> None:
         (folder / SETTINGS_FILE).write_text(
             "# The settings of this run; usable with `pydisp prune --config`.\n" + yaml.safe_dump(settings, sort_keys=True)
         )
-    (folder / "README.md").write_text(outcome.card())
+    (folder / "README.md").write_text(model_card(outcome, origin), encoding="utf-8")
     (folder / SPEED_FILE).write_text(json.dumps(speed, indent=2, sort_keys=True) + "\n")
     outcome.report().write(folder, measured=[record.section(speed)])
 

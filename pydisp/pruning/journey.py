@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.origin import read_origin
 from pydisp.placement import device_of_map, is_offloaded, is_spread, map_of_copy, placed_like, read_device_map, refuse_untrainable
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted, on_stderr, stop_requests
@@ -154,6 +155,7 @@ def in_workspace(workspace: Workspace, request: FolderRequest | RecoverRequest, 
 
 def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
     run, tokenizer, stored = _loaded(request, workspace, say)
+    origin = read_origin(request.model, request.source.get("revision"))
     stage = recovery_stage(run)
     run.announce()
     identity = run.identity
@@ -172,7 +174,7 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     outcome = run.outcome(planned, pruned, command, stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
     speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
-    write_words(outcome, speed, workspace.output)
+    write_words(outcome, origin, speed, workspace.output)
     workspace.finish()
     result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
     return result | ({"recovery": {**result["recovery"], "seconds": done.progress.seconds}} if done else {})

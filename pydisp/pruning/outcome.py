@@ -1,4 +1,4 @@
-"""Outcome: the results of pruning one model, as JSON for programs, as a Report for people, and as the model card of the folder."""
+"""Outcome: the results of pruning one model, as JSON for programs and as a Report for people."""
 
 import math
 import statistics
@@ -159,16 +159,17 @@ class Outcome:
             f"{count['dense'] - count['pruned']:,} of {count['dense']:,} parameters are removed by the method {self.settings.method}: "
             f"{self.kept['total']:.2%} of all and {self.kept['block']:.2%} of block parameters are kept.",
             f"Perplexity on held-out text goes from {held.dense.perplexity:.2f} to {held.pruned.perplexity:.2f} "
-            f"({held.times:.2f} times, a damage of {_with_error(held)} nats per token) at a context of {self.settings.context_tokens} tokens.",
-            *self._recovery_sentence(),
+            f"({held.times:.2f} times, a damage of {with_error(held)} nats per token) at a context of {self.settings.context_tokens} tokens.",
+            *self.recovery_sentence(),
             f"{removed['attention']} attention and {removed['mlp']} MLP blocks are removed whole.",
         ]
 
-    def _recovery_sentence(self) -> list[str]:
+    def recovery_sentence(self) -> list[str]:
+        """What the recovery started from, in one sentence; nothing where there was none."""
         if self.recovered is None or HELDOUT not in self.recovered.before:
             return []
         before = self.recovered.before[HELDOUT]
-        words = f"{before.pruned.perplexity:.2f}, a damage of {_with_error(before)} nats per token"
+        words = f"{before.pruned.perplexity:.2f}, a damage of {with_error(before)} nats per token"
         return [f"Before the kept weights were trained, the perplexity on held-out text was {words}."]
 
     @property
@@ -290,73 +291,8 @@ class Outcome:
             ["The kept weights were trained further; what is kept stayed as it was.", Table(title, columns, rows), *curve, *told],
         )
 
-    def card(self) -> str:
-        """The README.md of the folder: front matter, size and losses, how to load the model, and the exact command."""
-        return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags:
-- pydisp
-- pruned
----
 
-# {self.model_name}, {self.kept["total"]:.1%} of its parameters
-
-{self._card_table()}
-
-{self._card_notes()}
-
-```python
-import pydisp  # or: trust_remote_code=True below
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```
-
-Pruned with [pydisp](https://arxiv.org/abs/2410.11988): every attention and MLP block reads its own features of the residual
-stream and adds its output to others. {self.parameters["pruned"]:,} of {self.parameters["dense"]:,} parameters are kept
-({self.kept["block"]:.1%} of those in the blocks).
-
-Made by this command; the same seed, machine, number of threads and versions give the same files, but for the times in `speed.json` and `report.html`:
-
-```
-{self.command}
-```
-
-`report.html` shows what was removed, `plan.safetensors` holds the indices, `report.json` the figures, settings and versions.
-"""
-
-    def _card_table(self) -> str:
-        """What a user came for: size, perplexity, work; times are not in a file that two equal runs must write alike."""
-        count, saved, context = self.parameters, self.weights_mib, self.settings.context_tokens
-        rows = [("parameters", f"{count['dense']:,}", f"{count['pruned']:,}", f"{count['pruned'] / count['dense']:.3f}")]
-        if saved:
-            name = f"MiB of weights in {str(self.stored).removeprefix('torch.')}"
-            rows.append((name, number(saved["dense"]), number(saved["pruned"]), f"{saved['pruned'] / saved['dense']:.3f}"))
-        for kind in (HELDOUT, OTHER):
-            on = self.losses[kind]
-            name = f"perplexity of {on.pruned.tokens:,} tokens, {kind}: {on.text}"
-            rows.append((name, f"{on.dense.perplexity:.3f}", f"{on.pruned.perplexity:.3f}", f"{on.times:.3f} (damage {_with_error(on)})"))
-        for name, scale, amounts in (
-            ("MiB of weights read for a decoded token", 2**20, {n: c.bytes_per_token for n, c in self.costs.items()}),
-            (f"10⁹ products for a prompt of {context} tokens", 1e9, {n: c.products_per_prompt for n, c in self.costs.items()}),
-        ):
-            dense, pruned = amounts["dense"], amounts["pruned"]
-            rows.append((name, number(dense / scale), number(pruned / scale), f"{pruned / dense:.3f}"))
-        return "\n".join(
-            f"| {' | '.join(row)} |" for row in (("", "dense", "pruned", "pruned ÷ dense"), ("---", "---:", "---:", "---:"), *rows)
-        )
-
-    def _card_notes(self) -> str:
-        recovered = f" {' '.join(self._recovery_sentence())}" if self.recovered else ""
-        return (
-            f"Perplexity is per token, at a context of {self.settings.context_tokens} tokens; damage is ln(pruned ÷ dense), in nats per token.{recovered} "
-            "Tokens a second and peak memory are in `speed.json`, if they were measured at the end of the run."
-        )
-
-
-def _with_error(on: Losses) -> str:
+def with_error(on: Losses) -> str:
     """The damage with its standard error, if that is known."""
     return f"{on.damage:.3f}" + ("" if on.damage_error is None else f" ± {on.damage_error:.3f}")
 

@@ -25,6 +25,7 @@ from pydisp.loading import (
     stored_dtype,
 )
 from pydisp.modeling.config import check_widths
+from pydisp.origin import read_origin
 from pydisp.placement import device_of_map, is_offloaded, map_of_copy, read_device_map, refuse_untrainable
 from pydisp.plan import PruningPlan
 from pydisp.progress import on_stderr
@@ -168,6 +169,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     folder = Path(request.folder)
     config, plan, made = _read_folder(folder)
     run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
+    origin = read_origin(teacher_name, request.source.get("revision"))
     stored = stored_dtype(config)
     stage = recovery_stage(run)
     pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
@@ -185,7 +187,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     outcome = run.outcome(planned, pruned, "\n".join(commands), stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses))
     speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
-    write_words(outcome, speed, workspace.output)
+    write_words(outcome, origin, speed, workspace.output)
     workspace.finish()
     result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
     return result | {"recovery": {**result["recovery"], "seconds": done.progress.seconds}}

@@ -5,37 +5,19 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
-from tiny_text import tiny_llama
+from pruned_outcome import LOSSES, loss, tiny_outcome
 
-from pydisp.cost import Cost
-from pydisp.evaluation import TextLoss
-from pydisp.plan import PruningPlan
-from pydisp.pruning import PruneSettings, make_plan
+from pydisp.origin import Origin
+from pydisp.pruning.model_card import model_card
 from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses, Outcome, Recovered
-from pydisp.pruning.search import SearchProgress
 from pydisp.report import Report
-from pydisp.spec import ModelSpec
-
-
-def loss(*window_nats: float, known: bool = True) -> TextLoss:
-    mean = sum(window_nats) / len(window_nats)
-    return TextLoss(mean, 0.25, 31 * len(window_nats), 32, mean / math.log(2), window_nats=window_nats if known else ())
-
 
 BEFORE = {kind: Losses(f"text {kind}", loss(2.0, 4.0), loss(3.5, 5.7)) for kind in (HELDOUT, OTHER)}
-LOSSES = {kind: Losses(f"text {kind}", loss(2.0, 4.0), loss(2.5, 4.7)) for kind in (HELDOUT, OTHER, CALIBRATION)}
 
 
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
-    model = tiny_llama()
-    spec = ModelSpec.from_model(model)
-    settings = PruneSettings(keep_ratio=0.6, ratio_of="block", round_to=4, context_tokens=32, steps=2, batch_size=1).resolved(spec, 128)
-    plan: PruningPlan = make_plan(model, spec, torch.empty(0, 32), replace(settings, method="random")).plan
-    progress = SearchProgress(history=[{"step": 1, "loss": 4.5, "kept": 0.9}, {"step": 2, "loss": 4.0, "kept": 0.7}])
-    costs = {"dense": Cost(2 * 2**20, 4 * 10**9), "pruned": Cost(2**20, 10**9)}
-    return Outcome("tiny", settings, spec, plan, progress, LOSSES, costs, "pydisp prune tiny", {"threads": 1}, torch.bfloat16)
+    return tiny_outcome()
 
 
 def test_damage_is_the_log_of_the_ratio_and_its_error_is_of_paired_windows():
@@ -55,7 +37,7 @@ def test_damage_has_no_error_without_two_windows_of_both(pair):
 
 
 def test_damage_stands_beside_the_ratio_everywhere(outcome):
-    result, report, card = outcome.as_dict(), outcome.report(), outcome.card()
+    result, report, card = outcome.as_dict(), outcome.report(), model_card(outcome, Origin())
     for key, kind in (("", HELDOUT), ("_other", OTHER), ("_calibration", CALIBRATION)):
         assert result[f"damage{key}"] == LOSSES[kind].as_dict() and set(result[f"perplexity{key}"]) == {"dense", "pruned"}
     json.dumps(result, allow_nan=False)
@@ -80,12 +62,14 @@ def test_the_curve_is_of_damage(outcome):
 
 def test_the_dtype_of_the_weights_may_be_unknown(outcome):
     unknown = replace(outcome, stored=None)
-    assert "weights" not in {metric.name for metric in unknown.report().metrics} and "MiB of weights in" not in unknown.card()
+    assert "weights" not in {metric.name for metric in unknown.report().metrics} and "MiB of weights in" not in model_card(
+        unknown, Origin()
+    )
 
 
 def test_without_a_recovery_nothing_is_said_of_one(outcome):
     assert "recovery" not in outcome.as_dict()
-    assert "ecover" not in outcome.report().to_markdown() + outcome.card()
+    assert "ecover" not in outcome.report().to_markdown() + model_card(outcome, Origin())
 
 
 def test_a_recovery_shows_losses_before_and_after(outcome):
@@ -105,7 +89,7 @@ def test_a_recovery_shows_losses_before_and_after(outcome):
     assert table.rows[0][0] == HELDOUT and table.rows[0][4:] == (pytest.approx(1.6), pytest.approx(0.6), pytest.approx(0.375))
     assert "Distillation loss" in picture.svg and settings == "Settings: steps 40, learning_rate 0.001."
     sentence = "Before the kept weights were trained, the perplexity on held-out text was 99.48, a damage of 1.600 ± 0.100 nats per token."
-    assert sentence in report.summary and sentence in done.card()
+    assert sentence in report.summary and sentence in model_card(done, Origin())
     assert len(replace(done, recovered=Recovered(BEFORE)).report().sections[1].parts) == 2  # neither a curve nor settings
 
 

@@ -1,0 +1,112 @@
+"""Origin: what a source model's card states is handed on, and nothing that nobody stated."""
+
+import logging
+import shutil
+
+import pytest
+import yaml
+from tiny_gguf import write_gguf
+
+from pydisp import origin as module
+from pydisp.origin import Origin, read_origin
+
+
+def folder_with(path, card: str | bytes):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    (path / "README.md").write_bytes(card if isinstance(card, bytes) else card.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("card", "stated"),
+    [
+        ("---\nlicense: MIT\nlanguage: en\n---\n# Words", Origin(license="mit", language=("en",))),
+        ("---\r\nlicense: mit\r\nlanguage:\r\n- no\r\n- DE\r\n---\r\n", Origin(license="mit", language=("no", "de"))),  # YAML's false
+        (
+            "---\nbase_model:\n- a/base\nlanguage: [English, code, zh-hant, 3]\n---",
+            Origin(base_model="a/base", language=("code", "zh-hant")),
+        ),
+        ("---\nbase_model: [a/one, b/two]\n---\n", Origin()),  # a merge: neither of them is what this comes from
+        ("---\nbase_model: ../weights of mine\nlicense: {a: b}\nlanguage:\n---\n", Origin()),
+        ("---\nlicense: other\nlicense_name: ours\nlicense_link: LICENSE\n---\n", Origin(license="other", license_name="ours")),
+        ("---\nlicense: other\nlicense_link: https://x.org/l\n---\n", Origin(license="other", license_link="https://x.org/l")),
+        ("# Words only\n\n---\nlicense: mit\n---\n", Origin()),
+        ("", Origin()),
+    ],
+)
+def test_a_folders_card(tmp_path, card, stated, caplog):
+    assert read_origin(folder_with(tmp_path / "model", card)) == stated
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "card", ["---\nlicense: [\n---\n", "---\n- mit\n---\n", b"---\nlicense: \xff\n---\n", "---\na: " + "[" * 5000 + "\n---\n"]
+)
+def test_a_card_that_cannot_be_read_states_nothing_and_is_named(tmp_path, card, caplog):
+    with caplog.at_level(logging.WARNING, "pydisp"):
+        assert read_origin(folder_with(tmp_path / "model", card)) == Origin()
+    (record,) = caplog.records
+    assert "the card of model cannot be read (" in record.getMessage() and "states no licence" in record.getMessage()
+
+
+def test_aliases_do_not_grow(tmp_path):
+    bomb = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(30))
+    assert read_origin(folder_with(tmp_path / "model", f"---\n{bomb}\nlicense: mit\nlanguage: *a29\n---\n")) == Origin(license="mit")
+
+
+def test_a_folder_without_a_card_states_nothing(tmp_path):
+    shutil.copy(folder_with(tmp_path / "model", "") + "/config.json", tmp_path)
+    assert read_origin(str(tmp_path)) == Origin()
+
+
+def test_a_snapshot_of_the_hubs_cache_knows_its_name(tmp_path):
+    folder = folder_with(
+        tmp_path / "hub/models--Some-Lab--small-1.0/snapshots/0123", "---\nbase_model: x/y\nlicense_link: LICENSE\nlicense: other\n---\n"
+    )
+    link = "https://huggingface.co/Some-Lab/small-1.0/blob/main/LICENSE"
+    assert read_origin(folder) == Origin("Some-Lab/small-1.0", "other", license_link=link)
+
+
+@pytest.mark.parametrize("name", ["lab/model", "gpt2", "lab/model/model.Q4.gguf"])
+def test_a_hub_name_is_the_base_model_and_its_card_is_asked_for(tmp_path, monkeypatch, name):
+    asked = []
+    card = folder_with(tmp_path / "cache", "---\nlicense: apache-2.0\nlanguage: en\nbase_model: other/base\n---\n") + "/README.md"
+    monkeypatch.setattr("transformers.utils.cached_file", lambda *args, **options: asked.append((*args, options["revision"])) or card)
+    monkeypatch.setattr(module, "_gguf_fields", lambda *_: {})
+    repository = name.removesuffix("/model.Q4.gguf")
+    assert read_origin(name, "main") == Origin(repository, "apache-2.0", ("en",))
+    assert asked == [(repository, "README.md", "main")]
+
+
+@pytest.mark.parametrize("answer", [None, OSError("offline"), ValueError("a bad name")])
+def test_a_hub_that_does_not_answer_leaves_the_name(monkeypatch, answer):
+    def cached_file(*_, **__):
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr("transformers.utils.cached_file", cached_file)
+    assert read_origin("lab/model") == Origin("lab/model")
+
+
+def test_a_gguf_file_has_fields_of_its_own(tmp_path):
+    path = write_gguf(
+        tmp_path / "tiny.gguf",
+        fields=lambda writer: (
+            writer.add_license("Apache-2.0"),
+            writer.add_languages(["en", "fr"]),
+            writer.add_source_repo_url("https://huggingface.co/lab/source"),
+        ),
+    )
+    assert read_origin(str(path)) == Origin("lab/source", "apache-2.0", ("en", "fr"))
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nbase_model: lab/of-the-card\n---\n")  # what people wrote goes first
+    assert read_origin(str(path)) == Origin("lab/of-the-card", "mit", ("en", "fr"))
+
+
+def test_a_gguf_file_that_states_nothing(tmp_path):
+    assert read_origin(str(write_gguf(tmp_path / "tiny.gguf"))) == Origin()
+
+
+def test_the_demo_models_card_states_what_its_documentation_does():
+    assert read_origin("demo") == Origin(license="apache-2.0", language=("en",))
+    assert yaml.safe_load((module.Path(module.resolved_name("demo")) / "README.md").read_text().split("---")[1])["license"] == "apache-2.0"
