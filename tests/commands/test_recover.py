@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from command_line import FAST, call, digests, one_sentence, refused
 from conftest import SEED
+from huggingface_hub import ModelCard
 from killed import STEPS
 from safetensors.torch import load_file
 from tiny_text import PARTLY_ON_DISK, write_model
@@ -49,6 +50,18 @@ def test_the_folder_has_the_same_form_and_plan(pruned, recovered):
     assert "Recovery" in json.dumps(report) and "step 5 of 5: loss" in err
     for path in out.iterdir():
         assert str(out.parent).encode() not in path.read_bytes(), path.name
+
+
+def test_both_cards_state_what_the_dense_models_card_does(pruned, model, text, tmp_path):
+    dense, small, better = (tmp_path / name for name in ("dense", "small", "better"))
+    shutil.copytree(model, dense)
+    (dense / "README.md").write_text("---\nlicense: mit\nbase_model: lab/dense\n---\n")
+    given = ["--text", text, "--context", "32", "--evaluation-tokens", "320", "--no-speed"]
+    assert call("prune", dense, "--plan", pruned[0] / "plan.safetensors", "--out", small, *given)[0] == 0
+    assert call("recover", small, "--teacher", dense, "--text", text, "--out", better, *QUICK, "--no-speed")[0] == 0
+    for folder in (small, better):
+        data = ModelCard.load(folder / "README.md").data
+        assert (data.license, data.base_model, len(data.eval_results)) == ("mit", "lab/dense", 2)
 
 
 def test_minutes_choose_the_steps_and_the_command_records_them(pruned, model, text, tmp_path, monkeypatch):
