@@ -1,5 +1,5 @@
 # The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
-.PHONY: check test fuzz aot bench ratios goals page demo
+.PHONY: check test fuzz aot bench ratios goals page docs demo
 PYTHON ?= python3
 # Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
@@ -36,6 +36,10 @@ goals: .venv/stamp
 page: .venv/stamp
 	.venv/bin/python bench/page.py
 
+# The site, in build/docs: open build/docs/index.html.
+docs: .venv/stamp
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
+
 demo: .venv/stamp
 	$(THREADS) .venv/bin/pydisp prune demo --keep-ratio 0.5 --out build/demo --overwrite
 	$(THREADS) .venv/bin/python bench/masks.py --learned build/demo
@@ -45,5 +49,5 @@ demo: .venv/stamp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet $(TORCH)
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt  # the torch chosen above stays
-	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,eval,gguf,holobench,peft,triton]'
+	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,docs,eval,gguf,holobench,peft,triton]'
 	@touch $@

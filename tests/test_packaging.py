@@ -16,6 +16,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CONTRIBUTING.md", "LOG.md", "constraints.txt", "Makefile"]
+SOURCES += ["CHANGELOG.md", "CITATION.cff", "mkdocs.yml"]
 SOURCES += ["pydisp", "kernels", "csrc", "docs"]
 DATA = [f"data/one.{suffix}" for suffix in ("yaml", "json", "jsonl", "csv", "sqlite", "txt")]
 DATA += ["data/deeper/still/two.csv", "tasks/three.yaml", "tasks/deeper/four.yaml", "tasks/deeper/functions.py", "tasks/five.jsonl"]
@@ -152,6 +153,8 @@ def test_sdist_holds_what_a_build_needs(checkout):
         "pydisp/py.typed",
     } <= files
     assert {"docs/kernels.md", "README.md", "CONTRIBUTING.md", "LOG.md"} <= files
+    site = {"mkdocs.yml", "CHANGELOG.md", "docs/site/links.py", "docs/reference/ops.md", "docs/notebooks/prune_the_demo_model.ipynb"}
+    assert {*site, "CITATION.cff"} <= files
     assert {f"pydisp/demo/model/{path.name}" for path in (ROOT / "pydisp" / "demo" / "model").glob("*")} <= files
     assert not [name for name in files if name.endswith((".so", ".pyc"))]
 
