@@ -72,8 +72,8 @@ def site_module():
     [
         ("One line.", "One line."),
         (
-            "Does it.\n\nArgs:\n    x: (T, D) floats,\n        any strides.\n    a, *b: more.\nReturns: y, x's\n    dtype.\nRaises: ValueError.",
-            "Does it.\n\n**Args**\n\n- `x`: (T, D) floats, any strides.\n- `a`, `*b`: more.\n\n**Returns:** y, x's dtype.\n\n**Raises:** ValueError.\n",
+            "Does it.\n\nArgs:\n    x: (T, D) floats,\n        any strides. dim: of it.\n    a, *b: more.\nReturns: y, x's\n    dtype.\nRaises: ValueError.",
+            "Does it.\n\n**Args**\n\n- `x`: (T, D) floats, any strides.\n- `dim`: of it.\n- `a`, `*b`: more.\n\n**Returns:** y, x's dtype.\n\n**Raises:** ValueError.\n",
         ),
         (
             "The results.\n\nmass: (B, H) of `a<b`.\n    And so on.\nlse: [ours]",

@@ -1,7 +1,7 @@
 """Our docstrings as Markdown, for the pages of the Python reference.
 
 Args:
-    residual: (..., D) float32; a section has an entry a line.
+    residual: (..., D) float32; a section has an entry a line. weight: or several.
     add_index, select_index: entries may share a line, and go on
         on the next.
 Returns: a section may also stand on its own line.
@@ -16,6 +16,7 @@ import griffe
 
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Source|Yields|Values|Result|Run|Files|Folders):(?: (.*))?")
 _ENTRY = re.compile(r"((?:\*{0,2}[A-Za-z_][\w.]*)(?:, \*{0,2}[A-Za-z_][\w.]*)*): (.*)")
+_NEXT_ENTRY = re.compile(r"(?<=\.) (?=[a-z_]+(?:, [a-z_]+)*: )")  # in the line of another one
 _CODE_SPAN = re.compile(r"(`+[^`]*`+)")
 
 
@@ -75,14 +76,12 @@ def _continued(lines: list[str], at: int, entry: str) -> tuple[int, str]:
 def _entries(body: list[str]) -> list[str]:
     entries = []
     for line in body:
-        named = None if line.startswith(" ") else _ENTRY.fullmatch(line)
-        if named:
-            entries.append(f"- {_entry(named)}")
-        elif entries:
-            entries[-1] += f" {_prose(line.strip())}"
+        if not entries or (not line.startswith(" ") and _ENTRY.fullmatch(line)):
+            entries.append(line.strip())
         else:
-            entries.append(f"- {_prose(line.strip())}")
-    return entries
+            entries[-1] += f" {line.strip()}"
+    apart = [part for entry in entries for part in _NEXT_ENTRY.split(entry)]
+    return [f"- {_entry(named) if (named := _ENTRY.fullmatch(part)) else _prose(part)}" for part in apart]
 
 
 def _entry(named: re.Match) -> str:

@@ -40,7 +40,7 @@ def test_the_model_index_has_the_measured_perplexities(outcome):
     ]
     for result, kind in zip(results, (HELDOUT, OTHER), strict=True):
         assert result.metric_value == pytest.approx(LOSSES[kind].pruned.perplexity, rel=1e-5)
-        assert result.metric_name == f"perplexity of 62 tokens at a context of 32"
+        assert result.metric_name == "perplexity of 62 tokens at a context of 32"
 
 
 def test_what_the_source_does_not_state_is_not_there(outcome):
