@@ -1,5 +1,5 @@
 # The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
-.PHONY: check test fuzz aot bench ratios goals page docs demo
+.PHONY: check test fuzz aot kills bench ratios goals page docs demo
 PYTHON ?= python3
 # Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
@@ -21,6 +21,10 @@ fuzz: .venv/stamp
 # Every case of the kernels' machine code, not the hot ones alone.
 aot: .venv/stamp
 	$(ONE_THREAD) .venv/bin/python tests/kernels/aot.py --full
+
+# Prune and recover, killed at every change of the disk and after every step; strace (Debian: strace) sees all of them. About 45 minutes.
+kills: .venv/stamp
+	$(ONE_THREAD) PYDISP_KILLS=all .venv/bin/python -m pytest -q -n 2 -rP tests/commands/test_kills.py
 
 bench: .venv/stamp
 	$(ONE_THREAD) .venv/bin/python -m pytest -q bench

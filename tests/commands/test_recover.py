@@ -2,19 +2,15 @@
 
 import json
 import os
-import random
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import FAST, call, digests, one_sentence, refused
-from conftest import SEED
 from huggingface_hub import ModelCard
-from killed import STEPS
 from safetensors.torch import load_file
 from tiny_text import PARTLY_ON_DISK, write_model
 
@@ -113,62 +109,6 @@ def test_a_stopped_recovery_goes_on_to_the_same_bytes(pruned, recovered, model, 
     status, _, err = call(*args, "--resume")
     assert status == 0 and "resuming after step 3 of 5 of the recovery" in err
     assert digests(out) == digests(recovered[0])
-
-
-_CHILD = """
-import os, signal, sys
-from pydisp import cli
-from pydisp.pruning import corpora, journey
-from pydisp.text import Text
-from pydisp.workspace import Workspace
-at, STEPS, other = int(sys.argv.pop(1)), set(sys.argv.pop(1).split()), sys.argv.pop(1)
-corpora.other_text = lambda: Text("other", (other,))
-journey.prune_to_folder.__kwdefaults__["checkpoint_seconds"] = 0.0
-begin, counted = Workspace.begin, 0
-def count(event, _args):
-    global counted
-    if event in STEPS:
-        counted += 1
-        if counted - 1 == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-def start(self, *args, **kwargs):
-    begin(self, *args, **kwargs)
-    sys.addaudithook(count)
-Workspace.begin = start
-try:
-    cli.main()
-finally:
-    print("COUNTED", counted)
-"""
-
-
-def test_killed_at_any_moment_and_resumed_it_gives_the_same_bytes(model, text, tmp_path):
-    """Before random steps on the file system from the begin on: in the search, between the stages, in the recovery, at the end."""
-    from tiny_text import TEXT
-
-    def args(out):
-        return [
-            "prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, *FAST, "--no-speed", "--recover",
-            "--recover-steps", "5",
-        ]  # fmt: skip
-
-    def child(at, out):
-        line = [sys.executable, "-c", _CHILD, str(at), " ".join(STEPS), TEXT[:2000].upper(), *map(str, args(out))]
-        return subprocess.run(line, capture_output=True, text=True)
-
-    whole = child(-1, tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-    total = int(whole.stdout.split("COUNTED")[1])
-    wanted = digests(tmp_path / "whole")
-    draw = random.Random(SEED)
-    print(f"PYDISP_TEST_SEED={SEED}")
-    for moment in draw.sample(range(total), MOMENTS):
-        out = tmp_path / f"at{moment}"
-        assert child(moment, out).returncode == -signal.SIGKILL
-        resume = ["--resume"] if (tmp_path / f"at{moment}.partial/search.pt").is_file() and not out.exists() else []
-        status, _, err = call(*args(out), *(resume or ["--overwrite"]))
-        assert status == 0, (moment, err)
-        assert digests(out) == wanted, moment
 
 
 def test_prune_recovers_what_recover_would(pruned, model, text, tmp_path):

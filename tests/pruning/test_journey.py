@@ -1,9 +1,6 @@
 """The Python API: six lines from a model to a smaller one."""
 
 import json
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -95,23 +92,3 @@ def test_a_second_run_is_refused_before_anything_is_loaded(tmp_path):
         with pytest.raises(FileExistsError, match="another run is making"):
             prune_to_folder(request)
         assert first.load_state() == {"step": 3}
-
-
-@pytest.mark.parametrize("step", [0, 2])
-def test_a_kill_loses_one_step_alone(tmp_path, step):
-    """The state of a search is saved after its start, after its first step, then every 20 seconds."""
-    model, text, out = write_model(tmp_path / "dense"), write_text(tmp_path / "notes.txt"), tmp_path / "out"
-    code = (
-        "import os, signal, sys\nfrom pydisp import cli\nfrom pydisp.pruning import search\nstep = search.Search._step\n"
-        f"def stop(self, use):\n    if self.progress.step == {step}: os.kill(os.getpid(), signal.SIGKILL)\n    step(self, use)\n"
-        "search.Search._step = stop\ncli.main()"
-    )
-    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, "--no-speed"]
-    args += ["--steps", "6", "--batch-size", "2", "--context", "32", "--round-to", "4"]
-    assert subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True).returncode == -signal.SIGKILL
-    said = []
-    settings = PruneSettings(keep_ratio=0.6, **SETTINGS)
-    request = FolderRequest(str(model), out, settings, text=(str(text),), resume=True, measures_speed=False)
-    resumed = prune_to_folder(request, say=said.append)
-    assert f"resuming after step {min(step, 1)} of 6" in said and resumed["steps"] == 6
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("out")] == ["out"]
