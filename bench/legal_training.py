@@ -51,7 +51,6 @@ SETTINGS = (
 )  # fmt: skip
 _ARTICLE = re.compile(r"^ *\n(?= = [^=\n]+ = \n *\n)", re.M)  # the blank line before the title of one of WikiText's articles
 _SECTION = re.compile(r"D\.C\. Code § (\S+)")
-_SECONDS_BETWEEN_LINES = 20.0
 
 
 def whole_documents(text: Text) -> Text:
@@ -216,7 +215,7 @@ def train_all(
     def before() -> dict:
         return losses(new_start(model), texts, settings)
 
-    with Bar(len(missing) * settings.steps, say, title="train", every_seconds=_SECONDS_BETWEEN_LINES) as bar:
+    with Bar(len(missing) * settings.steps, say, title="train") as bar:
         for number, (arm, seed) in enumerate(missing):
 
             def after_step(step: int, loss: float, done: int = number * settings.steps) -> None:

@@ -10,11 +10,10 @@ beginning-of-text rule, so state a figure with its `context_tokens`; bits per by
 `token_nll.py` describes how a window is scored: without its logits in memory, if the model allows it.
 """
 
-import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -22,17 +21,14 @@ from torch import Tensor, nn
 
 from pydisp.environment import run_facts
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
-from pydisp.progress import Bar, silence
+from pydisp.progress import Bar, on_stderr, silence
 from pydisp.report import Metric, Report
 from pydisp.spec import SMALL_MODEL_PARAMETERS
 from pydisp.text import Text, Tokens, read_text, tokenize
 from pydisp.token_nll import scorer, token_nll
 
-logger = logging.getLogger("pydisp")
-
 _TOKENS_PER_FORWARD = 4096  # without a batch size; the memory of a forward grows with it
 _MOST_LOGITS = 2**26  # values in the logits of one forward, if logits are used: 256 MiB in float32
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def evaluate(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Evaluation:
     """Score a causal language model, dense or pruned, in memory or by name, on a text.
 
@@ -131,7 +127,7 @@ def evaluate(
     corpus = read_text([text] if isinstance(text, str) else text)
     if isinstance(model, str | os.PathLike):
         name = displayed_name(str(model))
-        model, tokens = _load(str(model), tokenizer, corpus, context_tokens, device, dtype, revision, trust_remote_code)
+        model, tokens = _load(str(model), tokenizer, corpus, context_tokens, device, dtype, revision, trust_remote_code, say)
     else:
         given = {"device": device, "dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code or None}
         check_in_memory(model, tokenizer, [name for name, value in given.items() if value is not None])
@@ -161,6 +157,7 @@ def evaluate_text(
     most_tokens: int | None = None,
     batch_size: int | None = None,
     say: Callable[[str], None] = silence,
+    bar: Bar | None = None,
 ) -> TextLoss:
     """Score the windows of a text. The model is in eval mode meanwhile; afterwards its modes are as before.
 
@@ -173,7 +170,8 @@ def evaluate_text(
             default all of them. `TextLoss.tokens` says how many were scored.
         batch_size: windows per forward; by default as many as make 4,096 tokens, or fewer where logits are used and would take more than
             256 MiB in float32. It changes the result by rounding only.
-        say: a function that receives a progress line about every ten seconds; on a terminal a bar shows the progress instead.
+        say: a function that receives the lines of a `Bar`; on a terminal a bar is drawn instead.
+        bar: of a longer evaluation, which then shows the windows that are scored.
     Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
         vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
     """
@@ -183,15 +181,15 @@ def evaluate_text(
     check_token_ids(tokens, _vocabulary(model))
     device = model.get_input_embeddings().weight.device
     means = torch.empty(len(windows), dtype=torch.float64)
-    bar = Bar(len(windows), say, title="evaluate", unit="window", every_seconds=_SECONDS_BETWEEN_LINES)
-    with torch.no_grad(), evaluating(model), bar as show:
+    bar = nullcontext(bar) if bar else Bar(len(windows), say, title="evaluation", unit="window")
+    with torch.no_grad(), evaluating(model), bar as shown:
         score = scorer(model, windows[:1].to(device))
         batch_size = batch_size or windows_per_forward(model, context_tokens, has_logits=score is not token_nll)
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             means[start : start + len(batch)] = score(model, batch.to(device)).double().mean(1).cpu()
             _check_finite(means[: start + len(batch)], tokens.name, len(windows))
-            show(start + len(batch))
+            shown.advance(len(batch))
     mean = means.mean().item()
     return TextLoss(
         nats_per_token=mean,
@@ -217,7 +215,7 @@ def check_token_ids(tokens: Tokens, vocabulary: int, tokenizer=None) -> None:
         )
 
 
-def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision, trust_remote_code) -> tuple[nn.Module, Tokens]:
+def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision, trust_remote_code, say) -> tuple[nn.Module, Tokens]:
     """The model of this name and the text's tokens; anything that the config alone shows to be wrong is refused before weights are read."""
     chosen = choose_device(device)
     source = dict(revision=revision, trust_remote_code=trust_remote_code)
@@ -229,7 +227,7 @@ def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision
     if context_tokens is not None:
         tokens.windows(context_tokens)  # refuses a text that is too short
     check_token_ids(tokens, getattr(config.get_text_config(), "vocab_size", None) or math.inf, tokenizer)
-    return load_model(name, device=chosen, dtype=choose_dtype(dtype, chosen, stored_dtype(config)), **source), tokens
+    return load_model(name, device=chosen, dtype=choose_dtype(dtype, chosen, stored_dtype(config)), say=say, **source), tokens
 
 
 def check_in_memory(model, tokenizer, given: Sequence[str]) -> None:

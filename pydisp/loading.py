@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,7 +15,9 @@ from pydisp.given_file import check_folder, read_text
 from pydisp.given_value import json_value
 from pydisp.memory import free_bytes, stored_values
 from pydisp.placement import check_device_map
+from pydisp.progress import silence
 from pydisp.spec import REFUSED
+from pydisp.transformers_bars import as_ours
 
 logger = logging.getLogger("pydisp")
 
@@ -191,21 +194,22 @@ def load_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
     device_map: str | dict | None = None,
+    say: Callable[[str], None] = silence,
 ) -> nn.Module:
     """A causal language model on a device, in a dtype, in evaluation mode; the weights of a GGUF file are unpacked.
 
     device_map: spread over devices, memory and disk, see `pydisp.placement`; `device` is then without meaning.
+    say: a function that receives progress lines; transformers' own bars do not appear.
     Raises: LoadingError if the model cannot be loaded or does not fit into memory (the size of a folder is known before it is read).
     """
     from transformers import AutoModelForCausalLM
 
-    if device_map is not None:
-        return _spread_model(name, dtype, device_map, revision=revision, trust_remote_code=trust_remote_code)
-    _check_memory(name, device, dtype, revision)
-    if is_gguf(name):
-        model = _gguf_model(name, dtype, revision)
-    else:
-        model = _load(AutoModelForCausalLM, "model", name, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype)
+    source = dict(revision=revision, trust_remote_code=trust_remote_code)
+    with as_ours(say, title=f"loading {displayed_name(name)}", unit="tensor"):
+        if device_map is not None:
+            return _spread_model(name, dtype, device_map, **source)
+        _check_memory(name, device, dtype, revision)
+        model = _gguf_model(name, dtype, revision) if is_gguf(name) else _load(AutoModelForCausalLM, "model", name, dtype=dtype, **source)
     keep_generation_config_(model)
     try:
         return model.to(device).eval()

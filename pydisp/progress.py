@@ -1,18 +1,24 @@
 """The progress that a long run shows, and the way to stop it; for every kind of run.
 
-with stop_requests() as is_stop_requested, Bar(steps, say) as bar:
+with stop_requests() as is_stop_requested, Bar(steps, say, title="search") as bar:
     for step in range(1, steps + 1):
         loss = work()
-        bar(step, loss=loss)              # "step 60 of 600: loss 3.214, about 2 min 05 s left"
+        bar(step, loss=loss)              # "search: step 60 of 600, loss 3.214, about 2 min 05 s left"
         if is_stop_requested():
             raise Interrupted(f"stopped after step {step} of {steps}; repeat the command with --resume to go on from there.")
 """
 
 import contextlib
+import logging
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+
+FIRST_LINE_SECONDS = 2.0  # what takes less needs no line
+LINE_SECONDS, MOST_LINE_SECONDS, SHARE_OF_TIME = 10.0, 60.0, 0.05  # between two lines: a share of the time so far, within these
+
+logger = logging.getLogger("pydisp")
 
 
 class Interrupted(Exception):
@@ -20,71 +26,102 @@ class Interrupted(Exception):
 
 
 def duration_words(seconds: float) -> str:
-    """4 s, 1 min 01 s, 2 h 01 min."""
+    """4 s, 1 min 01 s, 12 min, 2 h 01 min."""
     minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    if minutes < 10:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def silence(_line: str) -> None:
     """Receives the lines of a silent run and drops them; a Bar with this function shows nothing on a terminal either."""
 
 
+def write_line(line: str) -> None:
+    """Write a line to standard error, above the bar that stands there."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
 def on_stderr(line: str) -> None:
-    """Receives the lines of a run that a person waits for, and writes them to standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Receives the lines of a Python call that a person waits for, and writes them to standard error.
+
+    A program that wants them elsewhere sets up `logging` for level INFO: its handlers then get them. One that wants none sets a level for
+    pydisp: logging.getLogger("pydisp").setLevel("WARNING").
+    """
+    if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
+        logger.info(line)
+    elif not is_silent(on_stderr):
+        write_line(line)
+
+
+def is_silent(say: Callable[[str], None]) -> bool:
+    """Whether nobody wants to see the progress of a run that has this function for its lines."""
+    return say is silence or say is on_stderr and logger.level > logging.INFO
 
 
 class Bar:
-    """Shows the progress of a run, with its figures and the time left: a bar on a terminal, else a line after each tenth of the steps.
+    """Shows the progress of one phase of a run, with its figures and the time left: as a bar on a terminal and in a notebook, else in lines.
+
+    Lines come after 2 seconds, then every 10 to 60 seconds, and at the end of a phase that had one or has figures. They name the phase.
 
     Args:
         steps: number of steps in all.
         say: a function that receives the lines.
         done: steps that an earlier process has done; the bar starts there.
-        title: text before the bar.
+        title: the name of the phase.
         unit: name of a step.
-        every_seconds: instead of a line each tenth, the least time between two lines and before the first.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        say: Callable[[str], None],
-        done: int = 0,
-        title: str = "search",
-        unit: str = "step",
-        every_seconds: float | None = None,
-    ):
-        from tqdm import tqdm
+    def __init__(self, steps: int, say: Callable[[str], None], done: int = 0, *, title: str, unit: str = "step"):
+        from tqdm.auto import tqdm
 
-        self.steps, self.say, self.start, self.first, self.unit = steps, say, time.monotonic(), done, unit
-        self.every_seconds, self.said = every_seconds, self.start
-        self.terminal = sys.stderr.isatty() and say is not silence
-        self.bar = tqdm(total=steps, initial=done, unit=unit, desc=title, disable=not self.terminal)
+        self.steps, self.say, self.first, self.title, self.unit = steps, say, done, title, unit
+        self.step, self.start = done, time.monotonic()
+        self.next_line = self.start + FIRST_LINE_SECONDS
+        self.is_drawn = not is_silent(say) and (sys.stderr.isatty() or is_notebook())
+        self.bar = tqdm(total=steps, initial=done, unit=unit, desc=title, disable=not self.is_drawn)
 
     def __call__(self, step: int, **figures: float) -> None:
         """Show that `step` steps are done."""
+        self.step = step
         shown = {name: f"{value:.3f}" for name, value in figures.items()}
-        if self.terminal:
+        if self.is_drawn:
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(step - self.bar.n)
-        elif self._is_due(step):
-            self.said = time.monotonic()
-            left = (self.said - self.start) / (step - self.first) * (self.steps - step)
-            words = [f"{name} {value}" for name, value in shown.items()]
-            self.say(f"{self.unit} {step} of {self.steps}: {', '.join([*words, f'about {duration_words(left)} left'])}")
+            return
+        now = time.monotonic()
+        is_end = step == self.steps and (shown or now >= self.start + FIRST_LINE_SECONDS)
+        if step > self.first and (is_end or now >= self.next_line):
+            used = now - self.start
+            self.next_line = now + min(MOST_LINE_SECONDS, max(LINE_SECONDS, SHARE_OF_TIME * used))
+            left = used / (step - self.first) * (self.steps - step)
+            time_words = f"in {duration_words(used)}" if step == self.steps else f"about {duration_words(left)} left"
+            words = [f"{self.unit} {step:,} of {self.steps:,}", *(f"{name} {value}" for name, value in shown.items()), time_words]
+            self.say(f"{self.title}: {', '.join(words)}")
 
-    def _is_due(self, step: int) -> bool:
-        if self.every_seconds is None:
-            return step % max(1, self.steps // 10) == 0 or step == self.steps
-        return time.monotonic() - self.said >= self.every_seconds and step < self.steps
+    def advance(self, steps: int, **figures: float) -> None:
+        """Show that so many more steps are done."""
+        self(self.step + steps, **figures)
 
     def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_error) -> None:
         self.bar.close()
+
+
+def is_notebook() -> bool:
+    """Whether tqdm draws its bars as widgets of a notebook."""
+    if "ipykernel.zmqshell" not in sys.modules:
+        return False
+    from tqdm.auto import tqdm
+    from tqdm.notebook import tqdm_notebook
+
+    return issubclass(tqdm, tqdm_notebook)
 
 
 @contextlib.contextmanager

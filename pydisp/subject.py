@@ -2,7 +2,7 @@
 
 import gc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from pydisp.evaluation import check_in_memory
 from pydisp.loading import DEMO, choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.progress import silence
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +69,13 @@ class Subject:
         return None if tokenizer.pad_token_id in others else tokenizer.pad_token_id
 
     @contextmanager
-    def loaded(self) -> Iterator[nn.Module]:
-        """The model; one loaded here is let go afterwards."""
+    def loaded(self, say: Callable[[str], None] = silence) -> Iterator[nn.Module]:
+        """The model; one loaded here is let go afterwards. `say` receives the progress of loading it."""
         if self.model is not None:
             yield self.model
             return
         source = dict(self.source)
-        model = load_model(source.pop("name"), **source)
+        model = load_model(source.pop("name"), say=say, **source)
         try:
             yield model
         finally:

@@ -7,7 +7,7 @@ from tiny_text import tiny_tokenizer, write_model, write_text
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import pydisp
-from pydisp import evaluation
+from pydisp import evaluation, progress
 from pydisp.evaluation import evaluate_text
 from pydisp.text import Tokens, read_text, tokenize
 from pydisp.token_nll import token_nll_by_logits
@@ -123,15 +123,16 @@ def test_progress_is_lines_in_a_pipe_a_bar_on_a_terminal_and_nothing_unasked(mod
     lines = []
     evaluate_text(model, tokens, 16, say=lines.append)
     assert not lines and capsys.readouterr().err == ""  # done before the first line is due
-    monkeypatch.setattr(evaluation, "_SECONDS_BETWEEN_LINES", 0.0)
+    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS"):
+        monkeypatch.setattr(progress, name, 0.0)
     evaluate_text(model, tokens, 16, batch_size=2, say=lines.append)
-    assert [line.partition(":")[0] for line in lines] == ["window 2 of 7", "window 4 of 7", "window 6 of 7"]
-    assert all(re.fullmatch(r"window \d of 7: about \d+ s left", line) for line in lines)
+    assert [line.partition(",")[0] for line in lines] == [f"evaluation: window {n} of 7" for n in (2, 4, 6, 7)]
+    assert all(re.fullmatch(r"evaluation: window \d of 7, (about \d+ s left|in \d+ s)", line) for line in lines)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     evaluate_text(model, tokens, 16)
     assert capsys.readouterr().err == ""
     evaluate_text(model, tokens, 16, batch_size=2, say=lines.append)
-    assert "evaluate" in capsys.readouterr().err and len(lines) == 3
+    assert "evaluation: 100%" in capsys.readouterr().err and len(lines) == 4
 
 
 @pytest.mark.parametrize(("model_type", "changes"), [("cohere", {"logit_scale": 0.3}), ("gpt_neox", {})])

@@ -43,6 +43,7 @@ FLOORS = [
         "intervals",
         "subject",
         "draws",
+        "transformers_bars",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import GateClosed, WrongUsage, claimed, print_json, progress, quiet_libraries
+from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json, quietly
 
 RESULT_FILE = "evaluation.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 LM_EVAL_ARGUMENTS = "as lm-eval takes them: a=1,b=x, or a JSON object."
@@ -64,22 +64,20 @@ def evaluate(
         raise ValueError(f"--max-perplexity is {max_perplexity}; a perplexity is 1 or more.")
     shared = dict(batch_size=batch_size, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     with claimed(out, RESULT_FILE, "eval", overwrite=overwrite) as workspace:
+        say = begin(ctx)
         if tasks:
             from pydisp.integrations.lm_eval import evaluate_tasks
 
             shared["batch_size"] = 1 if batch_size is None else batch_size
             options = dict(include_paths=include_path or (), limit=limit, apply_chat_template=chat_template or apply_chat_template)
             arguments = dict(model_args=_arguments(model_args, "--model-args"), metadata=_arguments(metadata, "--metadata"))
-            quiet_libraries()
-            result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **arguments, **shared)
+            with quietly(say):
+                result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **arguments, **shared)
             words = _task_words(result)
         else:
             from pydisp import evaluation
 
-            quiet_libraries()
-            evaluated = evaluation.evaluate(
-                model, text=text, context_tokens=context, most_tokens=evaluation_tokens, say=progress(ctx), **shared
-            )
+            evaluated = evaluation.evaluate(model, text=text, context_tokens=context, most_tokens=evaluation_tokens, say=say, **shared)
             result, words = evaluated.as_dict(), evaluated.in_words()
         if workspace:
             _write(workspace, result, _task_report(result) if tasks else evaluated.report)

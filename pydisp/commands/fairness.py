@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import GateClosed, WrongUsage, claimed, print_json, progress, quiet_libraries
+from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json
 
 RESULT_FILE = "audit.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 
@@ -70,11 +70,10 @@ def audit(
     if unpaired:
         raise WrongUsage(f"the limit on {unpaired[0].name} compares two models; give --against REFERENCE.")
     with claimed(out, RESULT_FILE, "fairness audit", overwrite=overwrite) as workspace:
+        say = begin(ctx)
         from pydisp import fairness
         from pydisp.fairness.audit_report import in_words
 
-        quiet_libraries()
-        say = progress(ctx)
         audited = fairness.audit(
             model, text=text, against=against, mode=mode, counts=None if counts is None else str(counts), counts_text=counts_text,
             context_tokens=context, most_tokens=evaluation_tokens, batch_size=batch_size, seed=seed, device=device, dtype=dtype,
@@ -102,10 +101,10 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train small models from scratch over weight decay, and show whose loss it costs: that of frequent or of rare tokens."""
+    say = begin(ctx)
     from pydisp.fairness.weight_decay import sweep as train_and_report
 
-    quiet_libraries()
-    report, result = train_and_report(config, out, resume=resume, overwrite=overwrite, workers=workers, say=progress(ctx))
+    report, result = train_and_report(config, out, resume=resume, overwrite=overwrite, workers=workers, say=say)
     if as_json:
         print_json({"out": str(out), **result})
     else:

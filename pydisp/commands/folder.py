@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Json, PrunedFolder
-from pydisp.commands.output import WrongUsage, print_json, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, print_json
 
 
-def info(folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
+def info(ctx: typer.Context, folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
     """Widths per layer, kept shares and whether the indices of a pruned folder are valid; exit status 1 if they are not."""
+    say = begin(ctx)
     from pydisp.pruning.folder import describe
 
-    quiet_libraries()
-    description = describe(folder)
+    description = describe(folder, say=say)
     if as_json:
         print_json(description)
         return
@@ -33,6 +33,7 @@ def info(folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
 
 
 def export(
+    ctx: typer.Context,
     folder: Annotated[Path, PrunedFolder],
     out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all.", show_default="DIR-dense")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Write the stock model with zeros in the place of what was removed.")] = False,
@@ -42,8 +43,8 @@ def export(
     """Write a pruned model in another form; --dense: as a stock model, which computes the same anywhere, without the speed-up."""
     if not dense:
         raise WrongUsage("there is one form to export to; add --dense.")
+    say = begin(ctx)
     from pydisp.pruning.folder import export_dense
 
-    quiet_libraries()
-    written = export_dense(folder, out or folder.with_name(f"{folder.resolve().name}-dense"), overwrite=overwrite)
+    written = export_dense(folder, out or folder.with_name(f"{folder.resolve().name}-dense"), overwrite=overwrite, say=say)
     print_json(written) if as_json else typer.echo(f"{written['out']}: {written['model_type']}, {written['params']:,} parameters")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, claimed, print_json, progress, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, claimed, print_json
 
 RESULT_FILE = "holobench.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 
@@ -60,14 +60,14 @@ def build(
         raise WrongUsage("--amount and --density exclude each other; an amount of relevant tokens decides the density.")
     if room is not None and room < 1:
         raise WrongUsage(f"--room is {room}; it must be 1 or more.")
+    say = begin(ctx)
     from pydisp.holobench import build as build_benchmark
     from pydisp.report.words import counted
 
-    quiet_libraries()
     built = build_benchmark(
         out, database=database, questions=questions, tokenizer=tokenizer, template=template, answer=answer, room=room or 0,
         per_length=per_length, questions_per_context=questions_per_context, seed=seed, overwrite=overwrite,
-        revision=revision, trust_remote_code=trust_remote_code, say=progress(ctx), **wanted,
+        revision=revision, trust_remote_code=trust_remote_code, say=say, **wanted,
     )  # fmt: skip
     manifest = built.manifest
     if as_json:
@@ -110,13 +110,13 @@ def run(
     for option, value in (("--batch-tokens", batch_tokens), ("--limit", limit)):
         if value is not None and value < 1:
             raise WrongUsage(f"{option} is {value}; it must be 1 or more.")
+    say = begin(ctx)
     from pydisp.holobench import run as answer_all
 
-    quiet_libraries()
     found = answer_all(
         model, data, out=out, form=form, without_context=without_context, any_tokenizer=any_tokenizer, batch_tokens=batch_tokens,
         limit=limit, resume=resume, overwrite=overwrite, device=device, dtype=dtype, revision=revision,
-        trust_remote_code=trust_remote_code, say=progress(ctx),
+        trust_remote_code=trust_remote_code, say=say,
     )  # fmt: skip
     skipped = list(found.skipped)
     if as_json:

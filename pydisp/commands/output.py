@@ -1,14 +1,15 @@
 """The output of a command: results on standard output, progress on standard error, and one sentence for wrong usage."""
 
 import contextlib
+import io
 import json
+import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import typer
 
-from pydisp.progress import silence
+from pydisp.progress import silence, write_line
 
 # The exception that typer raises for wrong options (exit status 2). Typer does not export it, and its versions keep it in different places.
 WrongUsage = typer.BadParameter.__base__
@@ -29,7 +30,23 @@ class GateClosed(Exception):
 
 def progress(ctx: typer.Context) -> Callable[[str], None]:
     """The function that receives a command's progress lines: it writes to standard error, or drops them with --quiet."""
-    return silence if ctx.find_root().params["quiet"] else partial(typer.echo, err=True)
+    return silence if ctx.find_root().params["quiet"] else write_line
+
+
+def begin(ctx: typer.Context) -> Callable[[str], None]:
+    """`progress`, when torch and transformers are loaded and silent: before that a line, because it takes seconds."""
+    say = progress(ctx)
+    if not {"torch", "transformers"} <= sys.modules.keys():
+        say("loading torch and transformers")
+    import torch  # noqa: F401
+
+    quiet_libraries()
+    return say
+
+
+def quietly(say: Callable[[str], None]):
+    """Inside this context nothing is written to standard error if `say` is silent; for libraries that draw bars of their own."""
+    return contextlib.redirect_stderr(io.StringIO()) if say is silence else contextlib.nullcontext()
 
 
 def print_json(values: dict) -> None:

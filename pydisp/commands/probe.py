@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, claimed, print_json, progress, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, claimed, print_json, quiet_libraries
 
 RESULT_FILE = "probe.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 _CONCEPTS = "JSONL or YAML of passages with marked concepts; docs/legal_probe.md describes it."
@@ -56,14 +56,14 @@ def run(
         raise WrongUsage(f"--null-spans is {null_spans}; it must be 1 or more.")
     exclusion = _exclusion(exclude, exclude_token)
     with claimed(out, RESULT_FILE, "probe", overwrite=overwrite) as workspace:
+        say = begin(ctx)
         from pydisp.legal_probe import probe
         from pydisp.legal_probe.probe_report import in_words
 
-        quiet_libraries()
         found = probe(
             model, None, concepts, against=against or (), concepts=concept or None, queries=queries,
             exclusion=exclusion, windows=windows, null_spans=null_spans, seed=seed,
-            device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=progress(ctx),
+            device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=say,
         )  # fmt: skip
         result, words = found.as_dict(), in_words(found)
         if workspace:

@@ -20,7 +20,7 @@ from pydisp.commands.options import (
     Revision,
     TrustRemoteCode,
 )
-from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, print_json
 from pydisp.commands.settings_file import read_settings
 
 
@@ -113,18 +113,18 @@ def prune(
     if recovering and not recover:
         raise WrongUsage(f"--recover-{min(recovering).replace('_', '-')} is for a recovery; add --recover, or leave it out.")
 
+    say = begin(ctx)
     from pydisp.pruning import FolderRequest, PruneSettings, RecoverySettings, prune_to_folder
 
     recovering = {"bfloat16": settings.get("bfloat16"), **recovering, "seed": settings.get("seed", 0)}
     recovery = RecoverySettings(**recovering) if recover else None
     checked = PruneSettings(**settings) if settings else None  # before torch loads anything
-    quiet_libraries()
     request = FolderRequest(
         model=model, out=out, settings=checked, text=tuple(text) if text else None, plan_file=plan, device=device, device_map=device_map, dtype=dtype,
         revision=revision, trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
         context_tokens=context, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed, recovery=recovery,
     )  # fmt: skip
-    result = prune_to_folder(request, say=progress(ctx))
+    result = prune_to_folder(request, say=say)
     if as_json:
         print_json(result)
         return

@@ -19,7 +19,7 @@ from pydisp.commands.options import (
     Revision,
     TrustRemoteCode,
 )
-from pydisp.commands.output import print_json, progress, quiet_libraries
+from pydisp.commands.output import begin, print_json
 from pydisp.commands.prune import show
 
 
@@ -63,6 +63,7 @@ def recover(
     as_json: Json = False,
 ) -> None:
     """Train what DIR, a pruned folder, keeps to predict as the dense model does; the plan and its widths stay as they are."""
+    say = begin(ctx)
     from pydisp.pruning import RecoverRequest, RecoverySettings, recover_to_folder
 
     given = {
@@ -70,11 +71,10 @@ def recover(
         "lora_rank": lora_rank, "trains_head": head, "cross_entropy": cross_entropy, "bfloat16": bfloat16, "seed": seed,
     }  # fmt: skip
     settings = RecoverySettings(**{name: value for name, value in given.items() if value is not None})
-    quiet_libraries()
     request = RecoverRequest(
         folder=folder, out=out or folder.with_name(f"{folder.resolve().name}-recovered"), settings=settings, teacher=teacher,
         text=tuple(text) if text else None, device=device, device_map=device_map, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code,
         resume=resume, overwrite=overwrite, evaluation_tokens=evaluation_tokens, minutes=minutes, measures_speed=speed,
     )  # fmt: skip
-    result = recover_to_folder(request, say=progress(ctx))
+    result = recover_to_folder(request, say=say)
     print_json(result) if as_json else show(result)

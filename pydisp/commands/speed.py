@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, PrunedFolder
-from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, print_json
 
 
 def speed(
@@ -35,6 +35,7 @@ def speed(
         raise WrongUsage("--shape and --against exclude each other: a shape is compared with its own unpruned model; leave one out.")
     if folder is not None and keep_ratio is not None:
         raise WrongUsage("--keep-ratio goes with --shape; a folder is already pruned.")
+    say = begin(ctx)
     import torch
 
     from pydisp.speed import Source, Workload, ask_for_huge_pages, compare, record
@@ -43,10 +44,9 @@ def speed(
     ratio = {} if keep_ratio is None else {"keep_ratio": keep_ratio}
     source = Source(folder=None if folder is None else str(folder), against=against, shape=shape, dtype=dtype, device=device, **ratio)
     workload = Workload(prompt_tokens, decode_tokens, rounds)
-    quiet_libraries()
     if threads is not None:
         torch.set_num_threads(threads)
-    comparison = compare(source, workload, memory=memory, say=progress(ctx))
+    comparison = compare(source, workload, memory=memory, say=say)
     if as_json:
         print_json(comparison)
         return

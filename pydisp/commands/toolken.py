@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, print_json, progress, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, print_json
 
 app = typer.Typer(help="Tools for a frozen model as trained rows, or none if none helps.")
 
@@ -43,14 +43,14 @@ def train(
     for option, value in (("--count", count), ("--candidates", k)):
         if value is not None and value < 1:
             raise WrongUsage(f"{option} is {value}; it must be 1 or more.")
+    say = begin(ctx)
     from pydisp.report.words import counted
     from pydisp.toolken import TrainSettings, train_to_folder
     from pydisp.toolken.training_run import TRAINED
 
-    quiet_libraries()
     made = train_to_folder(
         model, out, tools=tools, data=data, count=count or TRAINED, settings=TrainSettings(seed=seed, k=k), resume=resume, overwrite=overwrite,
-        device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=progress(ctx),
+        device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=say,
     )  # fmt: skip
     if as_json:
         facts = {name: value for name, value in made.training.items() if name != "trained_on"}  # digests of all problems: for the file
@@ -93,15 +93,15 @@ def evaluate(
     ):
         if value is not None and value < least:
             raise WrongUsage(f"{option} is {value}; it must be {least} or more.")
+    say = begin(ctx)
     from pydisp.toolken import evaluate_to_folder
     from pydisp.toolken.evaluating.answering import AnswerSettings
     from pydisp.toolken.evaluation_run import EVALUATED
 
-    quiet_libraries()
     found = evaluate_to_folder(
         model, [str(folder) for folder in toolkens], out, data=data, modes=None if modes is None else [one.strip() for one in modes.split(",")],
         count=count or EVALUATED, answers=answers, seed=seed, settings=AnswerSettings(max_new_tokens=max_new_tokens), resume=resume,
-        overwrite=overwrite, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=progress(ctx),
+        overwrite=overwrite, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, say=say,
     )  # fmt: skip
     if as_json:
         print_json({"out": str(out), **found.as_dict()})
@@ -130,12 +130,12 @@ def run(
         raise WrongUsage("the question is empty; write what is asked.")
     if max_new_tokens < 1:
         raise WrongUsage(f"--max-new-tokens is {max_new_tokens}; it must be 1 or more.")
+    say = begin(ctx)
     from pydisp.toolken import ask
 
-    quiet_libraries()
     answered = ask(
         model, str(toolkens), question, mode=mode, as_it_is=as_it_is, max_new_tokens=max_new_tokens, device=device, dtype=dtype,
-        revision=revision, trust_remote_code=trust_remote_code,
+        revision=revision, trust_remote_code=trust_remote_code, say=say,
     )  # fmt: skip
     if as_json:
         print_json(answered.as_dict())

@@ -7,7 +7,6 @@ Source: The Fair Language Model Paradox (https://arxiv.org/abs/2410.11985). Unli
 whose replicate is the document, and both means are given: over the tokens, and over the types.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +27,10 @@ from pydisp.fairness.token_stats import TokenStats
 from pydisp.fairness.units import Units, token_units, word_starts, word_units
 from pydisp.intervals import Estimate, Ratio, Resamples
 from pydisp.loading import DEMO
+from pydisp.progress import on_stderr
 from pydisp.report import Report
 from pydisp.subject import Subject
 from pydisp.text import Text, read_text
-
-logger = logging.getLogger("pydisp")
 
 MODES = ("auto", "id", "word")
 _FEWEST_IDS = 8192  # with fewer, almost no id is rare: words are counted
@@ -152,7 +150,7 @@ def audit(
     revision: str | None = None,
     trust_remote_code: bool = False,
     seed: int = 0,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Audit:
     """Audit a causal language model, dense or pruned, on a text.
 
@@ -215,7 +213,7 @@ def _scored(
     facts: dict = {}
     like = None
     for one, read, its_units in zip(subjects, reads, units, strict=True):
-        with one.loaded() as model:
+        with one.loaded(say) as model:
             if context_tokens is None:
                 context_tokens = min([usual_context_tokens(model), *(p for other in subjects if (p := positions(other.config)))])
             check_token_ids(read.tokens, model.get_input_embeddings().weight.shape[0], one.tokenizer)
@@ -223,7 +221,7 @@ def _scored(
             if not has_one_tokenizer and most_tokens is not None:
                 like = characters_of(read, numbered)  # the reference scores the same parts of the text
             padding_id = (subjects[0] if has_one_tokenizer else one).padding_id
-            options = {"batch_size": batch_size, "padding_id": padding_id, "say": say, "title": one.name}
+            options = {"batch_size": batch_size, "padding_id": padding_id, "say": say, "title": f"losses of {one.name}"}
             scores.append(score_units(model, documents, read, its_units, numbered, **options))
             facts = facts or run_facts(model)
             del model  # else it would stay in memory beside the next one

@@ -20,7 +20,6 @@ from pydisp.progress import Bar, silence
 from pydisp.token_nll import before_the_head, is_scored_from_hidden, logits_of
 
 _ROWS_PER_CHUNK = 256  # rows whose logits, or whose rows of the output matrix, are in memory at once
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class TokenValues(NamedTuple):
@@ -47,7 +46,7 @@ def token_values(
     """
     device = model.get_input_embeddings().weight.device
     parts: list[TokenValues] = []
-    bar = Bar(len(windows), say, title=title, unit="window", every_seconds=_SECONDS_BETWEEN_LINES)
+    bar = Bar(len(windows), say, title=title, unit="window")
     with torch.no_grad(), evaluating(model), bar as show:
         from_hidden = is_scored_from_hidden(model, windows[:1].to(device))
         score = _from_hidden if from_hidden else _from_logits

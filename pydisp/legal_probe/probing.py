@@ -7,7 +7,6 @@ Source: the metric and the moments are those of https://arxiv.org/abs/2410.12001
 replicates; null spans of the same passages say what is chance; and every difference has an interval and a p-value.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +24,9 @@ from pydisp.legal_probe.passage_tokens import PassageTokens, tokenize_passage
 from pydisp.legal_probe.passages import ConceptsError, ConceptSet, concept_set, read_concepts, shipped
 from pydisp.legal_probe.reading import Reading, read_attention
 from pydisp.legal_probe.windows import cut
+from pydisp.progress import on_stderr
 from pydisp.report import Report
 from pydisp.subject import Subject
-
-logger = logging.getLogger("pydisp")
 
 QUERIES = ("all", "later")
 
@@ -118,7 +116,7 @@ def probe(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Probe:
     """Probe a causal language model, dense or pruned, for concepts in a set of passages.
 
@@ -209,7 +207,7 @@ def _read(
     """The reading of each model, one in memory at a time, and facts of the run."""
     readings, facts = [], {}
     for subject, name, passages in zip(subjects, names, tokenized, strict=True):
-        with subject.loaded() as loaded:
+        with subject.loaded(say) as loaded:
             supported = support(loaded)
             if not supported:
                 raise ValueError(supported.reason)

@@ -105,7 +105,7 @@ def read_attention(
     found: dict[tuple[int, int], WindowMass] = {}
     trend: Trend | None = None
     layers: tuple[LayerFacts, ...] = ()
-    with Bar(len(windows), say, title=name, unit="passage") as bar:
+    with Bar(len(windows), say, title=f"attention of {name}", unit="passage") as bar:
         texts = [tokens.ids for _, _, tokens in windows]
         for number, received in receive(model, texts, padding_id=padding_id, batch_tokens=batch_tokens, name=name):
             passage, window, tokens = windows[number]

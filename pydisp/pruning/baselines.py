@@ -7,7 +7,7 @@ https://arxiv.org/abs/2403.03853; the rest of the budget comes from the MLP midd
 of every mask. `gradient` (no search, the scores it would start from) is in `start.py`. `constrained` is a search with tied masks and lives in `search.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -80,8 +80,13 @@ class Activations:
 
 
 @torch.no_grad()
-def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tensor]) -> Activations:
-    """Run (B, T) batches of token ids through the dense model with hooks, which are removed even after an error."""
+def record_activations(
+    model: nn.Module, spec: ModelSpec, batches: Iterable[Tensor], *, after_batch: Callable[[int], None] = lambda _done: None
+) -> Activations:
+    """Run (B, T) batches of token ids through the dense model with hooks, which are removed even after an error.
+
+    after_batch: receives the number of batches that are done.
+    """
     family, handles = spec.family, []
     squares, sums = ([[torch.zeros((), dtype=torch.float64)] * 5 for _ in spec.costs] for _ in range(2))
     counts = [[0] * 5 for _ in spec.costs]
@@ -119,8 +124,9 @@ def record_activations(model: nn.Module, spec: ModelSpec, batches: Iterable[Tens
             for place, module in ((1, family.attention_write), (4, family.mlp_write)):
                 handles.append(layer.get_submodule(module).register_forward_hook(on_output(number, place)))
         with evaluating(model):
-            for batch in batches:
+            for done, batch in enumerate(batches, 1):
                 model(input_ids=batch.to(model.device), use_cache=False)
+                after_batch(done)
     finally:
         for handle in handles:
             handle.remove()

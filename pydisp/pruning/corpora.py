@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from pydisp.evaluation import check_token_ids, evaluate_text
+from pydisp.evaluation import TextLoss, check_token_ids, evaluate_text
+from pydisp.progress import Bar
 from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 
@@ -56,13 +57,27 @@ class Corpora:
         Of the calibration text, only as many windows as the held-out text has. Of each text, at most `most_tokens` tokens, evenly over
         it (`Tokens.windows`); None: all.
         """
-        losses = {}
-        for kind, tokens in self._evaluated(context_tokens).items():
-            say(f"evaluating on {kind} text: {tokens.name}, {_scored_words(tokens, context_tokens, most_tokens)}")
-            losses[kind] = Losses(
-                tokens.name, *(evaluate_text(m, tokens, context_tokens, most_tokens=most_tokens, say=say) for m in (dense, pruned))
-            )
-        return losses
+        texts, windows = self._evaluated(context_tokens), self.evaluated_windows(context_tokens, most_tokens)
+        for kind, tokens in texts.items():
+            say(f"{kind} text: {tokens.name}, {_scored_words(tokens, context_tokens, most_tokens)}")
+        with Bar(2 * windows, say, title="evaluation", unit="window") as bar:
+            options = dict(most_tokens=most_tokens, bar=bar)
+            return {
+                kind: Losses(tokens.name, *(evaluate_text(model, tokens, context_tokens, **options) for model in (dense, pruned)))
+                for kind, tokens in texts.items()
+            }
+
+    def losses_before(
+        self, pruned: nn.Module, context_tokens: int, say: Callable[[str], None], most_tokens: int | None = None
+    ) -> dict[str, TextLoss]:
+        """The losses of a pruned model before its recovery, on held-out text and on other text."""
+        texts = {HELDOUT: self.heldout, OTHER: self.other}
+        with Bar(self.windows_before(context_tokens, most_tokens), say, title="evaluation before the recovery", unit="window") as bar:
+            return {kind: evaluate_text(pruned, tokens, context_tokens, most_tokens=most_tokens, bar=bar) for kind, tokens in texts.items()}
+
+    def windows_before(self, context_tokens: int, most_tokens: int | None = None) -> int:
+        """How many windows `losses_before` scores."""
+        return sum(len(tokens.windows(context_tokens, most_tokens)) for tokens in (self.heldout, self.other))
 
     def _evaluated(self, context_tokens: int) -> dict[str, Tokens]:
         """The texts to score, by kind."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,29 +13,34 @@ from pydisp.modeling.config import check_widths
 from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.origin import Origin
 from pydisp.plan import SETS, PruningPlan
+from pydisp.progress import on_stderr, silence
 from pydisp.pruning.model_card import model_card
 from pydisp.pruning.outcome import Outcome
 from pydisp.speed import record
 from pydisp.surgery import to_dense
+from pydisp.transformers_bars import as_ours
 from pydisp.workspace import Workspace, write_whole
 
 PLAN_FILE, SETTINGS_FILE, SPEED_FILE = "plan.safetensors", "pydisp.yaml", "speed.json"
 EXPORT_FILE = "pydisp_export.json"
 
 
-def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
+def save_model(model: nn.Module, tokenizer, folder: Path, say: Callable[[str], None]) -> None:
     """`save_pretrained` of both. Whoever may read the other files may read the weights too (safetensors 0.8 would allow only the owner)."""
-    for part in (model, tokenizer):
-        part.save_pretrained(folder)
+    with as_ours(say, title="writing the weights", unit="file"):
+        for part in (model, tokenizer):
+            part.save_pretrained(folder)
     for weights in folder.glob("*.safetensors"):
         weights.chmod((folder / "config.json").stat().st_mode)
 
 
-def write_model(pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path) -> None:
+def write_model(
+    pruned: nn.Module, tokenizer, plan: PruningPlan, stored: torch.dtype, folder: Path, say: Callable[[str], None] = silence
+) -> None:
     """Write the files that programs load: model, tokenizer and plan. Changes the model's dtype to `stored`, that of the checkpoint."""
     pruned = pruned.to(stored)
     pruned.config.dtype = stored
-    save_model(pruned, tokenizer, folder)
+    save_model(pruned, tokenizer, folder, say)
     plan.save(folder / PLAN_FILE)
 
 
@@ -52,7 +58,7 @@ def write_words(outcome: Outcome, origin: Origin, speed: dict, folder: Path) -> 
     outcome.report().write(folder, measured=[record.section(speed)])
 
 
-def describe(folder: str | os.PathLike) -> dict:
+def describe(folder: str | os.PathLike, *, say: Callable[[str], None] = silence) -> dict:
     """Widths per layer (None: removed), kept shares and parameter counts; the indices are read and checked.
 
     Raises: ValueError (LoadingError among them) for another folder, or for indices that are missing or wrong.
@@ -60,7 +66,7 @@ def describe(folder: str | os.PathLike) -> dict:
     folder = Path(folder)
     config = load_pruned_config(folder)
     check_widths(config)
-    model = load_model(str(folder), device=torch.device("cpu"), dtype=stored_dtype(config))
+    model = load_model(str(folder), device=torch.device("cpu"), dtype=stored_dtype(config), say=say)
     dense = config.pydisp["dense_parameters"]
     total = sum(p.numel() for p in model.parameters())
     block = total - (dense["total"] - dense["block"])
@@ -81,7 +87,9 @@ def describe(folder: str | os.PathLike) -> dict:
     }
 
 
-def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite: bool = False) -> dict:
+def export_dense(
+    folder: str | os.PathLike, out: str | os.PathLike, *, overwrite: bool = False, say: Callable[[str], None] = on_stderr
+) -> dict:
     """Write the stock model of a pruned folder, in the folder's dtype, with zeros in place of the removed weights.
 
     Raises: ValueError, FileExistsError with one sentence; `out` appears whole or not at all.
@@ -90,11 +98,11 @@ def export_dense(folder: str | os.PathLike, out: str | os.PathLike, *, overwrite
     with workspace.claimed(overwrite=overwrite):
         config = load_pruned_config(folder)
         dtype = choose_dtype(None, torch.device("meta"), stored_dtype(config))
-        dense = to_dense(load_model(str(folder), device=torch.device("cpu"), dtype=dtype))
+        dense = to_dense(load_model(str(folder), device=torch.device("cpu"), dtype=dtype, say=say))
         tokenizer = load_tokenizer(str(folder))
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"]}
         workspace.begin(origin)
-        save_model(dense, tokenizer, workspace.output)
+        save_model(dense, tokenizer, workspace.output, say)
         write_whole(workspace.output / EXPORT_FILE, json.dumps(origin, indent=1, sort_keys=True) + "\n")
         workspace.finish()
     return {"out": str(out), "model_type": dense.config.model_type, "params": sum(p.numel() for p in dense.parameters())}

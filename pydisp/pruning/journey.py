@@ -1,7 +1,6 @@
 """The pruning journey: from a model and text to a pruned model with its figures, in memory (`prune`) or as a folder."""
 
 import copy
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,8 +28,6 @@ from pydisp.spec import ModelSpec, family_of
 from pydisp.speed import Source, Workload, quick
 from pydisp.surgery import prune_model
 from pydisp.workspace import Workspace
-
-logger = logging.getLogger("pydisp")
 
 CHECKPOINT_SECONDS = 20.0
 SPEED_SECONDS = 75.0  # of the quick measurement of speed: a minute, and a round that is running then
@@ -128,7 +125,7 @@ def _call(
 
 
 def prune_to_folder(
-    request: FolderRequest, *, say: Callable[[str], None] = logger.info, checkpoint_seconds: float = CHECKPOINT_SECONDS
+    request: FolderRequest, *, say: Callable[[str], None] = on_stderr, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> dict:
     """Prune a model by name into a folder that loads like any model folder; it appears whole or not at all.
 
@@ -168,8 +165,8 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     planned = planned_in(recovering) if recovering else _planned(run, workspace, checkpoint_seconds, state)
     pruned = prune_model(run.model, planned.plan, run.spec)
     done = stage.run_in(workspace, placed_like(pruned, run.model), planned, recovering, checkpoint_seconds) if stage else None
-    write_model(pruned, tokenizer, planned.plan, stored, workspace.output)
-    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
+    write_model(pruned, tokenizer, planned.plan, stored, workspace.output, say)
+    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model), say=say)
     command = request.command(run.settings, is_usual=_is_usual(run), recovery=stage and stage.settings)
     outcome = run.outcome(planned, pruned, command, stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
@@ -198,7 +195,7 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(request.model, **request.source)
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
-    model = load_model(request.model, device=device, dtype=dtype, device_map=device_map, **request.source)
+    model = load_model(request.model, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(model)
     settings = settings_for_plan(plan, spec, **request.of_a_plan) if plan else request.settings
     earlier, recovery = workspace.identity() if request.resume else {}, request.recovery

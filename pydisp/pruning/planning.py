@@ -72,7 +72,8 @@ def make_plan(
     else:
         chosen = drawn_windows(windows, ACTIVATION_WINDOWS, settings.seed)
         batches = chosen.split(settings.batch_size)
-        seen = baselines.record_activations(model, spec, batches)
+        with Bar(len(batches), say, title="activations", unit="batch") as bar:
+            seen = baselines.record_activations(model, spec, batches, after_batch=bar)
         progress.forwards, progress.tokens = len(batches), chosen.numel()
         methods = {"wanda": baselines.wanda_plan, "flap": baselines.flap_plan, "layerdrop": baselines.layerdrop_plan}
         plan = methods[settings.method](model, spec, seen, budget, round_to)
@@ -89,7 +90,7 @@ def _searched(search: Search, after_step: Callable[[Search], None], say: Callabl
             with Bar(min(search.settings.start_windows, len(search.windows)), say, title="start", unit="window") as bar:
                 search.begin(bar)
         after_step(search)  # step 0: the start is worth keeping
-    with Bar(search.settings.steps, say, search.progress.step) as bar:
+    with Bar(search.settings.steps, say, search.progress.step, title="search") as bar:
 
         def show(search: Search) -> None:
             bar(search.progress.step, **search.progress.recent())

@@ -1,7 +1,6 @@
 """The recovery journey: from a pruned model, or the folder of one, and its dense model to a pruned model that predicts better."""
 
 import copy
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,8 +45,6 @@ from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, PruneSettings
 from pydisp.report import Metric, Report, Section, Table
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, model_digest
 from pydisp.workspace import Workspace
-
-logger = logging.getLogger("pydisp")
 
 REPORT_FILE = "report.json"
 _COPY = "copy the whole folder again."
@@ -153,7 +150,7 @@ def refuse_other_teacher(name: str, spec: ModelSpec, digest: str) -> None:
 
 
 def recover_to_folder(
-    request: RecoverRequest, *, say: Callable[[str], None] = logger.info, checkpoint_seconds: float = CHECKPOINT_SECONDS
+    request: RecoverRequest, *, say: Callable[[str], None] = on_stderr, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> dict:
     """Train what is kept in a folder of `pydisp prune`; the new folder has the same form and plan, and appears whole or not at all.
 
@@ -172,7 +169,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     origin = read_origin(teacher_name, request.source.get("revision"))
     stored = stored_dtype(config)
     stage = recovery_stage(run)
-    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
+    pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model), say=say)
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
     say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
     say(f"estimate: {run.estimate()}")
@@ -181,8 +178,8 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     state = workspace.load_state() if request.resume else None
     planned = planned_in(state) if state else Planned(plan, SearchProgress())
     done = stage.run_in(workspace, pruned, planned, state, checkpoint_seconds)
-    write_model(pruned, tokenizer, plan, stored, workspace.output)
-    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model))
+    write_model(pruned, tokenizer, plan, stored, workspace.output, say)
+    pruned = load_model(str(workspace.output), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model), say=say)
     commands = [*_first_command(made), request.command(stage.settings, teacher_name)]
     outcome = run.outcome(planned, pruned, "\n".join(commands), stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses))
@@ -233,7 +230,7 @@ def _loaded(
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(str(folder))
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
-    teacher = load_model(name, device=device, dtype=dtype, device_map=device_map, **request.source)
+    teacher = load_model(name, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(teacher)
     refuse_other_teacher(displayed_name(name), spec, plan.model_digest)
     settings = _settings(folder, plan, spec, made)

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from pydisp.evaluation import TextLoss, evaluate_text
+from pydisp.evaluation import TextLoss
 from pydisp.plan import PruningPlan
 from pydisp.progress import Bar, Interrupted, stop_requests
 from pydisp.pruning.adapters import check_adapters
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.outcome import HELDOUT, OTHER, Losses, Recovered
+from pydisp.pruning.outcome import Losses, Recovered
 from pydisp.pruning.planning import Planned
 from pydisp.pruning.recovery import Recovery, RecoveryProgress, check_windows
 from pydisp.pruning.recovery_settings import RecoverySettings
@@ -149,11 +149,7 @@ class RecoveryStage:
 
     def losses(self, pruned: nn.Module) -> dict[str, TextLoss]:
         """The losses of a model on held-out text and on other text, by kind."""
-        losses = {}
-        for kind, tokens in {HELDOUT: self.corpora.heldout, OTHER: self.corpora.other}.items():
-            self.say(f"evaluating before the recovery on {kind} text: {tokens.name}, {len(tokens):,} tokens")
-            losses[kind] = evaluate_text(pruned, tokens, self.evaluated_tokens, most_tokens=self.most_evaluated, say=self.say)
-        return losses
+        return self.corpora.losses_before(pruned, self.evaluated_tokens, self.say, self.most_evaluated)
 
 
 def _state(planned: Planned, before: dict[str, TextLoss], recovery: Recovery) -> dict:

@@ -5,7 +5,7 @@ feature costs), g being the gradient of the window's loss to its gate: the loss 
 Fisher matrix). One threshold serves all masks. `wanda` and `flap`: see baselines.py; z-scores within each mask. `none`: all features alike.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +136,7 @@ def start_logits(
         flat = torch.cat([x for layer in scores for x in layer])
         centre, spread = flat.median(), flat.std().clamp_min(_LEAST)
         return Scored(each_mask(scores, lambda x: SLOPE * ((x - centre) / spread).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)), done[0], *done)
-    seen = baselines.record_activations(model, spec, _counted(chosen, after_window))
+    seen = baselines.record_activations(model, spec, chosen.split(1), after_batch=after_window)
     scores = (baselines.wanda_scores if settings.start == "wanda" else baselines.flap_scores)(model, spec, seen)
     scores = each_mask(scores, lambda x: SLOPE * baselines.standardised(x.clamp_min(_LEAST).log()).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS))
     return Scored(_tied_mean(scores, is_tied), done[0], 0, done[1])
@@ -145,14 +145,6 @@ def start_logits(
 def drawn_windows(windows: Tensor, count: int, seed: int) -> Tensor:
     """(min(count, N), T): windows without repetition, by the seed."""
     return windows[torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))[:count]]
-
-
-def _counted(windows: Tensor, after_window: Callable[[int], None]) -> Iterator[Tensor]:
-    for done, window in enumerate(windows):
-        if done:
-            after_window(done)
-        yield window[None]
-    after_window(len(windows))
 
 
 def _tied_mean(scores: Sequence[LayerGates], is_tied: bool) -> tuple[LayerGates, ...]:

@@ -4,8 +4,10 @@ ask("SMOLLM2", "toolkens", "What is 1234 times 56?").marked      # "[multiply(12
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydisp.progress import silence
 from pydisp.subject import Subject
 from pydisp.toolken.decisions import MODES
 from pydisp.toolken.decoding.generating import generate
@@ -48,12 +50,14 @@ def ask(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    say: Callable[[str], None] = silence,
 ) -> Asked:
     """Answer greedily.
 
     Args:
         model: a name that `pydisp.loading` knows, or a transformers model with its tokenizer. toolkens: of this model, or their folder.
         mode: one of `pydisp.toolken.decisions.MODES`. as_it_is: the question is the whole prompt, else it is put as in training.
+        say: a function that receives progress lines.
     Raises: ValueError with one sentence, also for toolkens of another model.
     """
     if mode not in MODES:
@@ -62,7 +66,8 @@ def ask(
     subject = Subject.of(model, tokenizer, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     prompt = question if as_it_is else QUESTION.format(question=question)
     stops = {} if as_it_is else {"stop_strings": [NEXT_QUESTION]}
-    with subject.loaded() as loaded:
+    with subject.loaded(say) as loaded:
+        say(f"{subject.name} answers, with at most {max_new_tokens} tokens")
         made = generate(
             loaded, subject.tokenizer, found, prompt, mode=mode, max_new_tokens=max_new_tokens, do_sample=False, **stops
         )  # fmt: skip

@@ -4,7 +4,6 @@ evaluate_to_folder("SMOLLM2", ["toolkens-0", "toolkens-1", "toolkens-2"], "repor
 """
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from pydisp.environment import run_facts
 from pydisp.loading import displayed_name
-from pydisp.progress import Interrupted
+from pydisp.progress import Interrupted, on_stderr
 from pydisp.subject import Subject
 from pydisp.toolken.decisions import CONTROLS, MODES
 from pydisp.toolken.evaluating.answering import AnswerSettings
@@ -24,8 +23,6 @@ from pydisp.toolken.toolkens import Toolkens, ToolkensError
 from pydisp.toolken.tools.builtin import BUILTIN
 from pydisp.toolken.tools.tools import Tools
 from pydisp.workspace import Workspace, write_whole
-
-logger = logging.getLogger("pydisp")
 
 RESULT_FILE = "toolken.json"  # the object of --json; `Workspace` knows finished folders by it and the report beside it
 OUTCOMES_FILE = "outcomes.jsonl"
@@ -52,7 +49,7 @@ def evaluate_to_folder(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Evaluated:
     """Compare the modes of deciding on problems, and write a report.
 
@@ -97,7 +94,7 @@ def evaluate_to_folder(
                 work.mkdir(exist_ok=True)
                 return work
 
-            with subject.loaded() as loaded:
+            with subject.loaded(say) as loaded:
                 evaluated = evaluate(
                     loaded, sets, found.problems, tokenizer=subject.tokenizer, modes=names, k=k, answers=answers, settings=settings,
                     seed=seed, name=subject.name, data=found.name, left_out=found.left_out, work=begin, resume=resume, say=say,

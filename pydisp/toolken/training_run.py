@@ -5,7 +5,6 @@ toolkens = train_to_folder("SMOLLM2", "toolkens", tools="builtin", data="builtin
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from pydisp.environment import run_facts
 from pydisp.loading import displayed_name
-from pydisp.progress import Interrupted
+from pydisp.progress import Interrupted, on_stderr
 from pydisp.subject import Subject
 from pydisp.toolken.problems.checking import Wrong, checked, in_words
 from pydisp.toolken.problems.problem import Problem
@@ -27,8 +26,6 @@ from pydisp.toolken.tools.tool_file import read_tools
 from pydisp.toolken.tools.tools import Tools
 from pydisp.toolken.training.training import TrainSettings, train
 from pydisp.workspace import Workspace
-
-logger = logging.getLogger("pydisp")
 
 TRAINED = 600  # problems, by default
 _CACHE = "features"
@@ -49,7 +46,7 @@ def train_to_folder(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Toolkens:
     """Train toolkens for a frozen model and write them to a folder.
 
@@ -86,7 +83,7 @@ def train_to_folder(
                 cache.mkdir(exist_ok=True)
                 return cache
 
-            with subject.loaded() as loaded:
+            with subject.loaded(say) as loaded:
                 toolkens = train(
                     loaded, known, problems, tokenizer=subject.tokenizer, name=subject.name, settings=settings, work=begin, say=say
                 )

@@ -8,7 +8,7 @@ import pytest
 from command_line import one_sentence, refused
 from tiny_text import tiny_llama, tiny_tokenizer, write_model
 
-from pydisp import evaluation
+from pydisp import evaluation, progress
 from pydisp.report import Report
 
 
@@ -33,10 +33,10 @@ def test_the_figures_are_those_of_evaluate_in_one_line_or_one_object(model, text
 
 
 def test_progress_goes_to_standard_error_unless_quiet(model, text, run, monkeypatch):
-    monkeypatch.setattr(evaluation, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.0)
     given = ["eval", model, "--text", text, "--context", "32", "--batch-size", "20", "--json"]
     status, printed, err = run(*given)
-    assert status == 0 and json.loads(printed) and re.search(r"^window 20 of \d+: about \d+ s left$", err, re.MULTILINE)
+    assert status == 0 and json.loads(printed) and re.search(r"^evaluation: window 20 of \d+, about \d+ s left$", err, re.MULTILINE)
     assert run("--quiet", *given) == (0, printed, "")
 
 

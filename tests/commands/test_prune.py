@@ -58,7 +58,7 @@ def test_defaults_and_an_estimate_are_told_before_the_start(pruned):
     assert re.search(
         r"estimate: about .* of search \(from a trial of 64 tokens\), then about .* of evaluation; about [\d,]+ MiB of memory", err
     )
-    assert re.search(r"step 6 of 6: loss \d+\.\d+, kept 0\.\d+", err)
+    assert re.search(r"search: step 6 of 6, loss \d+\.\d+, kept 0\.\d+", err)
 
 
 def test_one_seed_gives_the_same_bytes_also_after_a_kill(pruned, prune, model, text, tmp_path, monkeypatch):
@@ -109,10 +109,10 @@ def test_resume_refuses_another_text_or_step_count(prune, tmp_path, monkeypatch)
 
 def test_ctrl_c_saves_and_says_how_to_resume(pruned, model, text, tmp_path):
     out = tmp_path / "out"
-    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, *FAST, "--steps", "400"]
+    args = ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block", "--text", text, "--out", out, *FAST, "--steps", "4000"]
     process = subprocess.Popen([sys.executable, "-m", "pydisp", *map(str, args)], stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if line.startswith("step "):
+        if line.startswith("search: step "):
             process.send_signal(signal.SIGINT)
             break
     err = process.stderr.read()

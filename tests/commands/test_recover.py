@@ -43,7 +43,7 @@ def test_the_folder_has_the_same_form_and_plan(pruned, recovered):
     card = (out / "README.md").read_text()
     assert "pydisp recover DIR --out RECOVERED --teacher tiny --steps 5" in card and "pydisp prune tiny --out DIR" in card
     report = json.loads((out / "report.json").read_text())
-    assert "Recovery" in json.dumps(report) and "step 5 of 5: loss" in err
+    assert "Recovery" in json.dumps(report) and "recovery: step 5 of 5, loss" in err
     for path in out.iterdir():
         assert str(out.parent).encode() not in path.read_bytes(), path.name
 

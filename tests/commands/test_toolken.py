@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_bytes(trained, tmp_path):
 
 def stopped(args, words, tmp_path):
     """Run a command in a process of its own and interrupt it at the first line with these words."""
-    code = "from pydisp import cli; cli.main()"
+    code = "from pydisp import cli, progress; progress.FIRST_LINE_SECONDS = progress.LINE_SECONDS = 0.0; cli.main()"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment

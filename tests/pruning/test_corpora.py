@@ -33,7 +33,7 @@ def test_a_limit_holds_for_each_text_and_both_models(most, windows):
     counted = {kind: (on.dense.tokens, on.pruned.tokens) for kind, on in losses.items()}
     assert set(counted.values()) <= {(windows * 15,) * 2, (3 * 15,) * 2}  # the held-out text has three windows
     assert corpora.evaluated_windows(16, most) == sum(dense for dense, _ in counted.values()) // 15
-    assert f"evaluating on other text: other, {windows * 16} of 81 tokens" in said
+    assert f"other text: other, {windows * 16} of 81 tokens" in said
 
 
 def test_a_limit_that_leaves_nothing_out_changes_nothing():

@@ -18,7 +18,7 @@ def fake_models(monkeypatch):
     config = SimpleNamespace(model_type="pydisp_llama", pydisp={"plan_digest": "0123"}, dtype=torch.float32)
     model = SimpleNamespace(config=SimpleNamespace(model_type="llama"), parameters=lambda: iter(()))
 
-    def save(_model, _tokenizer, path):
+    def save(_model, _tokenizer, path, _say):
         path.mkdir()
         for name in ("config.json", "model.safetensors"):
             (path / name).write_text(content[0])

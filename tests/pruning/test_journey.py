@@ -46,14 +46,14 @@ def test_a_folder_by_a_search_in_bfloat16(tmp_path, start):
     request = FolderRequest(str(model), tmp_path / "out", settings, text=(str(text),), dtype="bfloat16", measures_speed=False)
     result = prune_to_folder(request, say=said.append)
     assert 0.58 < result["kept"]["block"] <= 0.6 and "on cpu in bfloat16" in said[0]
-    assert any(line.startswith("window 16 of 16") for line in said) and any(line.startswith("step 6 of 6") for line in said)
+    assert any(line.startswith("search: step 6 of 6, loss") for line in said)
 
 
 def test_prune_in_memory_tells_its_progress_unless_silent(tmp_path, capsys):
     text = str(write_text(tmp_path / "notes.txt"))
     pydisp.prune(tiny_llama(), tiny_tokenizer(), text=text, keep_ratio=0.6, **SETTINGS)
     told = capsys.readouterr()
-    assert told.out == "" and "settings: keep_ratio 0.6" in told.err and "step 6 of 6" in told.err and "estimate: " in told.err
+    assert told.out == "" and "settings: keep_ratio 0.6" in told.err and "search: step 6 of 6" in told.err and "estimate: " in told.err
     pydisp.prune(tiny_llama(), tiny_tokenizer(), text=text, keep_ratio=0.6, say=silence, **SETTINGS)
     assert capsys.readouterr() == ("", "")
 

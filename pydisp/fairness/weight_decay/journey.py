@@ -6,7 +6,6 @@ The paper (https://arxiv.org/abs/2410.11985) trains one vocabulary on one text a
 arms may differ (few epochs and held-out text beside many epochs), each has several seeds, and every figure has an interval over them.
 """
 
-import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,11 +20,9 @@ from pydisp.fairness.weight_decay.settings import RunSettings, SweepSettings
 from pydisp.fairness.weight_decay.text import SweepText, read_sweep_text
 from pydisp.fairness.weight_decay.workers import CHECKPOINT_SECONDS, files_of, results_of, train_all
 from pydisp.memory import free_bytes
-from pydisp.progress import Interrupted
+from pydisp.progress import Interrupted, on_stderr
 from pydisp.report import Report
 from pydisp.workspace import Workspace, write_whole
-
-logger = logging.getLogger("pydisp")
 
 RUNS = "runs"
 _BYTES_A_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
@@ -39,7 +36,7 @@ def sweep(
     resume: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> tuple[Report, dict]:
     """Train every run of a configuration and report the loss by frequency; the folder appears whole or not at all.

@@ -25,7 +25,6 @@ from pydisp.workspace import whole_file, write_whole
 
 CHECKPOINT_SECONDS = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.2
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 class _Stopped(Exception):
@@ -78,7 +77,7 @@ class _Board:
         self.unfinished = list(left)
         self.before = sum(_windows_of(run) for run in runs) - sum(_windows_of(run) for run in left)
         total = sum(_windows_of(run) for run in runs)
-        self.bar = Bar(total, say, done=self.before, title="sweep", unit="window", every_seconds=_SECONDS_BETWEEN_LINES)
+        self.bar = Bar(total, say, done=self.before, title="sweep", unit="window")
         self.shown = self.before
 
     def show(self, windows: int) -> None:

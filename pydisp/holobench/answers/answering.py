@@ -9,7 +9,6 @@ resumed run makes the same batches.
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -32,13 +31,10 @@ from pydisp.holobench.items import Item
 from pydisp.holobench.prompts import Prompts, Style
 from pydisp.holobench.sealed_file import read_manifest
 from pydisp.modeling.cached_model import CachedModel, Past, can_join
-from pydisp.progress import Bar, Interrupted, stop_requests
+from pydisp.progress import Bar, Interrupted, on_stderr, stop_requests
 from pydisp.subject import Subject
 
-logger = logging.getLogger("pydisp")
-
 BATCH_TOKENS = 8192
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class AnsweringError(ValueError):
@@ -62,7 +58,7 @@ def run(
     dtype: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Predictions:
     """Ask a model, dense or pruned, the items of a benchmark.
 
@@ -121,12 +117,12 @@ def _answered(
     joins = can_join(subject.config)
     groups = batches(asked, batch_tokens if joins else 0)
     done: dict[int, list[Prediction]] = {} if journal is None else journal.done
-    with subject.loaded() as model, evaluating(model), stop_requests() as is_stop_requested:
+    with subject.loaded(say) as model, evaluating(model), stop_requests() as is_stop_requested:
         facts, reader = run_facts(model), CachedModel(model)
         if journal is not None:
             journal.begin()
         batch = _Batches(SharedPrefix(reader), Ending.of(model, prompts.tokenizer, prompts.style), batch_tokens if joins else 0)
-        with Bar(len(groups), say, done=len(done), title=subject.name, unit="batch", every_seconds=_SECONDS_BETWEEN_LINES) as bar:
+        with Bar(len(groups), say, done=len(done), title=f"answers of {subject.name}", unit="batch") as bar:
             for number, group in enumerate(groups):
                 if number in done:
                     continue

@@ -7,7 +7,6 @@ amount of relevant tokens is given, it is the same rows and the same question at
 """
 
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,10 +29,8 @@ from pydisp.holobench.prompts import Prompts, Style
 from pydisp.holobench.sealed_file import manifest_path, read_manifest
 from pydisp.holobench.sql.question_file import read_questions
 from pydisp.loading import displayed_name, load_config, load_tokenizer
-from pydisp.progress import Bar
+from pydisp.progress import Bar, on_stderr
 from pydisp.subject import tokenizer_digest
-
-logger = logging.getLogger("pydisp")
 
 _FEWEST_ROWS = 1000  # of the largest tables of a generated database: of fewer, the draws would share many rows
 
@@ -70,7 +67,7 @@ def build(
     overwrite: bool = False,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    say: Callable[[str], None] = logger.info,
+    say: Callable[[str], None] = on_stderr,
 ) -> Benchmark:
     """Make a benchmark, and write it to `out` with its manifest beside it.
 
@@ -192,7 +189,7 @@ def _make(drafts: Sequence[Draft], settings: BuildSettings, prompts: Prompts, no
     filled: dict[tuple[int, int], tuple[Drafted | None, list[str]]] = {}
     items: list[Item] = []
     plans = settings.plans()
-    with Bar(len(plans) * len(drafts), say, title="contexts", unit="context", every_seconds=10) as bar:
+    with Bar(len(plans) * len(drafts), say, title="contexts", unit="context") as bar:
         for number, (plan, draft) in enumerate(((plan, draft) for plan in plans for draft in drafts), 1):
             found, missing = _of_draft(draft, plan, prompts, lengths, settings.seed, filled)
             items += found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydisp.progress import Bar, silence
 from pydisp.toolken.training.coordinates import KINDS
 
 _FIRST_SIZE = 0.02  # standard deviation of the rows at the beginning
@@ -74,7 +75,8 @@ def fitted(
     settings: FitSettings,
     *,
     seed: int,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = silence,
+    title: str = "fit",
 ) -> Fit:
     """Rows with the lowest validation loss.
 
@@ -82,6 +84,7 @@ def fitted(
         start: (R, D) float32; not changed.
         losses: from rows and (n,) numbers of training positions, their losses (n,). count: of training positions.
         validation: mean loss of the rows on the validation positions.
+        say, title: progress lines and the name of the bar; it ends before its last epoch where the loss stops falling.
     Raises: ValueError if the loss is not finite, with the epoch.
     """
     rows = start.clone().requires_grad_()
@@ -90,19 +93,19 @@ def fitted(
     with torch.no_grad():
         first = best = validation(rows)
     best_rows, best_epoch, epoch = start.clone(), 0, 0
-    while epoch < settings.epochs and epoch - best_epoch < settings.patience:
-        epoch += 1
-        one_epoch(rows, losses, optimizer, torch.randperm(count, generator=generator).split(settings.batch_size))
-        with torch.no_grad():
-            loss = validation(rows)
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the validation loss is {loss} after epoch {epoch}; choose a smaller learning rate than {settings.learning_rate}."
-            )
-        if loss < best:
-            best, best_rows, best_epoch = loss, rows.detach().clone(), epoch
-        if say is not None and epoch % 50 == 0:
-            say(f"epoch {epoch}: validation loss {loss:.4f}, lowest {best:.4f} after epoch {best_epoch}")
+    with Bar(settings.epochs, say, title=title, unit="epoch") as bar:
+        while epoch < settings.epochs and epoch - best_epoch < settings.patience:
+            epoch += 1
+            one_epoch(rows, losses, optimizer, torch.randperm(count, generator=generator).split(settings.batch_size))
+            with torch.no_grad():
+                loss = validation(rows)
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the validation loss is {loss} after epoch {epoch}; choose a smaller learning rate than {settings.learning_rate}."
+                )
+            if loss < best:
+                best, best_rows, best_epoch = loss, rows.detach().clone(), epoch
+            bar(epoch, loss=loss, lowest=best)
     with torch.no_grad():
         training = losses(best_rows, torch.arange(count)).double().mean().item()
     return Fit(best_rows, training, best, first, best_epoch, epoch)

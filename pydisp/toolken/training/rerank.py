@@ -127,7 +127,7 @@ def train_second_rows(
     settings: FitSettings,
     *,
     seed: int,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = silence,
 ) -> Fit:
     """W' (T + 1, D) float32, REJ last, with the lowest validation loss; examples without a right candidate count nowhere.
 
@@ -152,5 +152,14 @@ def train_second_rows(
         scores = second_scores(checked, rows, validation.candidates)
         return torch.nn.functional.cross_entropy(scores.double(), validation.right).item()
 
-    fit = fitted(random_rows(tools + 1, states.shape[1], seed), losses, len(train), validation_loss, settings, seed=seed, say=say)
+    fit = fitted(
+        random_rows(tools + 1, states.shape[1], seed),
+        losses,
+        len(train),
+        validation_loss,
+        settings,
+        seed=seed,
+        say=say,
+        title="second rows",
+    )
     return Fit(**{**vars(fit), "rows": space.rows(fit.rows)})

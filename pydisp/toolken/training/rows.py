@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from pydisp.ops import linear_cross_entropy
+from pydisp.progress import silence
 from pydisp.toolken.training.coordinates import Coordinates
 from pydisp.toolken.training.features import Features
 from pydisp.toolken.training.fitting import Fit, FitSettings, fitted, random_rows
@@ -57,7 +58,7 @@ def train_rows(
     settings: FitSettings,
     *,
     seed: int,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = silence,
 ) -> Fit:
     """W_T (T, D) float32 with the lowest validation loss.
 
@@ -73,5 +74,7 @@ def train_rows(
     def validation_loss(rows: Tensor) -> float:
         return choice_losses(rows, checked, validation.lse, validation.positions.target, form).double().mean().item()
 
-    fit = fitted(random_rows(tools, hidden.shape[1], seed), losses, len(train), validation_loss, settings, seed=seed, say=say)
+    fit = fitted(
+        random_rows(tools, hidden.shape[1], seed), losses, len(train), validation_loss, settings, seed=seed, say=say, title="first rows"
+    )
     return Fit(**{**vars(fit), "rows": space.rows(fit.rows)})

@@ -77,8 +77,8 @@ def test_every_position_is_used_once_an_epoch():
 
 def test_progress_is_said():
     lines = []
-    fit(FitSettings(epochs=50, patience=50), say=lines.append)
-    assert len(lines) == 1 and lines[0].startswith("epoch 50: validation loss")
+    found = fit(FitSettings(epochs=50, patience=50), say=lines.append, title="first rows")
+    assert lines[-1].startswith("first rows: epoch 50 of 50, loss ") and f"lowest {found.validation_loss:.3f}" in lines[-1]
 
 
 def test_a_loss_that_is_not_finite_stops_it():
