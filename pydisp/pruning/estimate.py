@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pydisp.cost import cost_of
 from pydisp.distillation import Head, distillation_loss
-from pydisp.evaluation import evaluating
+from pydisp.evaluation import evaluating, windows_per_forward
 from pydisp.gates import Gates, LayerGates
 from pydisp.memory import resident_bytes
 from pydisp.placement import free_bytes_around
@@ -235,6 +235,11 @@ def _parameters(search: Search) -> int:
     return sum(p.numel() for p in search.network.parameters())
 
 
+def network_parameters(model: nn.Module, spec: ModelSpec, windows: Tensor, settings: PruneSettings) -> int:
+    """The values that a search of these settings trains."""
+    return _parameters(Search(model, spec, windows, settings))
+
+
 def search_bytes(model: nn.Module, spec: ModelSpec, settings: PruneSettings, network_parameters: int) -> int:
     """Memory that a search takes beside the model: what it trains with gradients and two moments, and what a backward keeps.
 
@@ -259,6 +264,29 @@ def recovery_bytes(model: nn.Module, spec: ModelSpec, settings: RecoverySettings
     tokens = s.batch_size * s.context_tokens
     activations = _activation_bytes(model, spec, tokens, None, element=2 if s.bfloat16 else 4)
     return 4 * kept_parameters + 3 * 4 * trained + activations + 2 * _logit_bytes(model, tokens)
+
+
+def evaluation_bytes(model: nn.Module, spec: ModelSpec, kept_parameters: int, context_tokens: int, stored: torch.dtype) -> int:
+    """Memory that scoring a pruned model takes beside the dense one: its weights in the dtype that computes and, while it is saved or handed
+    back, in the `stored` one; and a forward without gradients.
+
+    Measured: see tests/pruning/test_estimate.py.
+    """
+    tokens = context_tokens * windows_per_forward(model, context_tokens, has_logits=False)
+    element = next(model.parameters()).element_size()
+    forward = tokens * element * (4 * spec.hidden_size + 2 * spec.middle_size)
+    return kept_parameters * (element + stored.itemsize) + forward + _logit_bytes(model, tokens)
+
+
+def check_memory_for_evaluation(model: nn.Module, kept_parameters: int) -> None:
+    """Refuse a run whose pruned model would not even lie beside the dense one in the free memory of its device.
+
+    Raises: ValueError: what is missing, and what helps.
+    """
+    needed = kept_parameters * next(model.parameters()).element_size()
+    refuse_without_memory(
+        needed, free_bytes_around(model), "the pruned model", model.device, ["a smaller --keep-ratio", "--dtype bfloat16"]
+    )
 
 
 def _activation_bytes(model: nn.Module, spec: ModelSpec, tokens: int, checkpointing: bool | None, element: int | None = None) -> int:
@@ -287,7 +315,7 @@ def fitted_to_memory(model: nn.Module, spec: ModelSpec, windows: Tensor, setting
         may_checkpoint: whether gradient checkpointing may be chosen.
     Raises: ValueError if the search would not fit: what is missing, and what helps.
     """
-    count = _parameters(Search(model, spec, windows, settings))
+    count = network_parameters(model, spec, windows, settings)
     free = free_bytes_around(model)
     needed = search_bytes(model, spec, settings, count)
     if free is None or needed <= free:

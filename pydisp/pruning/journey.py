@@ -1,6 +1,5 @@
 """The pruning journey: from a model and text to a pruned model with its figures, in memory (`prune`) or as a folder."""
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,12 +9,13 @@ from torch import nn
 
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.origin import read_origin
-from pydisp.placement import device_of_map, is_offloaded, is_spread, map_of_copy, placed_like, read_device_map, refuse_untrainable
+from pydisp.placement import device_of_map, is_spread, map_of_copy, placed_like, read_device_map, refuse_untrainable
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
 from pydisp.pruning.planning import Planned
+from pydisp.pruning.precision import working_model
 from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import STAGE, RecoveryStage, planned_in
@@ -72,13 +72,13 @@ def prune(
     sources = [text] if isinstance(text, str) else text
     asked = None if plan else PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method=method, **settings)
     limit.check(asked)
-    working = _working_copy(model)
+    working = working_model(model, say)
     spec = ModelSpec.from_model(working)
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
     corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
     asked_recovery = RecoverySettings(seed=asked.seed, bfloat16=asked.bfloat16) if recover is True else recover or None
-    run = Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery)
+    run = replace(Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery), stored=model.dtype)
     stage = recovery_stage(run)
     run.announce()
     if stage:
@@ -87,7 +87,7 @@ def prune(
     pruned = placed_like(prune_model(model, planned.plan, spec), model)
     done = stage.run(pruned) if stage else None
     store_in_(pruned, model.dtype)
-    comparable = pruned if working is model else copy.deepcopy(pruned).to(working.dtype)
+    comparable = working_model(pruned)
     outcome = run.outcome(planned, comparable, _call(run.settings, sources, plan, stage and stage.settings), pruned.dtype)
     return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()
 
@@ -101,16 +101,6 @@ def recovery_stage(run: Run) -> RecoveryStage | None:
     return RecoveryStage.checked(
         run.model, run.corpora, run.recovery, run.spec, s.batch_size, s.context_tokens, run.say, most_evaluated=run.most_evaluated
     )
-
-
-def _working_copy(model: nn.Module) -> nn.Module:
-    if model.device.type == "cpu" and model.dtype in (torch.bfloat16, torch.float16):
-        if is_offloaded(model):
-            raise ValueError(
-                "a part of this model is on disk in half precision, which a CPU searches in float32; load it with dtype=torch.float32."
-            )
-        return copy.deepcopy(model).float()
-    return model
 
 
 def _call(
@@ -202,7 +192,8 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     settings = settings.with_chosen(earlier)
     if recovery and recovery.steps is None:
         recovery = replace(recovery, steps=earlier.get("recovery.steps"))
-    return Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say, limit, recovery), tokenizer, stored
+    run = Run.checked(displayed_name(request.model), model, spec, settings, corpora, plan, say, limit, recovery)
+    return replace(run, stored=stored), tokenizer, stored
 
 
 def _is_usual(run: Run) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from pydisp.environment import run_facts
@@ -35,6 +34,7 @@ from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, in_workspa
 from pydisp.pruning.minutes import CONTEXT_TOKENS, WINDOWS_PER_STEP
 from pydisp.pruning.outcome import HELDOUT, Losses
 from pydisp.pruning.planning import Planned
+from pydisp.pruning.precision import working_model
 from pydisp.pruning.recovery import store_in_
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.recovery_stage import RecoveryDone, RecoveryStage, planned_in
@@ -86,7 +86,7 @@ def recover(
     spec = ModelSpec.from_model(teacher)
     name = displayed_name(getattr(teacher.config, "_name_or_path", "") or teacher.config.model_type)
     refuse_other_teacher(name, spec, described["model_digest"])
-    working = copy.deepcopy(teacher).float() if _is_half_on_cpu(teacher) else teacher
+    working = working_model(teacher, say)
     corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings)
     context = asked.context_tokens or min(CONTEXT_TOKENS, positions(teacher.config) or CONTEXT_TOKENS)
     corpora.check(context)
@@ -96,13 +96,9 @@ def recover(
     recovered = copy.deepcopy(model)
     done = stage.run(recovered)
     store_in_(recovered, model.dtype)
-    comparable = copy.deepcopy(recovered).float() if _is_half_on_cpu(recovered) else recovered
+    comparable = working_model(recovered)
     losses = corpora.losses(working, comparable, context, say, most)
     return recovered, _report(name, losses, done, corpora, working, _call(stage.settings, sources))
-
-
-def _is_half_on_cpu(model: nn.Module) -> bool:
-    return model.device.type == "cpu" and model.dtype in (torch.bfloat16, torch.float16)
 
 
 def _call(settings: RecoverySettings, sources: Sequence[str] | None) -> str:
@@ -165,14 +161,15 @@ def recover_to_folder(
 def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
     folder = Path(request.folder)
     config, plan, made = _read_folder(folder)
-    run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
-    origin = read_origin(teacher_name, request.source.get("revision"))
     stored = stored_dtype(config)
+    run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
+    run = replace(run, stored=stored)
+    origin = read_origin(teacher_name, request.source.get("revision"))
     stage = recovery_stage(run)
     pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model), say=say)
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
     say(f"text: {run.corpora.calibration.name}, {len(stage.windows):,} windows; held out: {run.corpora.heldout.name}")
-    say(f"estimate: {run.estimate()}")
+    run.announce_estimate()
     stage.announce()
     workspace.begin(run.identity | stage.identity | {"plan": plan.digest(), "weights": model_digest(pruned)}, resume=request.resume)
     state = workspace.load_state() if request.resume else None

@@ -9,18 +9,22 @@ from torch import nn
 
 from pydisp.cost import cost_of
 from pydisp.environment import run_facts
-from pydisp.placement import is_offloaded, places
+from pydisp.placement import free_bytes_around, is_offloaded, places
 from pydisp.plan import PruningPlan
 from pydisp.progress import duration_words
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import (
     RecoveryTrial,
     Trial,
+    check_memory_for_evaluation,
     check_memory_for_recovery,
     estimate_evaluation,
+    evaluation_bytes,
     fitted_to_memory,
     held_bytes,
+    network_parameters,
     recovery_bytes,
+    search_bytes,
     try_recovery,
     try_search,
 )
@@ -34,6 +38,9 @@ from pydisp.pruning.search import Search, SearchProgress
 from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, SEARCHED, PruneSettings
 from pydisp.report.words import counted
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec
+
+_MEASURING = "measuring what a step takes"
+TIGHT = 0.85  # share of the free memory from which on a run warns: estimates are right to a tenth, and other processes want some
 
 
 def settings_for_plan(plan: PruningPlan, spec: ModelSpec, **others) -> PruneSettings:
@@ -86,6 +93,7 @@ class Run:
         plan: a given plan; None to make one.
         say: a function that receives the lines of the run.
         recovery: settings of the training after the pruning, as far as they are given or chosen; None if there is none.
+        stored: dtype of the pruned model that the run makes; None: that of `model`.
         trial, recovery_trial, forward_token: what was measured to choose numbers by time (the last in seconds); None if nothing was.
     """
 
@@ -100,6 +108,7 @@ class Run:
     trial: Trial | None = None
     forward_token: float | None = None
     recovery_trial: RecoveryTrial | None = None
+    stored: torch.dtype | None = None
 
     @classmethod
     def checked(
@@ -128,14 +137,14 @@ class Run:
         is_open = settings.evaluation_tokens is None or is_search and settings.steps is None or recovery and recovery.steps is None
         if not is_open or limit.minutes is None and not is_slow:
             run = cls(name, model, spec, resolved, corpora, plan, say, recovery)
-            return run._fitted(settings) if is_search else run._with_memory_for_recovery()
+            return run._fitted(settings) if is_search else run._with_memory_afterwards()
         # the largest step that may be chosen, so that memory is checked before anything is tried
         usual = {"context_tokens": min(CONTEXT_TOKENS, resolved.context_tokens), "batch_size": WINDOWS_PER_STEP}
         if is_search and settings.steps is None:
             filled = replace(settings, **{key: value for key, value in usual.items() if getattr(settings, key) is None})
             resolved = resolved_for(model, spec, filled)
         run = cls(name, model, spec, resolved, corpora, plan, say, recovery)
-        return (run._fitted(settings) if is_search else run._with_memory_for_recovery())._chosen(settings, limit)
+        return (run._fitted(settings) if is_search else run._with_memory_afterwards())._chosen(settings, limit)
 
     def _fitted(self, asked: PruneSettings) -> "Run":
         """With gradient checkpointing if memory needs it and `asked` leaves it open."""
@@ -143,15 +152,17 @@ class Run:
         if may and is_offloaded(self.model):  # else a backward would need all that is offloaded at once
             may, settings = False, replace(settings, gradient_checkpointing=True)
         fitted = fitted_to_memory(self.model, self.spec, self.windows, settings, may_checkpoint=may)
-        return replace(self, settings=fitted)._with_memory_for_recovery()
+        return replace(self, settings=fitted)._with_memory_afterwards()
 
-    def _with_memory_for_recovery(self) -> "Run":
+    def _with_memory_afterwards(self) -> "Run":
         """Itself.
 
-        Raises: ValueError if there is too little memory for the recovery.
+        Raises: ValueError if there is too little memory for what comes after the plan.
         """
-        if self.recovery:
+        if self.recovery:  # which needs room for the pruned model too
             check_memory_for_recovery(self.model, self.spec, self._resolved_recovery(), self._kept_parameters)
+        else:
+            check_memory_for_evaluation(self.model, self._kept_parameters)
         return self
 
     def _resolved_recovery(self) -> RecoverySettings:
@@ -176,6 +187,7 @@ class Run:
         A number of steps that is given stays; the other stage and the evaluation then have the share of the time that they would have had.
         """
         s, recovery = self.settings, self.recovery
+        self.say(_MEASURING)
         trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
         r = self._resolved_recovery() if recovery else None
         recovering = try_recovery(self.model, self.windows, r, self._kept) if r else None
@@ -257,22 +269,44 @@ class Run:
         calibration, heldout = self.corpora.calibration, self.corpora.heldout
         self.say(f"text: {calibration.name}, {len(self.windows):,} windows of {settings.context_tokens} tokens; held out: {heldout.name}")
         self.say("settings: " + ", ".join(f"{name} {value}" for name, value in settings.in_use().items()))
-        self.say(f"estimate: {self.estimate()}")
+        self.announce_estimate()
 
-    def estimate(self) -> str:
+    def announce_estimate(self) -> None:
+        """Say what is to come in time and memory, and warn if the memory may not do."""
+        needed, free = self.needed_bytes, free_bytes_around(self.model)
+        if not self.forward_token:
+            self.say(_MEASURING)
+        beside = "" if free is None else f", {needed / 2**20:,.0f} MiB more than now ({free / 2**20:,.0f} MiB are free)"
+        self.say(f"estimate: {self._estimate(needed)}{beside}")
+        if free is not None and needed > TIGHT * free:
+            self.say(
+                f"warning: about {needed / 2**30:.1f} of {free / 2**30:.1f} GiB of free memory will be used; if anything else needs some, this run "
+                "may be killed, so choose a smaller --batch-size or --context, or --gradient-checkpointing."
+            )
+
+    @property
+    def needed_bytes(self) -> float:
+        """The most memory that a stage of the run takes beside the dense model."""
+        s, stored = self.settings, self.stored or self.model.dtype
+        stages = [evaluation_bytes(self.model, self.spec, self._kept_parameters, s.context_tokens, stored)]
+        if self.is_search:
+            network = self.trial.network_parameters if self.trial else network_parameters(self.model, self.spec, self.windows, s)
+            stages.append(search_bytes(self.model, self.spec, s, network))
+        if self.recovery:
+            stages.append(recovery_bytes(self.model, self.spec, self._resolved_recovery(), self._kept_parameters))
+        return max(stages)
+
+    def _estimate(self, needed_bytes: float) -> str:
         """What is to come in time and memory, in words; the pruned model is taken to be as slow as the dense one."""
-        s, search, peaks = self.settings, "", []
+        s, search = self.settings, ""
         held = self.trial.held_bytes if self.trial else held_bytes(self.model, self.spec)  # before any trial adds to it
         if self.is_search:
             trial = self.trial or try_search(self.model, self.spec, self.windows, s)
             expected = trial.estimate(self.model, self.spec, s)
             search = f"about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), then "
-            peaks.append(expected.peak_mib)
-        if self.recovery:
-            needed = recovery_bytes(self.model, self.spec, self._resolved_recovery(), self._kept_parameters)
-            peaks.append((held + needed) / 2**20)
-        memory = f"; about {max(peaks):,.0f} MiB of memory" if peaks else ""
+        memory = f"; about {(held + needed_bytes) / 2**20:,.0f} MiB of memory"
         scored = 2 * self.corpora.evaluated_windows(s.context_tokens, self.most_evaluated)
+        scored += self.corpora.windows_before(s.context_tokens, self.most_evaluated) if self.recovery else 0
         window = s.context_tokens * self.forward_token if self.forward_token else estimate_evaluation(self.model, self.windows, 1)
         recovery = ""
         if self.recovery_trial:

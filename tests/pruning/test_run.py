@@ -1,12 +1,13 @@
 """A run before its start: which numbers are given, which are chosen by time, and which are defaults."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny_text import tiny_llama
 
-from pydisp.pruning import minutes, run
+from pydisp.pruning import estimate, minutes, run
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import RecoveryTrial, Trial
 from pydisp.pruning.recovery_settings import RecoverySettings
@@ -64,8 +65,12 @@ def test_minutes_choose_steps_batch_and_evaluation(machine):
     step = 4 * 128 * 0.005 + 0.1
     assert 0.6 * 600 < chosen.steps * step < 0.8 * 600
     assert machine == ["search", "forward"]
-    assert len(said) == 1 and said[0].startswith(
-        f"chosen for 10 minutes: 16 windows for the start, {chosen.steps} steps of search of 4 x 128 tokens, evaluation on "
+    assert (
+        len(said) == 2
+        and said[0] == "measuring what a step takes"
+        and said[1].startswith(
+            f"chosen for 10 minutes: 16 windows for the start, {chosen.steps} steps of search of 4 x 128 tokens, evaluation on "
+        )
     )
     assert checked(TimeLimit(20)).settings.steps > chosen.steps
 
@@ -78,6 +83,34 @@ def test_the_estimate_is_of_the_chosen_numbers_and_tries_nothing_again(machine):
     assert machine == [] and said[-1].startswith("estimate: about ") and "of search (from a trial of 128 tokens)" in said[-1]
 
 
+def test_what_is_free_is_told_and_little_of_it_warned_of(machine, monkeypatch):
+    chosen, said = checked(TimeLimit(10)), []
+    needed = chosen.needed_bytes
+    for free, warns in ((10 * needed, False), (1.1 * needed, True), (None, False)):
+        said.clear()
+        monkeypatch.setattr(run, "free_bytes_around", lambda _model, free=free: free)
+        replace(chosen, say=said.append).announce()
+        told = f"{needed / 2**20:,.0f} MiB more than now ({(free or 0) / 2**20:,.0f} MiB are free)"
+        assert (told in " ".join(said)) is (free is not None)
+        assert said[-1].startswith("warning: about ") is warns
+
+
+def test_a_pruned_model_without_room_is_refused_before_the_search(machine, monkeypatch):
+    parameters = sum(p.numel() for p in tiny_llama().parameters())
+    monkeypatch.setattr(estimate, "free_bytes_around", lambda _model: 2 * parameters)
+    with pytest.raises(ValueError, match="the pruned model needs about .* GiB of memory beside the model on cpu, and .* are free"):
+        checked(method="magnitude", evaluation_tokens=1000)
+
+
+def test_the_evaluation_before_a_recovery_is_in_the_estimate(machine, monkeypatch):
+    counted = []
+    monkeypatch.setattr(run, "duration_words", lambda seconds: counted.append(seconds) or "some time")
+    for recovery in (None, RecoverySettings(steps=3)):
+        counted.clear()
+        checked(recovery=recovery, steps=3, evaluation_tokens=1280, context_tokens=128).announce()
+        assert counted[-1] == pytest.approx((10 * 2 * 3 + (10 * 2 if recovery else 0)) * 128 * 0.002)
+
+
 def test_time_that_has_passed_or_is_to_come_is_not_given_away(machine):
     whole = checked(TimeLimit(10)).settings.steps
     assert checked(TimeLimit(10, after_seconds=200)).settings.steps < whole
@@ -87,7 +120,7 @@ def test_time_that_has_passed_or_is_to_come_is_not_given_away(machine):
 def test_a_large_model_on_a_cpu_gets_the_numbers_of_45_minutes(machine, large):
     said = []
     assert checked(None, said).settings.steps == pytest.approx(checked(TimeLimit(45)).settings.steps, abs=2)
-    assert said[0].startswith("chosen for 45 minutes (no --minutes was given): ")
+    assert said[1].startswith("chosen for 45 minutes (no --minutes was given): ")
 
 
 def test_nothing_is_tried_for_a_small_model_or_for_given_numbers(machine, large, monkeypatch):
@@ -122,7 +155,7 @@ def test_too_few_minutes_are_refused(machine):
 
 
 def test_memory_is_checked_before_anything_is_tried(machine, monkeypatch):
-    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes_around", lambda _device: 1000)
+    monkeypatch.setattr("pydisp.pruning.estimate.free_bytes_around", lambda _device: 2**20)
     for limit in (None, TimeLimit(10)):
         with pytest.raises(ValueError, match="the search needs about .* choose a shorter --context"):
             checked(limit)
@@ -160,7 +193,7 @@ def test_a_recovery_gets_most_of_the_time(machine):
     assert 0.3 * alone.steps < both.settings.steps < 0.5 * alone.steps
     seconds = both.recovery.steps * (4 * 128 * both.recovery_trial.token_seconds + 0.21)
     assert 0.5 * 480 * 0.82 < seconds < 0.6 * 480
-    assert f"{both.recovery.steps} steps of recovery" in said[0]
+    assert f"{both.recovery.steps} steps of recovery" in said[1]
     both.announce()
     assert "of search (from a trial of 128 tokens), then about" in said[-1] and "of recovery, then about" in said[-1]
 
@@ -183,7 +216,7 @@ def test_given_steps_stay_and_the_others_have_the_share_that_they_would_have_had
     chosen, said = checked(None, None, RecoverySettings(bfloat16=False)), []
     recovery_given = checked(None, said, RecoverySettings(steps=10**6, bfloat16=False))
     assert recovery_given.recovery.steps == 10**6 and recovery_given.settings.steps == pytest.approx(chosen.settings.steps, abs=2)
-    assert "1,000,000 steps of recovery" in said[0] and "in all" not in said[0]
+    assert "1,000,000 steps of recovery" in said[1] and "in all" not in said[1]
     search_given = checked(None, None, RecoverySettings(bfloat16=False), steps=10**6)
     assert search_given.settings.steps == 10**6 and search_given.recovery.steps == pytest.approx(chosen.recovery.steps, abs=2)
     with pytest.raises(ValueError, match="steps 100 and minutes 3 exclude each other"):
