@@ -132,7 +132,7 @@ def evaluate(
         given = {"device": device, "dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code or None}
         check_in_memory(model, tokenizer, [name for name, value in given.items() if value is not None])
         name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
-        tokens = tokenize(corpus, tokenizer)
+        tokens = tokenize(corpus, tokenizer, say)
         check_token_ids(tokens, _vocabulary(model), tokenizer)
     context_tokens = usual_context_tokens(model) if context_tokens is None else context_tokens
     loss = evaluate_text(model, tokens, context_tokens, most_tokens=most_tokens, batch_size=batch_size, say=say)
@@ -223,7 +223,7 @@ def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision
     if context_tokens is not None:
         check_context(context_tokens, config)
     tokenizer = tokenizer or load_tokenizer(name, **source)
-    tokens = tokenize(corpus, tokenizer)
+    tokens = tokenize(corpus, tokenizer, say)
     if context_tokens is not None:
         tokens.windows(context_tokens)  # refuses a text that is too short
     check_token_ids(tokens, getattr(config.get_text_config(), "vocab_size", None) or math.inf, tokenizer)

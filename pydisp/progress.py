@@ -10,10 +10,13 @@ with stop_requests() as is_stop_requested, Bar(steps, say, title="search") as ba
 
 import contextlib
 import logging
+import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 FIRST_LINE_SECONDS = 2.0  # what takes less needs no line
 LINE_SECONDS, MOST_LINE_SECONDS, SHARE_OF_TIME = 10.0, 60.0, 0.05  # between two lines: a share of the time so far, within these
@@ -42,8 +45,17 @@ def write_line(line: str) -> None:
     """Write a line to standard error, above the bar that stands there."""
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(folded(line, sys.stderr), file=sys.stderr)
     sys.stderr.flush()
+
+
+def folded(text: str, stream: TextIO) -> str:
+    """The text for a stream: on a terminal, lines that are too long for it break at spaces; elsewhere each line stays one."""
+    if not stream.isatty():
+        return text
+    options = dict(subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(line if len(line) <= columns else textwrap.fill(line, columns, **options) for line in text.split("\n"))
 
 
 def on_stderr(line: str) -> None:

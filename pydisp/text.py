@@ -18,11 +18,12 @@ A document that is in calibration too is left out of the held-out text. `pythond
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pydisp.progress import silence
 from pydisp.text_source import PYTHONDOC, Source, read_pythondoc, read_sources
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _JOINT = "\n\n"
 _FEWEST_DOCUMENTS_TO_SPLIT = 10
+_LARGE_BYTES = 2 * 2**20  # a second or two
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,16 @@ class Tokens:
         return windows if wanted >= count else windows[[number * count // wanted for number in range(wanted)]]
 
 
-def tokenize(text: Text, tokenizer) -> Tokens:
+def tokenize(text: Text, tokenizer, say: Callable[[str], None] = silence) -> Tokens:
     """Tokenize the whole text in one call of a transformers tokenizer, with `tokenizer.bos_token_id` in front if there is one.
 
+    say: a function that is told of a text that takes seconds, because one call shows no progress.
     Raises: ValueError if the tokenizer returns no tokens.
     """
     import torch
 
+    if text.bytes >= _LARGE_BYTES:
+        say(f"tokenizing {text.name}: {text.bytes / 2**20:,.0f} MiB")
     ids = tokenizer(text.joined, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
         raise ValueError(f"{text.name}: the tokenizer made no token of {text.bytes} bytes; give the model's own tokenizer.")

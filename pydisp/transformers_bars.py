@@ -9,25 +9,21 @@ from pydisp.progress import Bar
 @contextlib.contextmanager
 def as_ours(say: Callable[[str], None], title: str, unit: str) -> Iterator[None]:
     """Inside the `with`, what transformers would show a bar of is a `Bar` of this title; `silence` for `say` drops it."""
+    from transformers import modeling_gguf_pytorch_utils as unpacking
     from transformers.utils import logging
 
-    def ours(_factory, args, kwargs):
+    def ours(*args, **kwargs):
         return _Shown(args[0], say, title, unit) if args and hasattr(args[0], "__len__") else logging.EmptyTqdm(*args, **kwargs)
 
-    if hasattr(logging, "set_tqdm_hook"):
-        before = logging.set_tqdm_hook(ours)
-        try:
-            yield
-        finally:
-            logging.set_tqdm_hook(before)
-        return
-    was_shown = logging.is_progress_bar_enabled()  # a version without hooks: no bar
-    logging.disable_progress_bar()
-    try:
+    with contextlib.ExitStack() as after:
+        after.callback(setattr, unpacking, "tqdm", unpacking.tqdm)
+        unpacking.tqdm = ours  # a GGUF file's weights have a bar that transformers cannot switch off
+        if hasattr(logging, "set_tqdm_hook"):
+            after.callback(logging.set_tqdm_hook, logging.set_tqdm_hook(lambda _factory, args, kwargs: ours(*args, **kwargs)))
+        elif logging.is_progress_bar_enabled():  # a version without hooks: no bar
+            after.callback(logging.enable_progress_bar)
+            logging.disable_progress_bar()
         yield
-    finally:
-        if was_shown:
-            logging.enable_progress_bar()
 
 
 class _Shown:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json, quietly
+from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json, print_words, quietly
 
 RESULT_FILE = "evaluation.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 LM_EVAL_ARGUMENTS = "as lm-eval takes them: a=1,b=x, or a JSON object."
@@ -83,7 +83,7 @@ def evaluate(
             _write(workspace, result, _task_report(result) if tasks else evaluated.report)
             result = {"out": str(out), **result}
             words += f"\nreport: {out / 'report.html'}"
-    print_json(result) if as_json else typer.echo(words)
+    print_json(result) if as_json else print_words(words)
     if max_perplexity is not None and evaluated.perplexity > max_perplexity:
         raise GateClosed(f"the perplexity is {evaluated.perplexity:.3f}, above --max-perplexity {max_perplexity:g}.", result)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json
+from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json, print_words
 
 RESULT_FILE = "audit.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 
@@ -81,10 +81,11 @@ def audit(
         )  # fmt: skip
         result, words = audited.as_dict(), in_words(audited)
         if workspace:
+            say("writing the report")
             _write(workspace, audited, result, say)
             result = {"out": str(out), **result}
             words += f"\nreport: {out / 'report.html'}"
-    print_json(result) if as_json else typer.echo(words)
+    print_json(result) if as_json else print_words(words)
     passed = [sentence for gate in gates if (sentence := gate.passed_by(result))]
     if passed:
         raise GateClosed(" ".join(passed), result)
@@ -108,7 +109,7 @@ def sweep(
     if as_json:
         print_json({"out": str(out), **result})
     else:
-        typer.echo("\n".join([*report.summary, f"report: {out / 'report.html'}"]))
+        print_words("\n".join([*report.summary, f"report: {out / 'report.html'}"]))
 
 
 def _write(workspace, audited, result: dict, say) -> None:

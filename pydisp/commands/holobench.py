@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, begin, claimed, print_json
+from pydisp.commands.output import WrongUsage, begin, claimed, print_json, print_words
 
 RESULT_FILE = "holobench.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 
@@ -73,7 +73,7 @@ def build(
     if as_json:
         print_json({"out": str(out), **manifest})
         return
-    typer.echo(
+    print_words(
         f"{counted(manifest['items'], 'question')} on {counted(manifest['contexts'], 'context')} of {', '.join(f'{one:,}' for one in manifest['lengths'])} tokens of "
         f"{manifest['tokenizer']['name']}'s tokenizer, from {', '.join(one['name'] for one in manifest['database'])}: {out}"
     )
@@ -122,7 +122,7 @@ def run(
     if as_json:
         print_json({"out": str(out), **found.manifest, "answered": len(found.predictions) - len(skipped), "skipped": skipped})
         return
-    typer.echo(f"{len(found.predictions) - len(skipped)} questions answered by {found.manifest['model']}, {len(skipped)} skipped: {out}")
+    print_words(f"{len(found.predictions) - len(skipped)} questions answered by {found.manifest['model']}, {len(skipped)} skipped: {out}")
     for id_ in skipped[:5]:
         typer.echo(f"skipped: {id_}")
     if len(skipped) > 5:
@@ -158,7 +158,7 @@ def score(
             workspace.finish()
             result = {"out": str(out), **result}
             words += f"\nreport: {out / 'report.html'}"
-    print_json(result) if as_json else typer.echo(words)
+    print_json(result) if as_json else print_words(words)
 
 
 def _numbers(text: str | None, option: str, kind: type) -> list | None:

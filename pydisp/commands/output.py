@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from pydisp.progress import silence, write_line
+from pydisp.progress import folded, silence, write_line
 
 # The exception that typer raises for wrong options (exit status 2). Typer does not export it, and its versions keep it in different places.
 WrongUsage = typer.BadParameter.__base__
@@ -47,6 +47,11 @@ def begin(ctx: typer.Context) -> Callable[[str], None]:
 def quietly(say: Callable[[str], None]):
     """Inside this context nothing is written to standard error if `say` is silent; for libraries that draw bars of their own."""
     return contextlib.redirect_stderr(io.StringIO()) if say is silence else contextlib.nullcontext()
+
+
+def print_words(words: str) -> None:
+    """Print the result of a command for people."""
+    typer.echo(folded(words, sys.stdout))
 
 
 def print_json(values: dict) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, begin, claimed, print_json, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, claimed, print_json, print_words, quiet_libraries
 
 RESULT_FILE = "probe.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 _CONCEPTS = "JSONL or YAML of passages with marked concepts; docs/legal_probe.md describes it."
@@ -67,10 +67,11 @@ def run(
         )  # fmt: skip
         result, words = found.as_dict(), in_words(found)
         if workspace:
+            say("writing the report")
             _write(workspace, found, result)
             result = {"out": str(out), **result}
             words += f"\nreport: {out / 'report.html'}"
-    print_json(result) if as_json else typer.echo(words)
+    print_json(result) if as_json else print_words(words)
 
 
 @app.command()

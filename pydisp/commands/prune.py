@@ -20,7 +20,7 @@ from pydisp.commands.options import (
     Revision,
     TrustRemoteCode,
 )
-from pydisp.commands.output import WrongUsage, begin, print_json
+from pydisp.commands.output import WrongUsage, begin, print_json, print_words
 from pydisp.commands.settings_file import read_settings
 
 
@@ -137,24 +137,28 @@ def show(result: dict) -> None:
     from rich.table import Table
 
     table = Table(title=f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept")
-    for column in (f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned ÷ dense", "damage, nats", "tokens"):
-        table.add_column(column, justify="left" if "perplexity" in column else "right")
+    table.add_column(f"perplexity at {result['context_tokens']} tokens")
+    for column in ("dense", "pruned", "pruned\n÷ dense", "damage,\nnats", "tokens"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, key in (("held-out text", ""), ("other text", "_other"), ("calibration text", "_calibration")):
         before = result.get("recovery", {})
         for words, figures, end in (("", result, ""), (", before the recovery", before, "_before")):
             if f"damage{key}{end}" in figures:
                 table.add_row(f"{name}{words}", *_loss_cells(figures[f"perplexity{key}{end}"], figures[f"damage{key}{end}"]))
-    console = Console()
-    console.print(table)
+    Console().print(table)
     if "absent" not in result["speed"]:  # a line has said so already
         from pydisp.speed import record
 
-        console.print(f"speed: {record.sentence(result['speed'], 'unpruned')}", highlight=False, soft_wrap=True)
-    console.print(f"report: {Path(result['out']) / 'report.html'}", highlight=False, soft_wrap=True)
+        print_words(f"speed: {record.sentence(result['speed'], 'unpruned')}")
+    print_words(f"report: {Path(result['out']) / 'report.html'}")
 
 
 def _loss_cells(perplexity: dict, damage: dict) -> list[str]:
     """Both perplexities, their ratio, the damage with its standard error, and the number of tokens."""
     dense, pruned = perplexity["dense"], perplexity["pruned"]
     error = "" if damage["standard_error"] is None else f" ± {damage['standard_error']:.3f}"
-    return [f"{dense:.2f}", f"{pruned:.2f}", f"{pruned / dense:.2f}", f"{damage['nats']:.3f}{error}", f"{damage['tokens']:,}"]
+    return [
+        *(f"{x:.2f}" if x < 1e5 else f"{x:.2e}" for x in (dense, pruned, pruned / dense)),
+        f"{damage['nats']:.3f}{error}",
+        f"{damage['tokens']:,}",
+    ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, PrunedFolder
-from pydisp.commands.output import WrongUsage, begin, print_json
+from pydisp.commands.output import WrongUsage, begin, print_json, print_words
 
 
 def speed(
@@ -68,7 +68,6 @@ def speed(
         shown = (values["prefill_tokens_per_second"], values["decode_tokens_per_second"])
         work = (values["bytes_per_token"] / 2**20, values["products_per_prompt"] / 1e9, *([values["peak_mib"]] if memory else []))
         table.add_row(name, *(f"{v:.2f}" if v < 100 else f"{v:,.0f}" for v in (*shown, *work)))
-    console = Console()
-    console.print(table)
+    Console().print(table)
     for name in comparison["times"]:
-        console.print(record.sentence(comparison, name), highlight=False, soft_wrap=True)
+        print_words(record.sentence(comparison, name))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, begin, print_json
+from pydisp.commands.output import WrongUsage, begin, print_json, print_words
 
 app = typer.Typer(help="Tools for a frozen model as trained rows, or none if none helps.")
 
@@ -106,7 +106,7 @@ def evaluate(
     if as_json:
         print_json({"out": str(out), **found.as_dict()})
         return
-    typer.echo(f"{found.in_words()}\nreport: {out / 'report.html'}")
+    print_words(f"{found.in_words()}\nreport: {out / 'report.html'}")
 
 
 @app.command()
@@ -140,6 +140,6 @@ def run(
     if as_json:
         print_json(answered.as_dict())
         return
-    typer.echo(answered.marked)
+    print_words(answered.marked)
     if trace:
         typer.echo(json.dumps(answered.trace, indent=1))  # in ASCII: what a model writes cannot move the cursor or turn the text

@@ -199,6 +199,7 @@ def audit(
     )  # fmt: skip
     described = {"name": source.name, "sha256": source.sha256, "bytes": source.bytes, "tokens": len(reads[0].tokens)}
     unknown = {one.name: share for one, read in zip(subjects, reads, strict=True) if (share := _unknown_share(one, read)) is not None}
+    say("drawing intervals")
     return _audited(
         subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, unknown, {"text": described, "seed": seed, **facts}
     )  # fmt: skip

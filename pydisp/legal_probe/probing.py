@@ -165,6 +165,7 @@ def probe(
         subjects, names, [tokenized for tokenized, _ in prepared], chosen.groups, queries == "later", null_spans, seed, say
     )
     skipped = [(name, *one) for name, (_, missed), read in zip(names, prepared, readings, strict=True) for one in (*missed, *read.skipped)]
+    say("drawing intervals")
     reading, *references = readings
     measured = [one for one in (*chosen.concepts, *chosen.groups) if one in reading.passages]
     if not measured:

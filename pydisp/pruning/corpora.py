@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from pydisp.evaluation import TextLoss, check_token_ids, evaluate_text
-from pydisp.progress import Bar
+from pydisp.progress import Bar, silence
 from pydisp.pruning.outcome import CALIBRATION, HELDOUT, OTHER, Losses
 from pydisp.text import Tokens, calibration_and_heldout, other_text, read_text, tokenize
 
@@ -21,12 +21,13 @@ class Corpora:
     sha256: str
 
     @classmethod
-    def read(cls, sources: Sequence[str] | None, tokenizer, vocabulary: int) -> "Corpora":
+    def read(cls, sources: Sequence[str] | None, tokenizer, vocabulary: int, say: Callable[[str], None] = silence) -> "Corpora":
         """Raises: as `calibration_and_heldout`; ValueError for a token id from `vocabulary` on, which has no embedding."""
+        say("reading the texts")
         calibration, heldout = calibration_and_heldout(sources)
         # If the masks are calibrated on the help topics, these are no text of another kind.
         other = read_text(["pythondoc:heldout"]) if any(s == "pythondoc:topics" for s in sources or ()) else other_text()
-        corpora = cls(*(tokenize(t, tokenizer) for t in (calibration, heldout, other)), calibration.sha256)
+        corpora = cls(*(tokenize(t, tokenizer, say) for t in (calibration, heldout, other)), calibration.sha256)
         for tokens in (corpora.calibration, corpora.heldout, corpora.other):
             check_token_ids(tokens, vocabulary, tokenizer)
         return corpora

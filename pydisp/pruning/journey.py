@@ -76,7 +76,7 @@ def prune(
     spec = ModelSpec.from_model(working)
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
-    corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings)
+    corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings, say)
     asked_recovery = RecoverySettings(seed=asked.seed, bfloat16=asked.bfloat16) if recover is True else recover or None
     run = replace(Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery), stored=model.dtype)
     stage = recovery_stage(run)
@@ -161,6 +161,7 @@ def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[
     outcome = run.outcome(planned, pruned, command, stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome
     speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
+    say("writing the report")
     write_words(outcome, origin, speed, workspace.output)
     workspace.finish()
     result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
@@ -184,7 +185,7 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     stored = stored_dtype(config)
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(request.model, **request.source)
-    corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
+    corpora = Corpora.read(request.text, tokenizer, config.vocab_size, say)
     model = load_model(request.model, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(model)
     settings = settings_for_plan(plan, spec, **request.of_a_plan) if plan else request.settings

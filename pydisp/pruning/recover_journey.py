@@ -87,7 +87,7 @@ def recover(
     name = displayed_name(getattr(teacher.config, "_name_or_path", "") or teacher.config.model_type)
     refuse_other_teacher(name, spec, described["model_digest"])
     working = working_model(teacher, say)
-    corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings)
+    corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings, say)
     context = asked.context_tokens or min(CONTEXT_TOKENS, positions(teacher.config) or CONTEXT_TOKENS)
     corpora.check(context)
     most = None if spec.parameters_total < SMALL_MODEL_PARAMETERS else max(LARGE_MODEL_EVALUATION_TOKENS, context)
@@ -181,6 +181,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     outcome = run.outcome(planned, pruned, "\n".join(commands), stored)
     outcome = replace(outcome, recovered=done.recovered(outcome.losses))
     speed = measured_speed(run, pruned, workspace) if request.measures_speed else {"absent": "--no-speed was given."}
+    say("writing the report")
     write_words(outcome, origin, speed, workspace.output)
     workspace.finish()
     result = {"out": str(request.out), **outcome.as_dict(), "speed": speed}
@@ -226,7 +227,7 @@ def _loaded(
         raise LoadingError(f"{folder.name} was made from {name}, which cannot be loaded by this name; give it with --teacher.") from error
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(str(folder))
-    corpora = Corpora.read(request.text, tokenizer, config.vocab_size)
+    corpora = Corpora.read(request.text, tokenizer, config.vocab_size, say)
     teacher = load_model(name, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(teacher)
     refuse_other_teacher(displayed_name(name), spec, plan.model_digest)
