@@ -16,11 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pydisp import ops
-from pydisp.indices import IndexSet
 from pydisp.modeling import linear
 from pydisp.modeling.linear import ServedForward, serve_linears_
 from pydisp.ops.upcast_linear import FEW_ROWS, NARROW
-from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model, to_dense
 
@@ -361,45 +359,6 @@ def test_a_quantizer_of_exact_linears_shrinks_a_pruned_model(name):
         assert bytes_of(model.get_decoder()) == before - weights * 3 // 4
         off = (model(ids).logits - expected).norm() / expected.norm()
     assert 0 < off < 0.1  # the quantized linears compute, the old ones do not
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_quantize_dynamic_quantizes_every_linear():
-    import torch.ao.nn.quantized.dynamic as quantized
-
-    if not torch.backends.quantized.supported_engines:
-        pytest.skip("this torch has no engine for quantized linears")
-    model, ids = tiny_pruned("llama"), torch.arange(1, 11)[None]
-    linears = [key for key, m in model.named_modules() if isinstance(m, nn.Linear)]
-    expected = model(ids).logits
-    small = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
-    assert [key for key, m in small.named_modules() if isinstance(m, quantized.Linear)] == linears
-    stored = []
-    for each in (model, small):
-        stored.append(io.BytesIO())
-        torch.save(each.get_decoder().layers.state_dict(), stored[-1])
-    assert stored[1].tell() < stored[0].tell()
-    assert (small(ids).logits - expected).norm() < 0.1 * expected.norm()
-
-
-@pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
-def test_bitsandbytes_quantizes_every_block_linear(bits, tmp_path):
-    bnb = pytest.importorskip("bitsandbytes")
-    transformers = pytest.importorskip("transformers")
-    dense = tiny_model("llama", dtype=torch.float32, hidden_size=128, intermediate_size=256)
-    half, middle = IndexSet(torch.arange(0, 128, 2, dtype=torch.int32), 128), IndexSet(torch.arange(128, dtype=torch.int32), 256)
-    layer = LayerPlan(AttentionPlan(half, half), MLPPlan(half, middle, half))  # widths that 4 bits are packed in on a CPU
-    model = prune_model(dense, PruningPlan("llama", 128, 256, (layer,) * 4, ModelSpec.from_model(dense).digest))
-    model.save_pretrained(tmp_path)
-    config = transformers.BitsAndBytesConfig(**{bits: True})
-    small = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=config)
-    kind, near = {"load_in_4bit": (bnb.nn.Linear4bit, 0.9), "load_in_8bit": (bnb.nn.Linear8bitLt, 0.2)}[bits]  # random weights: 0.65, 0.1
-    linears = [key for key, m in model.get_decoder().named_modules() if type(m) is nn.Linear]
-    assert [key for key, m in small.get_decoder().named_modules() if type(m) is kind] == linears
-    assert small.get_memory_footprint() < 0.8 * model.get_memory_footprint()
-    with torch.no_grad():
-        expected = model(torch.arange(1, 11)[None]).logits
-        assert (small(torch.arange(1, 11)[None]).logits.float() - expected).norm() < near * expected.norm()
 
 
 def test_torchao_s_weights_are_used(served):

@@ -20,6 +20,7 @@ from pydisp.modeling.feature_index import check_loaded_indices, derive_features_
 from pydisp.modeling.kv_cache import cache_slots
 from pydisp.modeling.layers import narrow_
 from pydisp.modeling.linear import serve_linears_
+from pydisp.modeling.quantized import keep_plain_layout_
 from pydisp.spec import FAMILIES, ROWS, Family, decoder_layers, family_of
 
 SHIM_FILE = "modeling_pydisp.py"
@@ -82,6 +83,7 @@ class _Pretrained:
         check_loaded_indices(model)
         derive_features_(model)
         serve_linears_(model)
+        keep_plain_layout_(model)
         return (model, info) if output_loading_info else model
 
     def _apply(self, *args, **kwargs):
