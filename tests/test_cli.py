@@ -29,7 +29,7 @@ def test_wrong_options_are_told_in_one_sentence_with_status_2(args, words):
 
 
 @pytest.mark.parametrize(
-    ("command", "default"), [("speed", "0.5"), ("prune", "600 below 50 M"), ("eval", "256 below"), ("export", "DIR-dense")]
+    ("command", "default"), [("speed", "0.5"), ("prune", "600 below 50 M"), ("eval", "256 below"), ("export", "DIR-FORM")]
 )
 def test_help_shows_defaults_that_depend(monkeypatch, command, default):
     monkeypatch.setenv("COLUMNS", "200")

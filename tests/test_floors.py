@@ -44,6 +44,7 @@ FLOORS = [
         "subject",
         "draws",
         "transformers_bars",
+        "program",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

@@ -1,5 +1,6 @@
 """`pydisp info` and `pydisp export`: describe a pruned folder, and write its model in another form."""
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -32,19 +33,44 @@ def info(ctx: typer.Context, folder: Annotated[Path, PrunedFolder], as_json: Jso
     console.print(f"kept: {kept['total']:.2%} of all, {kept['block']:.2%} of block parameters; all indices are valid", highlight=False)
 
 
+class Form(enum.StrEnum):
+    """What `pydisp export` writes."""
+
+    dense = "dense"
+    pt2 = "pt2"
+    onnx = "onnx"
+
+
 def export(
     ctx: typer.Context,
     folder: Annotated[Path, PrunedFolder],
-    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all.", show_default="DIR-dense")] = None,
-    dense: Annotated[bool, typer.Option("--dense", help="Write the stock model with zeros in the place of what was removed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder to make; it appears whole or not at all.", show_default="DIR-FORM")] = None,
+    to: Annotated[
+        Form | None,
+        typer.Option(
+            help="dense: the stock model with zeros for what was removed, without the speed-up. "
+            "pt2 (torch.export), onnx: a program that reads whole texts.",
+            show_default=False,
+        ),
+    ] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="The same as --to dense.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a pruned model in another form; --dense: as a stock model, which computes the same anywhere, without the speed-up."""
-    if not dense:
-        raise WrongUsage("there is one form to export to; add --dense.")
+    """Write a pruned model in another form, for programs that do not know pydisp."""
+    if dense and to not in (None, Form.dense):
+        raise WrongUsage(f"--dense and --to {to.value} are two forms; give one of them.")
+    form = "dense" if dense else to and to.value
+    if form is None:
+        raise WrongUsage("no form to export to was given; add --dense, --to pt2 or --to onnx.")
     say = begin(ctx)
-    from pydisp.pruning.folder import export_dense
+    from pydisp.pruning.folder import export_dense, export_program
 
-    written = export_dense(folder, out or folder.with_name(f"{folder.resolve().name}-dense"), overwrite=overwrite, say=say)
-    print_json(written) if as_json else typer.echo(f"{written['out']}: {written['model_type']}, {written['params']:,} parameters")
+    out = out or folder.with_name(f"{folder.resolve().name}-{form}")
+    if form == "dense":
+        written = export_dense(folder, out, overwrite=overwrite, say=say)
+        words = f"{written['model_type']}, {written['params']:,} parameters"
+    else:
+        written = export_program(folder, out, form, overwrite=overwrite)
+        words = f"{written['file']}, {written['params']:,} parameters, logits within {written['largest_difference']:.0e} of the largest"
+    print_json(written) if as_json else typer.echo(f"{written['out']}: {words}")

@@ -69,10 +69,15 @@ def claimed(out: Path | None, marker: str, journey: str, *, overwrite: bool):
 
 
 def quiet_libraries() -> None:
-    """Silence the progress bars and warnings of transformers, so that only pydisp writes."""
+    """Silence the progress bars and warnings of transformers and of torch's exporters, so that only pydisp writes."""
+    import logging
+    import warnings
+
     import huggingface_hub
     import transformers
 
     huggingface_hub.logging.set_verbosity_error()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")  # of torch, about its own program files

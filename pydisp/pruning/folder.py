@@ -1,4 +1,4 @@
-"""The folder that `pydisp prune` makes: write it, describe it, and export the dense model from it."""
+"""The folder that `pydisp prune` makes: write it, describe it, and export from it the dense model or a program without pydisp."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pydisp import program
 from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
 from pydisp.modeling.config import check_widths
 from pydisp.modeling.feature_index import INDEX_NAMES
@@ -23,6 +24,7 @@ from pydisp.workspace import Workspace, write_whole
 
 PLAN_FILE, SETTINGS_FILE, SPEED_FILE = "plan.safetensors", "pydisp.yaml", "speed.json"
 EXPORT_FILE = "pydisp_export.json"
+PROGRAMS = {"pt2": (program.save_pt2, program.run_pt2), "onnx": (program.save_onnx, program.run_onnx)}
 
 
 def save_model(model: nn.Module, tokenizer, folder: Path, say: Callable[[str], None]) -> None:
@@ -106,3 +108,33 @@ def export_dense(
         write_whole(workspace.output / EXPORT_FILE, json.dumps(origin, indent=1, sort_keys=True) + "\n")
         workspace.finish()
     return {"out": str(out), "model_type": dense.config.model_type, "params": sum(p.numel() for p in dense.parameters())}
+
+
+def export_program(folder: str | os.PathLike, out: str | os.PathLike, form: str, *, overwrite: bool = False) -> dict:
+    """Write a pruned folder's model as a program of torch's own operators, with its tokenizer: `form` is a key of PROGRAMS.
+
+    The program computes in the folder's dtype, but float32 if that has 16 bits. It is run, and its logits are compared with the model's.
+
+    Raises: ValueError, FileExistsError, ImportError with one sentence; `out` appears whole or not at all.
+    """
+    save, run = PROGRAMS[form]
+    if form == "onnx":
+        program.check_onnx()
+    workspace = Workspace(out, marker=EXPORT_FILE, journey="export")
+    with workspace.claimed(overwrite=overwrite):
+        config = load_pruned_config(folder)
+        dtype = choose_dtype(None, torch.device("cpu"), stored_dtype(config))
+        model = load_model(str(folder), device=torch.device("cpu"), dtype=dtype)
+        tokenizer = load_tokenizer(str(folder))
+        made = program.made_program(model)
+        origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"], "file": f"model.{form}"}
+        workspace.begin(origin)
+        workspace.output.mkdir()
+        file = workspace.output / origin["file"]
+        save(made, file)
+        difference = program.largest_difference(run(file), model)
+        tokenizer.save_pretrained(workspace.output)
+        write_whole(workspace.output / EXPORT_FILE, json.dumps(origin, indent=1, sort_keys=True) + "\n")
+        workspace.finish()
+    params = sum(p.numel() for p in model.parameters())
+    return {"out": str(out), "file": file.name, "params": params, "largest_difference": difference}

@@ -117,6 +117,31 @@ def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     assert run("export", pruned[0], "--dense", "--out", out, "--overwrite")[0] == 0
 
 
+def test_export_to_pt2_is_a_program_without_pydisp(pruned, run, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    status, printed, err = run("export", pruned[0], "--to", "pt2", "--out", tmp_path / "program", "--json")
+    written = json.loads(printed)
+    assert status == 0 and err == "" and written["largest_difference"] < 1e-5 and written["params"] == pruned[1]["params"]["pruned"]
+    ids = AutoTokenizer.from_pretrained(tmp_path / "program")("The quick fox", return_tensors="pt")
+    with torch.no_grad():
+        wanted = AutoModelForCausalLM.from_pretrained(pruned[0], dtype=torch.float32)(ids["input_ids"]).logits
+        program = torch.export.load(tmp_path / "program" / written["file"]).module()
+        torch.testing.assert_close(program(ids["input_ids"], ids["attention_mask"]), wanted, atol=1e-4, rtol=0)
+    status, _, err = run("export", pruned[0], "--to", "pt2", "--out", tmp_path / "program")
+    assert status == 1 and "--overwrite" in one_sentence(err)
+
+
+def test_export_to_onnx_says_what_is_missing_before_it_works(pruned, monkeypatch, tmp_path):
+    from pydisp import program
+
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(program, "made_program", lambda model: pytest.fail("it worked before it looked"))
+    words = "ONNX needs onnxscript and onnxruntime; pip install 'pydisp-llm[onnx]'."
+    refused([(["export", pruned[0], "--to", "onnx", "--out", tmp_path / "out"], words)], tmp_path)
+
+
 def test_an_empty_name_is_not_the_current_folder(pruned, model, text, monkeypatch, tmp_path):
     for folder in (pruned[0], model):  # either would be taken
         monkeypatch.chdir(folder)
@@ -141,4 +166,7 @@ def test_bad_input_is_told_in_one_sentence_and_writes_nothing(model, tmp_path):
         *((["info", folder], f"the config.json of {folder} is no JSON ") for folder in nothing),
     ]
     refused(cases, tmp_path)
-    refused([(["export", model, "--out", out], "add --dense")], tmp_path, status=2)
+    usage = [(["export", model, "--out", out], "add --dense, --to pt2 or --to onnx")]
+    usage.append((["export", model, "--dense", "--to", "pt2", "--out", out], "--dense and --to pt2 are two forms"))
+    usage.append((["export", model, "--to", "tflite", "--out", out], "tflite"))
+    refused(usage, tmp_path, status=2)
