@@ -89,6 +89,11 @@ class Family:
         return self.config_class or f"{self.prefix}Config", self.model_class or f"{self.prefix}Model", f"{self.prefix}ForCausalLM"
 
     @property
+    def classifier_name(self) -> str:
+        """Name of the class in transformers that classifies sequences."""
+        return f"{self.class_names[1].removesuffix('Model')}ForSequenceClassification"
+
+    @property
     def layer_name(self) -> str:
         """Name of the row's layer class, without the prefix (Pydisp or Plain) of the class that is made for it."""
         return f"{self.prefix}{self.variant}DecoderLayer"

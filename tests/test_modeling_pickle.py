@@ -10,7 +10,7 @@ import pytest
 import torch
 from families import MODELS, random_plan, tiny_model
 
-from pydisp.modeling import classes_of, layers, plain
+from pydisp.modeling import classes_of, classifier_of, layers, plain
 from pydisp.modeling.plain import plain_model
 from pydisp.spec import FAMILIES, ROWS, ModelSpec
 from pydisp.surgery import prune_model
@@ -72,6 +72,7 @@ def test_a_spawned_process_takes_a_model_and_gives_one_back():
 
 def test_every_class_is_what_its_module_has_under_its_name():
     made = [cls for name in FAMILIES for cls in classes_of(f"pydisp_{name}")]
+    made += [classifier_of(f"pydisp_{name}") for name in FAMILIES]
     made += [module.layer_class(family) for module in (layers, plain) for family in ROWS]
     assert len({(cls.__module__, cls.__qualname__) for cls in made}) == len(made)
     assert all(getattr(sys.modules[cls.__module__], cls.__qualname__) is cls and cls.__name__ == cls.__qualname__ for cls in made)
