@@ -115,5 +115,7 @@ def largest_difference(forward: Callable[[Tensor, Tensor], Tensor], model: nn.Mo
         differences.append((forward(ids, mask) * mask[..., None] - wanted).abs().max() / wanted.abs().max())
     found = torch.stack(differences).max().item()  # NaN if any is
     if not found <= _MOST_DIFFERENCE:
-        raise ValueError(f"the program's logits differ by {found:.1e} of the largest from the model's; report it, and export the dense model.")
+        raise ValueError(
+            f"the program's logits differ by {found:.1e} of the largest from the model's; report it, and export the dense model."
+        )
     return found

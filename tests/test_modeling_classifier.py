@@ -10,7 +10,7 @@ import torch
 from families import MODELS, random_plan, tiny_model
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from pydisp.modeling import classifier_of
 from pydisp.spec import ModelSpec
@@ -65,6 +65,19 @@ def test_a_language_model_becomes_a_classifier_that_trains_saves_and_loads(name,
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "trained")
     assert type(again) is type(model) and torch.equal(logits_of(again), logits_of(model))
     assert torch.equal(AutoModel.from_pretrained(tmp_path / "trained")(IDS)[0], model.base_model(IDS)[0])
+
+
+def test_qlora_trains_a_classifier(tmp_path):
+    peft = pytest.importorskip("peft", reason="peft is not installed (the extra 'peft')")
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (the extra 'quantize')")
+    tiny_pruned("llama").save_pretrained(tmp_path)
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=3, quantization_config=nf4)
+    assert type(model.score) is nn.Linear and type(model.model.layers[1].mlp.up_proj) is bitsandbytes.nn.Linear4bit
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", target_modules="all-linear", r=2)).train()
+    model(input_ids=IDS, labels=LABELS).loss.backward()
+    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert any("score" in name for name in trained) and all(grad is not None and grad.isfinite().all() for grad in trained.values())
 
 
 def test_the_shim_has_the_classifier(tmp_path):
