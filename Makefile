@@ -53,5 +53,5 @@ demo: .venv/stamp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet $(TORCH)
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt  # the torch chosen above stays
-	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,docs,eval,gguf,holobench,peft,quantize,triton]'
+	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,docs,eval,gguf,holobench,onnx,peft,quantize,triton]'
 	@touch $@
