@@ -328,7 +328,7 @@ def test_config_file(prune, run, model, text, pruned, tmp_path):
         ("keep: 0.5", "unknown setting 'keep'"),
         ("steps: many", "steps is 'many'"),
         ("- 1", "holds no settings"),
-        ("a: [", "is not YAML"),
+        ("a: [", "line 1: this is no YAML"),
     ):
         (tmp_path / "c.yaml").write_text(content)
         status, _, err = run("prune", model, "--config", tmp_path / "c.yaml", "--out", tmp_path / "no", "--text", text)
