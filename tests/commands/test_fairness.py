@@ -144,7 +144,7 @@ def test_a_wrong_sweep_is_refused(config, tmp_path):
             (["fairness", "sweep", "--config", config, "--out", tmp_path / "theirs", "--overwrite"], "not the output of an earlier sweep"),
             (["fairness", "sweep", "--config", tmp_path / "alike.yaml", "--out", tmp_path / "new"], "differ in capitals"),
             (["fairness", "sweep", "--config", tmp_path / "huge.yaml", "--out", tmp_path / "new"], "hidden_size is 10000000000"),
-            (["fairness", "sweep", "--config", tmp_path / "deep.yaml", "--out", tmp_path / "new"], "nested more than 20 deep"),
+            (["fairness", "sweep", "--config", tmp_path / "deep.yaml", "--out", tmp_path / "new"], "lists in lists, more than 20 deep"),
             (["fairness", "sweep", "--config", config, "--out", tmp_path / "new", "--resume"], "nothing to resume"),
             (["fairness", "sweep", "--config", config, "--out", tmp_path / "new", "--workers", "0"], "workers is 0"),
         ],
