@@ -143,7 +143,7 @@ def _headlines(audit: "Audit") -> list[Metric]:
 
 
 def _metric(name: str, estimate: Estimate, unit: str, n: int) -> Metric:
-    return Metric(name, estimate.value, unit, interval=estimate.interval, n=n, higher_is_better=False)
+    return Metric(name, estimate.value, unit, interval=estimate.interval, n=n, higher_is_better=False, decimals=3)
 
 
 def _frequency(audit: "Audit") -> Section:

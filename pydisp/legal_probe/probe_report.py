@@ -65,6 +65,7 @@ def _enrichments(probe: "Probe") -> list[Metric]:
             interval=one.enrichment.interval,
             n=one.passages,
             note=_against_null(one),
+            decimals=2,
         )
         for name, one in list(probe.figures.items())[:_MOST_CONCEPT_METRICS]
         if math.isfinite(one.enrichment.value)
@@ -95,6 +96,7 @@ def _differences(probe: "Probe", names: Sequence[str]) -> list[Metric]:
                     interval=interval,
                     n=one.passages,
                     note=note,
+                    decimals=3,
                 )
             )
     return metrics

@@ -5,6 +5,8 @@ from numbers import Integral
 
 from pydisp.report.values import finite, interval, require_text
 
+MOST_DECIMALS = 12
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -19,6 +21,7 @@ class Metric:
         n: number of observations behind the value.
         higher_is_better: None if neither direction is better.
         note: half a sentence more.
+        decimals: how many are shown of the value, its error and its interval, such as 1 for `5.3 %`; None: four significant digits.
     Raises: ValueError or TypeError, naming the metric, for anything else.
     """
 
@@ -30,6 +33,7 @@ class Metric:
     n: int | None = None
     higher_is_better: bool | None = None
     note: str = ""
+    decimals: int | None = None
 
     def __post_init__(self):
         require_text(self.name, "the name of a metric")
@@ -47,6 +51,10 @@ class Metric:
             if isinstance(self.n, bool) or not isinstance(self.n, Integral) or self.n < 1:
                 raise ValueError(f"{place}: n is {self.n!r}; it must be a whole number of 1 or more, or None.")
             self._set("n", finite(self.n, f"{place}: n"))
+        if self.decimals is not None:
+            if isinstance(self.decimals, bool) or not isinstance(self.decimals, Integral) or not 0 <= self.decimals <= MOST_DECIMALS:
+                raise ValueError(f"{place}: decimals is {self.decimals!r}; it must be a whole number from 0 to {MOST_DECIMALS}, or None.")
+            self._set("decimals", int(self.decimals))
         if not (self.higher_is_better is None or isinstance(self.higher_is_better, bool)):
             raise TypeError(f"{place}: higher_is_better is {self.higher_is_better!r}; it must be True, False or None.")
 

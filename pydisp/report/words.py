@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 Cell = str | int | float | bool | None
 
 
-def number(value: float) -> str:
-    """Four significant digits; whole numbers in full, with digits in groups of three."""
+def number(value: float, decimals: int | None = None) -> str:
+    """So many decimals, or four significant digits and whole numbers in full; digits in groups of three."""
+    if decimals is not None:
+        return f"{round(value, decimals) + 0:,.{decimals}f}"  # + 0: no -0.0
     if isinstance(value, int) or value == 0:
         return f"{value:,}" if isinstance(value, int) else "0"
     magnitude = math.floor(math.log10(abs(value)))
@@ -29,15 +31,21 @@ def counted(count: int, noun: str) -> str:
 def value_text(metric: "Metric") -> str:
     """The value with its standard error and interval, if it has them."""
     error = "" if metric.standard_error is None else f" ± {error_text(metric)}"
-    interval = "" if metric.interval is None else f" [{number(metric.interval[0])}, {number(metric.interval[1])}]"
-    return f"{number(metric.value)}{error}{interval}"
+    interval = "" if metric.interval is None else f" [{', '.join(ends_text(metric))}]"
+    return f"{number(metric.value, metric.decimals)}{error}{interval}"
+
+
+def ends_text(metric: "Metric") -> tuple[str, str]:
+    """The ends of the interval of a metric that has one."""
+    low, high = metric.interval
+    return number(low, metric.decimals), number(high, metric.decimals)
 
 
 def error_text(metric: "Metric") -> str:
     """The error with as many decimals as the value is printed with, but at least one significant digit."""
-    decimals = len(number(metric.value).partition(".")[2])
-    error = metric.standard_error
-    return number(error) if error == 0 or "e" in number(metric.value) or error < 10**-decimals else f"{error:,.{decimals}f}"
+    value, error = number(metric.value, metric.decimals), metric.standard_error
+    decimals = len(value.partition(".")[2])
+    return number(error) if error == 0 or "e" in value or error < 10**-decimals else f"{error:,.{decimals}f}"
 
 
 def direction(metric: "Metric") -> str:

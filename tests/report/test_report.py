@@ -50,6 +50,13 @@ def test_a_part_that_json_can_hold_is_read():
     assert Report.from_json(with_parts("a", {"metric": {"name": "b", "value": 1}})).sections[0] == Section("s", ["a", Metric("b", 1)])
 
 
+def test_a_metric_of_a_version_without_decimals_is_read():
+    text = Report("a", metrics=[Metric("b", 5.3, decimals=1)]).to_json()
+    assert Report.from_json(text).metrics[0].decimals == 1
+    old = text.replace('      "decimals": 1,\n', "")
+    assert old != text and Report.from_json(old).metrics == (Metric("b", 5.3),)
+
+
 def test_facts_are_a_copy():
     facts = {"config": {"lr": 0.3}}
     report = Report("a", facts=facts)
@@ -120,6 +127,8 @@ BAD = {
     "interval upside down": (lambda: Metric("a", 1, interval=(2, 1)), "interval runs from 2 down to 1"),
     "interval of three": (lambda: Metric("a", 1, interval=(1, 2, 3)), "it must be \\(low, high\\)"),
     "n of zero": (lambda: Metric("a", 1, n=0), "n is 0; it must be a whole number"),
+    "decimals": (lambda: Metric("a", 1, decimals=-1), "metric 'a': decimals is -1; it must be a whole number from 0 to 12"),
+    "half decimals": (lambda: Metric("a", 1, decimals=1.5), "metric 'a': decimals is 1.5"),
     "direction": (lambda: Metric("a", 1, higher_is_better="yes"), "it must be True, False or None"),
     "short row": (lambda: Table("t", ["a", "b"], [[1, 2], [1]]), "table 't': row 2 has 1 cells, there are 2 columns"),
     "no columns": (lambda: Table("t", [], []), "table 't': columns is \\[\\]"),

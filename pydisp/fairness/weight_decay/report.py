@@ -120,6 +120,7 @@ def _headlines(arm: ArmFigures) -> list[Metric]:
                     n=len(gap.values),
                     higher_is_better=False,
                     note=note,
+                    decimals=3,
                 )  # fmt: skip
             )
     return found

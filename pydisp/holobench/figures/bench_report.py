@@ -58,12 +58,15 @@ def _cards(results: Results) -> list[Metric]:
     for measure in _CARDS:
         estimate = overall.estimate(measure)
         if estimate is not None:
-            interval = None if estimate.interval is None else tuple(round(100 * end) for end in estimate.interval)
+            interval = None if estimate.interval is None else tuple(100 * end for end in estimate.interval)
             note = {"f1": _answered(overall), "accuracy": f"chance {100 * (overall.chance or 0):.0f} %"}.get(measure, "")
             count = overall.chosen if measure == "accuracy" else overall.answered
             cards.append(
-                Metric(MEASURE_NAMES[measure], percent(estimate.value), "%", interval=interval, n=count, higher_is_better=True, note=note)
-            )
+                Metric(
+                    MEASURE_NAMES[measure], 100 * estimate.value, "%", interval=interval, n=count, higher_is_better=True, note=note,
+                    decimals=0,
+                )
+            )  # fmt: skip
     return cards
 
 

@@ -56,22 +56,23 @@ def _cards(evaluated: "Evaluated") -> list[Metric]:
     for measure, is_better in named.items():
         estimate = main.estimate(measure)
         if estimate is not None:
-            interval = None if estimate.interval is None else tuple(round(100 * end, 1) for end in estimate.interval)
+            interval = None if estimate.interval is None else tuple(100 * end for end in estimate.interval)
             name = _MEASURES[measure].split(",")[0]
             cards.append(
                 Metric(
-                    f"{name}, {main.mode}", round(100 * estimate.value, 1), "%", interval=interval, n=estimate.items, higher_is_better=is_better,
-                    note=_card_note(evaluated, main, measure),
+                    f"{name}, {main.mode}", 100 * estimate.value, "%", interval=interval, n=estimate.items, higher_is_better=is_better,
+                    note=_card_note(evaluated, main, measure), decimals=1,
                 )
             )  # fmt: skip
     if main.need is not None:
         cards.append(
             Metric(
-                f"needs-a-tool AUROC, {main.mode}", main.need.value, interval=main.need.interval, n=main.need.items, higher_is_better=True
+                f"needs-a-tool AUROC, {main.mode}", main.need.value, interval=main.need.interval, n=main.need.items, higher_is_better=True,
+                decimals=3,
             )
-        )
+        )  # fmt: skip
     if main.ece is not None:
-        cards.append(Metric(f"ECE, {main.mode}", main.ece, higher_is_better=False))
+        cards.append(Metric(f"ECE, {main.mode}", main.ece, higher_is_better=False, decimals=3))
     return cards
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toolken_results import TOOLS, decided_of, outcomes_of, positions_of
 
+from pydisp.report.words import value_text
 from pydisp.toolken.evaluating.calibration_curves import calibration_curves
 from pydisp.toolken.evaluating.evaluated import Evaluated
 from pydisp.toolken.evaluating.example_traces import cell, example_tables, step_words
@@ -64,7 +65,9 @@ def test_cards_have_a_decimal(evaluated):
     estimate = evaluated.main_mode.estimate("accuracy")
     card = values["accuracy, calibrated"]
     assert 100 * estimate.value != round(100 * estimate.value), "the case is void"
-    assert card.value == round(100 * estimate.value, 1) and card.interval == tuple(round(100 * end, 1) for end in estimate.interval)
+    assert (card.value, card.interval, card.decimals) == (100 * estimate.value, tuple(100 * end for end in estimate.interval), 1)
+    low, high = estimate.interval
+    assert value_text(card) == f"{100 * estimate.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     plain = 100 * evaluated.figures.modes["none"].estimate("accuracy").value
     assert card.note == f"plain model {plain:.1f} %"
 
