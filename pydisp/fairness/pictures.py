@@ -41,14 +41,14 @@ def by_frequency(
             axes.axhline(0, color=INK, linewidth=0.8)
         if level is not None:
             axes.axhline(level, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-            axes.annotate("all", (len(labels) - 0.5, level), color=SOFT, ha="right", va="bottom", fontsize=8)
+            axes.annotate("all", (len(labels) - 0.5, level), color=SOFT, ha="right", va="bottom")
         for curve, colour, mark in zip(curves, SERIES, _MARKS, strict=False):
             values = np.array([np.nan if v is None else v for v in curve.values], dtype=np.float64)
             axes.plot(places, values, color=colour, marker=mark, markersize=4.5, linewidth=1.6, label=curve.name)
             for place, interval in enumerate(curve.intervals or []):
                 if interval is not None:
                     axes.fill_between([place - 0.22, place + 0.22], *interval, color=colour, alpha=0.25, linewidth=0)
-        axes.set_xticks(places, [label.replace(" to ", "\nto ") for label in labels], fontsize=7.5)
+        axes.set_xticks(places, [label.replace(" to ", "\nto ") for label in labels])
         axes.set_xlim(-0.5, len(labels) - 0.5)
         axes.set_xlabel("times in the counted text")
         axes.set_ylabel(y_label)

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydisp.legal_probe.pictures import plain_words, round_numbers, shortened
-from pydisp.report.drawing import EMPTY, SOFT, WIDTH_INCHES, new_figure, svg
+from pydisp.report.drawing import BLACK, EMPTY, SOFT, WHITE, WIDTH_INCHES, letters_on, new_figure, svg
 
 MOST_CELLS, MOST_CELLS_OF_A_PICTURE = 4_000, 12_000  # about 70 bytes each
-DARK, WHITE = "#12161b", "#ffffff"
 _HUE = ("#f3f6fa", "#c6dbef", "#85bcdb", "#3d8ec4", "#125ca4", "#08306b")
 _TWO_HUES = ("#0b3f75", "#3f83b5", "#a3c8e0", "#f3f1ed", "#f2bb88", "#cf6f1e", "#7f3300")
 _SHARE_OF_ALL = 98  # per cent of the values that the scale spans, if the rest would stretch it
@@ -134,14 +133,6 @@ def _layer_means(one: HeadMap) -> HeadMap:
     return HeadMap(one.name, layers, np.zeros(len(layers), dtype=np.int64), values, np.zeros(len(layers), dtype=bool))
 
 
-def letter_colour(colour: str) -> str:
-    """Dark or white, whichever is easier to read on a colour."""
-    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in (red, green, blue)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return DARK if luminance > 0.2 else WHITE
-
-
 def boxes(axes, left, bottom, width, height, colour: str) -> None:
     """Rectangles of one colour as one path; left and bottom are arrays in the units of the axes."""
     from matplotlib.patches import PathPatch
@@ -161,12 +152,12 @@ def draw_scale(figure, scale: Scale, bottom: float, left: float = _LEFT, width: 
         boxes(axes, np.array([scale.edges[place]]), np.array([0.0]), scale.edges[place + 1] - scale.edges[place], 1.0, colour)
     axes.set_xlim(scale.edges[0], scale.edges[-1])
     axes.set_ylim(0, 1)
-    axes.set_xticks([place for place, _ in scale.ticks], [word for _, word in scale.ticks], fontsize=8)
+    axes.set_xticks([place for place, _ in scale.ticks], [word for _, word in scale.ticks])
     axes.tick_params(length=2, pad=2)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     figure.text(
-        (left + width + 0.2) / figure.get_figwidth(), (bottom + 0.285) / figure.get_figheight(), shortened(scale.label, 54, 2), fontsize=8,
+        (left + width + 0.2) / figure.get_figwidth(), (bottom + 0.285) / figure.get_figheight(), shortened(scale.label, 54, 2),
         color=SOFT, va="center",
     )  # fmt: skip
 
@@ -193,13 +184,13 @@ def _grid(maps: Sequence[HeadMap], scale: Scale):
             left = _LEFT + column * (room + _GAP)
             axes = _axes(figure, left, top - height, width, height)
             _draw_map(axes, one, scale, layers, heads, width / heads, height / layers)
-            figure.text(left / WIDTH_INCHES, (top + 0.07) / total, titles[row * columns + column], fontsize=9, weight="bold", va="bottom")
+            figure.text(left / WIDTH_INCHES, (top + 0.07) / total, titles[row * columns + column], weight="bold", va="bottom")
             axes.set_xticks(round_numbers(heads, min(8, max(2, int(width / 0.24)))))
-            axes.set_xlabel("head", fontsize=8, labelpad=1)
+            axes.set_xlabel("head", labelpad=1)
             axes.set_yticks(round_numbers(layers, max(2, int(height / 0.17))))
-            axes.tick_params(labelleft=column == 0, length=0, pad=2, labelsize=8)
+            axes.tick_params(labelleft=column == 0, length=0, pad=2)
             if column == 0:
-                axes.set_ylabel("layer", fontsize=8)
+                axes.set_ylabel("layer")
         top -= height + foot
     draw_scale(figure, scale, 0.02)
     return figure
@@ -222,9 +213,9 @@ def _means(maps: Sequence[HeadMap], scale: Scale):
     axes.set_xlim(-0.5, layers - 0.5)
     axes.set_ylim(0, heights.sum())
     axes.set_xticks(round_numbers(layers, 14))
-    axes.set_xlabel("layer", fontsize=8, labelpad=1)
+    axes.set_xlabel("layer", labelpad=1)
     axes.set_yticks(tops + heights / 2, names)
-    axes.tick_params(length=0, pad=3, labelsize=8)
+    axes.tick_params(length=0, pad=3)
     axes.spines[:].set_visible(False)
     draw_scale(figure, scale, 0.02, left)
     return figure
@@ -241,8 +232,8 @@ def _draw_map(axes, one: HeadMap, scale: Scale, layers: int, heads: int, cell_wi
         axes.plot([head - 0.35, head + 0.35], [layer - 0.35, layer + 0.35], color=SOFT, linewidth=0.7)
     side = min(0.07, 0.45 * min(cell_width, cell_height))  # inches
     wide, high = side / cell_width, side / cell_height
-    for ink in (DARK, WHITE):
-        chosen = np.array([bool(f) and s >= 0 and letter_colour(scale.colours[s]) == ink for f, s in zip(one.found, steps, strict=True)])
+    for ink in (BLACK, WHITE):
+        chosen = np.array([bool(f) and s >= 0 and letters_on(scale.colours[s]) == ink for f, s in zip(one.found, steps, strict=True)])
         if chosen.any():
             boxes(axes, one.heads[chosen] - wide / 2, one.layers[chosen] - high / 2, wide, high, ink)
     axes.set_xlim(-0.5, heads - 0.5)

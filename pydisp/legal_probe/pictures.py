@@ -89,7 +89,7 @@ def points(rows: Sequence[Point]) -> str:
         (dot,) = panels[0].plot([], [], "o", color=BLUE, markersize=4.5)
         (bar,) = panels[0].plot([], [], color=BLUE, linewidth=3, alpha=0.35)
         (open_mark,) = panels[0].plot([], [], **_OPEN)
-        figure.legend([dot, bar, open_mark], ["the concept", "95 % interval", "null spans"], loc="outside upper right", ncols=3, fontsize=8)
+        figure.legend([dot, bar, open_mark], ["the concept", "95 % interval", "null spans"], loc="outside upper right", ncols=3)
         panels[0].set_yticks(places, names)
         panels[0].set_ylim(0, heights.sum())
         return svg(figure)
@@ -148,7 +148,7 @@ def layer_curves(curves: Sequence[LayerCurve], y_label: str, *, level: float) ->
             axes.axhline(level, color=INK, linewidth=0.8)
             for curve, colour, mark, dash in zip(panel, SERIES, _MARKS, _DASHES, strict=False):
                 _draw_curve(axes, curve, colour, mark, dash)
-            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, handlelength=3.2, labelspacing=0.9)
+            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=3.2, labelspacing=0.9)
             quiet(axes)
         if values:
             reach = [end for end in [*values, *ends, level] if not is_log or end > 0]
@@ -158,7 +158,7 @@ def layer_curves(curves: Sequence[LayerCurve], y_label: str, *, level: float) ->
         column[-1].set_xticks(round_numbers(last + 1, 14))
         column[-1].set_xlim(-0.5, last + 0.5)
         column[-1].set_xlabel("layer")
-        figure.supylabel(y_label, fontsize=9, color=SOFT)
+        figure.supylabel(y_label, color=SOFT)
         return svg(figure)
 
 

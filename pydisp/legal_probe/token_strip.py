@@ -12,13 +12,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from pydisp.legal_probe.head_map import Scale, boxes, draw_scale, letter_colour, ratio_scale
+from pydisp.legal_probe.head_map import Scale, boxes, draw_scale, ratio_scale
 from pydisp.legal_probe.pictures import plain_words
-from pydisp.report.drawing import EMPTY, INK, SOFT, WIDTH_INCHES, new_figure, svg
+from pydisp.report.drawing import EMPTY, INK, SOFT, WIDTH_INCHES, letters_on, new_figure, svg
 
 MOST_TOKENS = 120
 _POINTS = 72.0  # an inch
-_SIZE, _LINE, _BOX = 8.0, 19.0, 12.0  # points: of the letters, from line to line, height of a box
+_SIZE, _LINE, _BOX = 9.0, 20.0, 13.0  # points: of the letters, from line to line, height of a box
 _PAD, _SPACE, _NARROWEST = 1.6, 3.0, 5.0
 _MOST_LETTERS = 40  # of one token
 
@@ -97,7 +97,7 @@ def _placed(words: Sequence[str], begins: Sequence[bool], is_cut: bool) -> tuple
 def _draw_token(axes, word: str, left: float, bottom: float, width: float, colour: str | None, is_marked: bool) -> None:
     boxes(axes, np.array([left]), np.array([bottom]), width, _BOX, EMPTY if colour is None else colour)
     axes.text(
-        left + width / 2, bottom + _BOX / 2 + 0.3, word, fontsize=_SIZE, color=SOFT if colour is None else letter_colour(colour),
+        left + width / 2, bottom + _BOX / 2 + 0.3, word, fontsize=_SIZE, color=SOFT if colour is None else letters_on(colour),
         ha="center", va="center_baseline",
     )  # fmt: skip
     if colour is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pydisp.report.drawing import BLUE, EMPTY, INK, ORANGE, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, svg
+from pydisp.report.drawing import BLUE, EMPTY, INK, ORANGE, SOFT, WIDTH_INCHES, drawing, letters_on, new_figure, quiet, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ _MOST_PIXELS = 20_000  # per raster, of four: random masks of 4096 features and 
 _FEWEST_TO_SMOOTH = 30
 _LEVELS = 8
 _DASHES = (0, (4, 3))
-_NOTE = {"ha": "right", "va": "bottom", "color": SOFT, "fontsize": 8}
+_NOTE = {"ha": "right", "va": "bottom", "color": SOFT}
 
 
 def widths(plan_widths: Sequence[Mapping[str, int | None]], full_widths: Mapping[str, int]) -> str:
@@ -129,7 +129,7 @@ def _widths_figure(shares: np.ndarray) -> "Figure":
             axes.set_ylabel("layer")
     mean = np.nanmean(np.where(np.isnan(shares), 0, shares), axis=0)
     _draw_mean(figure.axes[0], mean, rows)
-    figure.supxlabel("share of the full width kept, %; removed blocks count as 0 in the mean", fontsize=8.5, color=SOFT)
+    figure.supxlabel("share of the full width kept, %; removed blocks count as 0 in the mean", color=SOFT)
     return figure
 
 
@@ -163,14 +163,14 @@ def _draw_removed(axes: "Axes", columns: range, row: int) -> None:
 
     axes.add_patch(Rectangle((columns[0] - 0.5, row - 0.46), len(columns) - 0.03, 0.92, facecolor=EMPTY, linewidth=0))
     middle = (columns[0] + columns[-1]) / 2
-    axes.text(middle, row, "removed", ha="center", va="center", color=SOFT, fontsize=8, style="italic")
+    axes.text(middle, row, "removed", ha="center", va="center", color=SOFT, style="italic")
 
 
 def _draw_share(axes: "Axes", column: int, row: float, share: float, weight: str = "normal") -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((column - 0.5, row - 0.46), 0.97, 0.92, facecolor=_blue(share), linewidth=0))
-    axes.text(column - 0.015, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, weight=weight, color=_text_on(share))
+    axes.text(column - 0.015, row, f"{100 * share:.0f}", ha="center", va="center", weight=weight, color=letters_on(_blue(share)))
 
 
 def _blue(share: float) -> str:
@@ -179,10 +179,6 @@ def _blue(share: float) -> str:
 
     stops = np.array([[0.875, 0.925, 0.965], [0.45, 0.68, 0.86], [0.0, 0.36, 0.60], [0.02, 0.20, 0.38]])
     return to_hex([np.interp(share, [0, 0.4, 0.8, 1], stops[:, channel]) for channel in range(3)])
-
-
-def _text_on(share: float) -> str:
-    return "#ffffff" if share > 0.52 else "#10253a"
 
 
 def _search_figure(
@@ -263,7 +259,7 @@ def _draw_curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str
         steps[radius:-radius], _smoothed(values, radius), color=colour, linewidth=2, label=f"mean of {run * (2 * radius + 1):,} steps"
     )
     place = legend or {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
-    axes.legend(**place, ncols=2, fontsize=8, handlelength=1.4, labelcolor=SOFT)
+    axes.legend(**place, ncols=2, handlelength=1.4, labelcolor=SOFT)
 
 
 def _draw_points(axes: "Axes", steps: np.ndarray, values: np.ndarray, colour: str) -> None:
@@ -305,9 +301,9 @@ def _features_figure(kept: np.ndarray, removed: np.ndarray) -> "Figure":
         _draw_counts(lower[i], kept[:, i, order].sum(axis=0), layers, colour)
     upper[0].set_ylabel("layer")
     lower[0].set_ylabel("layers that\nkeep it")
-    figure.supxlabel(f"{size:,} features of the residual stream, from the most to the least read", fontsize=8.5, color=SOFT)
+    figure.supxlabel(f"{size:,} features of the residual stream, from the most to the least read", color=SOFT)
     if removed.any():
-        figure.legend(handles=[Patch(color=_REMOVED, label="block removed")], loc="outside upper right", fontsize=8, handlelength=1.2)
+        figure.legend(handles=[Patch(color=_REMOVED, label="block removed")], loc="outside upper right", handlelength=1.2)
     return figure
 
 
@@ -359,9 +355,7 @@ def _perplexities_figure(rows: Sequence[tuple[str, float, float]]) -> "Figure":
         for offset, value, colour, name in ((-0.19, dense, SOFT, "dense"), (0.19, pruned, BLUE, "pruned")):
             axes.barh(position + offset, value, height=0.34, color=colour, label=name if position == 0 else None)
             ratio = f"  ({_digits(value / dense)} × dense, damage {math.log(value / dense):.2f})" if name == "pruned" else ""
-            axes.annotate(
-                f"{_digits(value)}{ratio}", (value, position + offset), (5, 0), textcoords="offset points", va="center", fontsize=8.5
-            )
+            axes.annotate(f"{_digits(value)}{ratio}", (value, position + offset), (5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(rows)), [label for label, *_ in rows], color=INK)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 1.75 * highest)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # The colours of Okabe and Ito, which colour-blind readers can tell apart. Take SERIES in its order, and give lines marks or dashes too.
 BLUE, ORANGE, GREEN, SKY, YELLOW, PINK = SERIES = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7")
-INK, SOFT, LINE, EMPTY = "#24292e", "#6a727c", "#d9dde2", "#f1f3f5"  # words and axes, lesser words, grids, the ground of absent parts
+INK, SOFT, LINE, EMPTY = "#24292e", "#5f6771", "#d9dde2", "#f1f3f5"  # words and axes, lesser words, grids, the ground of absent parts
+BLACK, WHITE = "#030303", "#ffffff"  # of letters on a colour, in both modes; matplotlib does not write full black down
 WIDTH_INCHES = 7.6  # width of a picture that fills the column of the page
 
 _MODES = {
@@ -43,7 +44,8 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pydisp",
     "font.family": "DejaVu Sans",  # comes with matplotlib: the layout does not depend on the machine
-    "font.size": 9,
+    "font.size": 9,  # points: 12 pixels, the least that is read with ease; nothing in a picture is smaller
+    "figure.labelsize": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
@@ -89,6 +91,14 @@ def quiet(axes: "Axes", grid: str = "y") -> None:
     axes.spines[{"x": ["bottom"], "y": ["left"], "both": ["bottom", "left"]}[grid]].set_visible(False)
 
 
+def letters_on(colour: str) -> str:
+    """BLACK or WHITE, whichever is easier to read on a colour such as `#125ca4`; the contrast is 4.5 or more on any."""
+    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return BLACK if luminance > 0.181 else WHITE  # where both contrasts, (luminance + 0.05) / 0.051 and 1.05 / (luminance + 0.05), are 4.5
+
+
 def svg(figure: "Figure") -> str:
     """The figure as SVG text for a `Picture`: transparent ground, the reader's sans-serif font, colours for light and dark mode."""
     text = _saved(figure, transparent=True)
@@ -98,7 +108,7 @@ def svg(figure: "Figure") -> str:
     used = {colour: mode for colour, mode in _MODES.items() if f"var(--pydisp-{mode[0]})" in text}
     light = "; ".join(f"--pydisp-{name}: {colour}" for colour, (name, _) in used.items())
     dark = "; ".join(f"--pydisp-{name}: {colour}" for name, colour in used.values())
-    style = f"<style>svg {{ {light} }} @media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}</style>"
+    style = f"<style>svg {{ {light} }} @media screen and (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}</style>"
     return re.sub(r"(<svg[^>]*>)", rf"\1\n {style}", text, count=1)
 
 

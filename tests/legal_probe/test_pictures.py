@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from pydisp.intervals import Estimate
-from pydisp.legal_probe import head_map
 from pydisp.legal_probe.head_map import (
     HeadMap,
     difference_scale,
     fits,
     head_maps,
-    letter_colour,
     percentile_scale,
     ratio_scale,
     share_scale,
@@ -22,7 +20,7 @@ from pydisp.legal_probe.head_map import (
 from pydisp.legal_probe.pictures import LayerCurve, Point, has_log_axis, layer_curves, points, round_numbers, shortened
 from pydisp.legal_probe.token_strip import Token, token_strip, visible
 from pydisp.report import Picture
-from pydisp.report.drawing import _MODES, EMPTY
+from pydisp.report.drawing import _MODES, BLACK, EMPTY, WHITE, letters_on
 
 NAN = float("nan")
 LONG = "a concept with a name that is far too long for a small picture, and that differs from others only in its number"
@@ -151,7 +149,7 @@ def test_a_layer_without_attention_is_a_gap():
 @pytest.mark.parametrize("scale_of", [share_scale, ratio_scale, difference_scale, percentile_scale])
 def test_colours_of_maps_stay_as_they_are_in_dark_mode(scale_of):
     scale = scale_of(np.array([0.3, 1.0, 2.5]), "x")
-    assert not {*scale.colours, head_map.DARK, head_map.WHITE} & set(_MODES)
+    assert not {*scale.colours, BLACK, WHITE} & set(_MODES)
 
 
 @pytest.mark.parametrize("scale_of", [share_scale, ratio_scale, difference_scale, percentile_scale])
@@ -163,8 +161,8 @@ def test_marks_and_letters_can_be_read_on_every_colour(scale_of):
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     for colour in scale_of(np.array([0.3, 1.0, 2.5]), "x").colours:
-        bright, dark = sorted((luminance(colour), luminance(letter_colour(colour))), reverse=True)
-        assert (bright + 0.05) / (dark + 0.05) >= 4.0, colour
+        bright, dark = sorted((luminance(colour), luminance(letters_on(colour))), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, colour
 
 
 def test_scales_put_their_middle_where_nothing_differs():
@@ -201,7 +199,7 @@ def test_maps_have_a_cell_for_each_head_and_a_mark_for_each_found():
     cells = {colour: area_of(svg, colour) for colour in scale.colours}
     assert sum(cells.values()) == 8 + len(scale.colours)  # and the colours of the scale
     assert area_of(svg, "var(--pydisp-empty)") == 1
-    assert area_of(svg, head_map.DARK) + area_of(svg, head_map.WHITE) == 1
+    assert area_of(svg, BLACK) + area_of(svg, WHITE) == 1
     step = scale.steps_of(uneven.values)[5]
     assert cells[scale.colours[step]] == 1 + (scale.steps_of(uneven.values) == step).sum()
     assert EMPTY not in svg.split("</style>", 1)[1]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pydisp.report import Picture
-from pydisp.report.drawing import BLUE, INK, LINE, SERIES, SOFT, drawing, new_figure, quiet, svg, svg_on_white
+from pydisp.report.drawing import BLUE, INK, LINE, SERIES, SOFT, drawing, letters_on, new_figure, quiet, svg, svg_on_white
 
 
 def bars(write=svg, colour=BLUE, **settings) -> str:
@@ -32,7 +32,7 @@ def test_a_picture_stands_alone_and_repeats_byte_for_byte():
 def test_its_colours_follow_the_mode_and_others_stay(colour):
     text = bars(colour=colour)
     style = text[text.index("<style>") : text.index("</style>")]
-    light, dark = style.split("@media (prefers-color-scheme: dark)")
+    light, dark = style.split("@media screen and (prefers-color-scheme: dark)")
     values = [dict(pair.strip(" {}").removeprefix("svg {").strip().split(": ") for pair in part.split(";")) for part in (light[7:], dark)]
     (name,) = (name for name, value in values[0].items() if value == colour)
     assert values[0].keys() == values[1].keys() and values[0][name] != values[1][name]
@@ -71,3 +71,18 @@ with drawing():
 assert before == matplotlib.rcParams.copy() and "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_letters_can_be_read_on_every_colour():
+    def luminance(colour):
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for red in range(0, 256, 15):
+        for green in range(0, 256, 15):
+            for blue in (0, 90, 255):
+                colour = f"#{red:02x}{green:02x}{blue:02x}"
+                low, high = sorted((luminance(colour), luminance(letters_on(colour))))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, colour

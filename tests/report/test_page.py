@@ -1,4 +1,4 @@
-"""The page stands alone, has an address for every section, and says what is wider than a phone."""
+"""The page stands alone, has an address for every section, and shows what was measured beside the headlines."""
 
 import re
 from xml.etree import ElementTree
@@ -28,6 +28,10 @@ def test_what_is_measured_stands_on_the_page_alone(report, tmp_path):
     report.write(tmp_path / "with", measured=[speed])
     without, files = ({p.name: p.read_text() for p in (tmp_path / name).iterdir()} for name in ("without", "with"))
     page = files.pop("report.html").replace('<li><a href="#speed-here">Speed &lt;here&gt;</a></li>', "")
+    card = '<div class="measured"><dt>prompt</dt><dd class="value">2.500</dd></div>\n'
+    assert page.index("perplexity") < page.index(card) < page.index("</dl>")  # behind the headlines of the report
+    page = page.replace(card, "")
+    page = re.sub(r"\n\.w130 [^\n]*", "", page)  # the rule of its table
     before, section, after = re.split(r'(<section id="speed-here" class="measured">.*?</section>\n)', page, flags=re.DOTALL)
     assert before + after == without.pop("report.html") and files == without
     assert "<h2>Speed &lt;here&gt;</h2>" in section and "<p>On one thread &amp; more.</p>" in section and "12.50" in section
@@ -57,13 +61,11 @@ def test_contents_name_every_section_where_there_is_more_than_one(report):
     assert "<nav" not in Report("a", sections=report.sections[:1]).to_html()
 
 
-def test_what_is_wider_than_a_phone_says_so(report):
-    def size(*columns):
-        return re.search(r'<div class="table (\w+)">', Report("r", sections=[Section("s", [Table("t", columns, [])])]).to_html())[1]
+def test_a_measured_section_of_figures_alone_keeps_them(report):
+    html = report.to_html([Section("Speed", [Metric("prompt", 2.5)])])
+    assert '<div class="measured">' not in html and "2.500" in html[html.index('<section id="speed"') :]
 
-    assert size("a", "b") == "narrow" and size(*["pruned ÷ dense"] * 4) == "narrow" and size(*["mlp_output"] * 6) == "wide"
-    assert size(*["perplexity"] * 12) == "widest"
-    html = report.to_html()
-    assert html.count('class="hint"') == html.count('<div class="scroll" role="region"') == 4
-    heads = Report("r", sections=[Section("s", [Table("t", ["mlp_output"], [["mlp_output"]])])]).to_html()
-    assert "mlp_<wbr>output</th></tr>" in heads and ">mlp_output</th>" in heads  # a head breaks there, a cell does not
+
+def test_a_card_has_a_line_for_each_thing_known(report):
+    first = re.search(r'<dl class="metrics">\n(.*?)</div>', report.to_html(), re.DOTALL)[1]
+    assert re.findall(r'<dd class="detail">([^<]*)</dd>', first) == ["±\u00a00.31 s.e.", "n\u00a0=\u00a040,800", "lower is better"]

@@ -34,7 +34,7 @@ def by_bin(labels: Sequence[Sequence[str]], panels: Sequence[Panel]) -> str:
         figure = new_figure(WIDTH_INCHES, 3.3)
         for axes, panel, names in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, labels, strict=True):
             _draw_lines(axes, panel, bands=False)
-            axes.set_xticks(range(len(names)), [name.replace(" to ", "\nto ") for name in names], fontsize=6.5, rotation=45)
+            axes.set_xticks(range(len(names)), [name.replace(" to ", "\nto ") for name in names], rotation=45)
             axes.set_xlabel("times in the train text")
         figure.axes[0].set_ylabel("nats per token")
         figure.axes[0].legend()
@@ -55,7 +55,7 @@ def gaps(decays: Sequence[str], panels: Sequence[Panel]) -> str:
         margin = 0.15 * max(max(values) - min(values), 0.01)
         figure.axes[0].set_ylim(min(values) - margin, max(values) + margin)  # a band may reach beyond the points
         figure.axes[0].set_ylabel("nats")
-        figure.axes[0].legend(fontsize=8)
+        figure.axes[0].legend()
         return svg(figure)
 
 
@@ -83,14 +83,14 @@ def curves(
                         (drawn[name],) = axes.plot(steps[1:], values[1:], color=BLUE, alpha=depths[name], linewidth=1.5)
                 axes.set_xscale("log")
                 axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-                axes.set_title(title, fontsize=9)
+                axes.set_title(title)
                 quiet(axes)
             line[0].set_ylabel(f"{text}\nnats per token")
         for axes in grid[-1]:
             axes.set_xlabel("step")
         names = [name for name in reversed(labels) if name in drawn]
         title = "times in the\ntrain text"
-        figure.legend([drawn[name] for name in names], names, loc="outside right center", fontsize=7, title=title, title_fontsize=7)
+        figure.legend([drawn[name] for name in names], names, loc="outside right center", title=title)
         return svg(figure)
 
 

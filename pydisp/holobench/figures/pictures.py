@@ -17,7 +17,7 @@ import numpy as np
 from pydisp.report.drawing import BLUE, EMPTY, INK, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, svg
 
 _MARKS = ("o", "s", "^", "D")
-_PALEST, _DARKEST = 0.06, 0.62  # of blue over the ground of the page: letters on it stay readable in light and dark mode
+_PALEST, _DARKEST = 0.06, 0.6  # of blue over the ground of the page: letters on it stay readable in light and dark mode
 _CELL_WIDTH, _CELL_HEIGHT = 0.95, 0.46  # inches
 
 
@@ -64,7 +64,7 @@ def heat_map(columns: Sequence[str], rows: Sequence[str], values: np.ndarray, co
             axes.bar(column, 0.94, 0.96, row - 0.47, color=shade, alpha=alpha, linewidth=0)
             if not is_empty:
                 axes.text(column, row + 0.12, f"{value:.0f}", ha="center", va="center", color=INK, fontsize=10)
-                axes.text(column, row - 0.26, f"n {counts[row, column]}", ha="center", va="center", color=INK, fontsize=6.5, alpha=0.75)
+                axes.text(column, row - 0.26, f"n {counts[row, column]}", ha="center", va="center", color=INK)
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_xlim(-0.5, len(columns) - 0.5)
@@ -141,4 +141,4 @@ def curves(names: Sequence[str], series: Sequence[Series], y_label: str, x_label
 
 def _add_legend(axes, series: Sequence[Series]) -> None:
     if len(series) > 1 or any(one.levels is not None for one in series):
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, labelspacing=0.9)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.9)

@@ -25,7 +25,7 @@ _DASHES = {
     "shuffled_docs": (0, (4, 4)),
 }
 _MOST_POINTS = 200  # of a curve
-_PALEST, _DARKEST = 0.06, 0.62  # of blue over the ground of the page: letters on it stay readable in light and dark mode
+_PALEST, _DARKEST = 0.06, 0.6  # of blue over the ground of the page: letters on it stay readable in light and dark mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def mode_points(estimates: Mapping[str, Estimate], label: str, levels: Sequence[
         axes.set_xlim(-0.02 * end, 1.02 * end)
         axes.set_xlabel(label)
         if levels:
-            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
+            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         quiet(axes, "x")
         return svg(figure)
 
@@ -157,11 +157,11 @@ def confusion_map(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str
             )
             if counts[row, column]:
                 axes.text(
-                    column, place, f"{counts[row, column]}", ha="center", va="center", color=INK, fontsize=7.5,
+                    column, place, f"{counts[row, column]}", ha="center", va="center", color=INK,
                     fontweight="bold" if is_right else "normal",
                 )  # fmt: skip
-        axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) * len(columns) > 90 else 0, fontsize=8)
-        axes.set_yticks(range(len(rows))[::-1], rows, fontsize=8)
+        axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) * len(columns) > 90 else 0)
+        axes.set_yticks(range(len(rows))[::-1], rows)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(-0.5, len(rows) - 0.5)
         axes.set_xlabel("what was called")
@@ -182,4 +182,4 @@ def _line(mode: str) -> dict:
 
 
 def _legend(axes) -> None:
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, labelspacing=0.8, handlelength=2.6)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.8, handlelength=2.6)
