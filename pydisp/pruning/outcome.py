@@ -178,21 +178,16 @@ class Outcome:
         return None if self.stored is None else {name: count * self.stored.itemsize / 2**20 for name, count in self.parameters.items()}
 
     def _headlines(self) -> list[Metric]:
-        """The headline metrics: size, quality, work. Each notes the dense model's value, unless the name says it."""
-        held, costs, saved = self.losses[HELDOUT], self.costs, self.weights_mib
-        mib = {name: cost.bytes_per_token / 2**20 for name, cost in costs.items()}
-        products = {name: cost.products_per_prompt / 1e9 for name, cost in costs.items()}
+        """What a pruned model is asked for first: its size and its quality; times and memory join them on the page, where they are measured."""
+        held, saved, count = self.losses[HELDOUT], self.weights_mib, self.parameters
         dtype = str(self.stored).removeprefix("torch.")
         size = [Metric("weights", saved["pruned"], f"MiB in {dtype}", higher_is_better=False, note=_beside(saved))] if saved else []
         return [
-            Metric("parameters", self.parameters["pruned"], higher_is_better=False, note=f"{_beside(self.parameters)}, and {self.kept['block']:.1%} of those in blocks"),
+            Metric("parameters kept", 100 * self.kept["total"], "%", decimals=1,
+                   note=f"{count['pruned']:,} of {count['dense']:,}, and {self.kept['block']:.1%} of those in blocks"),
             *size,
             Metric("perplexity, pruned ÷ dense", held.times, "times", n=held.pruned.tokens, higher_is_better=False,
                    note=f"held-out text: dense {number(held.dense.perplexity)}, pruned {number(held.pruned.perplexity)}"),
-            Metric("damage, held-out text", held.damage, "nats per token", held.damage_error, n=held.pruned.tokens, higher_is_better=False,
-                   note="ln(perplexity pruned ÷ dense)"),
-            Metric("weights read a decoded token", mib["pruned"], "MiB", higher_is_better=False, note=_beside(mib)),
-            Metric(f"work of {self.settings.context_tokens} prompt tokens", products["pruned"], "10⁹ products", higher_is_better=False, note=_beside(products)),
         ]  # fmt: skip
 
     def _perplexity_section(self) -> Section:
@@ -200,25 +195,27 @@ class Outcome:
 
         bars = [(f"{kind}:\n{on.text}", on.dense.perplexity, on.pruned.perplexity) for kind, on in self.losses.items()]
         title = f"Perplexity at a context of {self.settings.context_tokens} tokens"
-        columns = ("text", "source", "tokens", "dense", "pruned", "pruned ÷ dense", "damage", "± s.e.")
         rows = [
-            (kind, on.text, on.dense.tokens, on.dense.perplexity, on.pruned.perplexity, on.times, on.damage, on.damage_error)
+            (kind, on.times, on.dense.perplexity, on.pruned.perplexity, on.dense.tokens, on.text) for kind, on in self.losses.items()
+        ]  # the ratio first: it is what a narrow screen shows
+        damages = [
+            Metric(f"damage, {kind} text", on.damage, "nats per token", on.damage_error, n=on.pruned.tokens, higher_is_better=False)
             for kind, on in self.losses.items()
         ]
-        nats = [
-            Metric(f"{kind}, {which}", loss.nats_per_token, "nats per token", loss.standard_error, n=loss.tokens, higher_is_better=False)
+        losses = [
+            (kind, on.dense.nats_per_token, on.dense.standard_error, on.pruned.nats_per_token, on.pruned.standard_error)
             for kind, on in self.losses.items()
-            for which, loss in (("dense", on.dense), ("pruned", on.pruned))
         ]
         return Section(
             "Perplexity",
             [
                 "Calibration text is what the masks were learned on; the others were not seen.",
                 Picture("Perplexity before and after", "Lower is better.", pictures.perplexities(bars)),
-                Table(title, columns, rows),
+                Table(title, ("text", "pruned ÷ dense", "dense", "pruned", "tokens", "source"), rows),
                 "Damage is ln(pruned ÷ dense), in nats per token; its standard error is that of the differences within each window.",
-                "Perplexity is the exponential of the loss, here with the standard error over the windows:",
-                *nats,
+                *damages,
+                "Perplexity is the exponential of the loss, here with the standard error over the windows.",
+                Table("Loss, in nats per token", ("text", "dense", "± s.e.", "pruned", "± s.e."), losses),
             ],
         )
 

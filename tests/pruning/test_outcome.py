@@ -42,12 +42,16 @@ def test_damage_stands_beside_the_ratio_everywhere(outcome):
         assert result[f"damage{key}"] == LOSSES[kind].as_dict() and set(result[f"perplexity{key}"]) == {"dense", "pruned"}
     json.dumps(result, allow_nan=False)
     metrics = {metric.name: metric for metric in report.metrics}
-    assert list(metrics)[:4] == ["parameters", "weights", "perplexity, pruned ÷ dense", "damage, held-out text"]
-    damage = metrics["damage, held-out text"]
+    assert list(metrics) == ["parameters kept", "weights", "perplexity, pruned ÷ dense"]
+    kept = metrics["parameters kept"]
+    assert kept.value == 100 * outcome.kept["total"] and f"{outcome.parameters['pruned']:,} of " in kept.note
+    damage, *others = [part for part in report.sections[0].parts if type(part).__name__ == "Metric"]
+    assert [one.name for one in (damage, *others)] == ["damage, held-out text", "damage, other text", "damage, calibration text"]
     assert (damage.value, damage.standard_error, damage.n) == (LOSSES[HELDOUT].damage, LOSSES[HELDOUT].damage_error, 62)
     assert metrics["weights"].value == 2 * outcome.parameters["pruned"] / 2**20
-    (table,) = [part for part in report.sections[0].parts if type(part).__name__ == "Table"]
-    assert table.columns[-2:] == ("damage", "± s.e.") and table.rows[0][2] == 62
+    table, losses = [part for part in report.sections[0].parts if type(part).__name__ == "Table"]
+    assert table.columns[:2] == ("text", "pruned ÷ dense") and table.rows[0][1] == LOSSES[HELDOUT].times and table.rows[0][4] == 62
+    assert losses.rows[0] == (HELDOUT, 3.0, 0.25, 3.6, 0.25)
     assert "a damage of 0.600 ± 0.100 nats per token" in report.to_markdown()
     assert f"| {LOSSES[HELDOUT].times:.3f} (damage 0.600 ± 0.100) |" in card and "perplexity of 62 tokens, held-out: text held-out" in card
     assert card.index("| parameters |") < card.index("```python") < card.index("pydisp prune tiny")
