@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from pydisp.commands.compare import compare
 from pydisp.commands.environment import env
 from pydisp.commands.evaluate import evaluate
 from pydisp.commands.fairness import app as fairness
@@ -35,6 +36,7 @@ for _name, _command in {
     "info": info,
     "export": export,
     "speed": speed,
+    "compare": compare,
     "env": env,
 }.items():
     app.command(_name)(_command)

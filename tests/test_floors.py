@@ -45,6 +45,7 @@ FLOORS = [
         "draws",
         "transformers_bars",
         "program",
+        "comparison",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

@@ -7,7 +7,7 @@ from pydisp.commands.output import print_json
 
 
 def env(as_json: Json = False) -> None:
-    """Versions, devices, instruction sets, and which implementation each op will run."""
+    """Versions, devices, instruction sets, and what runs each op."""
     from pydisp.environment import environment
 
     facts = environment()
