@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from browser_page import needs_chromium, require_readable
 from tiny_text import TEXT, tiny_llama, tiny_tokenizer
 
 from pydisp import evaluation
@@ -303,3 +304,9 @@ def test_wrong_arguments_are_refused(changes, words, models, documents):
     model, _, tokenizer = models
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         audit(model, tokenizer, **{"text": documents, "context_tokens": 32, **changes})
+
+
+@needs_chromium
+def test_its_page_is_readable(models, documents):
+    model, _, tokenizer = models
+    require_readable({"audit": audit(model, tokenizer, documents, against=shifted(model), **QUIET).report.to_html()})

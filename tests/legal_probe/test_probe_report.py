@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from browser_page import needs_chromium, require_readable
 from families import tiny_model
 from tiny_text import tiny_llama, tiny_tokenizer
 
@@ -488,3 +489,8 @@ def test_sections_come_in_the_order_of_reading(against):
     assert titles == ["Concepts", "Layers and heads", "Against llama (2)", "What the words received", "Method"]
     assert all(isinstance(section, Section) for section in report_of(against).sections)
     assert report_of(against).title == "llama against llama (2): attention to the concepts of passages"
+
+
+@needs_chromium
+def test_its_page_is_readable(alone, against):
+    require_readable({"alone": report_of(alone).to_html(), "against": report_of(against).to_html()})

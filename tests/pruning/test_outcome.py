@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from browser_page import needs_chromium, require_readable
 from pruned_outcome import LOSSES, loss, tiny_outcome
 
 from pydisp.origin import Origin
@@ -101,3 +102,10 @@ def test_a_recovery_that_had_nothing_to_recover_has_no_share(outcome):
     better = {HELDOUT: Losses("text", loss(2.0, 4.0), loss(1.9, 3.9))}
     _, table = replace(outcome, recovered=Recovered(better)).report().sections[1].parts
     assert table.rows[0][-1] is None
+
+
+@needs_chromium
+def test_its_page_is_readable(outcome):
+    history = [{"step": step, "loss": 1 / step} for step in range(1, 41)]
+    done = replace(outcome, recovered=Recovered(BEFORE, history, {"steps": 40, "learning_rate": 1e-3}, "Distillation loss"))
+    require_readable({"pruned": done.report().to_html()})

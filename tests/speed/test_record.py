@@ -102,7 +102,7 @@ def test_a_prune_that_cannot_measure_succeeds_and_says_so(folder, tmp_path, monk
         *(["--no-speed"] if case == "left out" else []), "--json",
     )  # fmt: skip
     assert status == 0, err
-    comparison, section = json.loads((tmp_path / "out/speed.json").read_text()), measured(tmp_path / "out")
+    comparison, (section, _) = json.loads((tmp_path / "out/speed.json").read_text()), measured(tmp_path / "out")
     assert comparison == json.loads(out)["speed"]
     key = "peak_absent" if case in ("peaks", "last peak", "room") else "absent"
     why = {"room": "unpruned and pruned side by side take", "left out": "--no-speed was given"}.get(case, "Cannot allocate memory")

@@ -1,6 +1,7 @@
 """Sentences of a sweep follow from its figures: clear changes are said, weak ones are called too weak to tell."""
 
 import pytest
+from browser_page import needs_chromium, require_readable
 
 from pydisp.fairness.weight_decay.config import read_config
 from pydisp.fairness.weight_decay.figures import ArmFigures, Replicates, learning_speed
@@ -147,3 +148,8 @@ def test_intervals_over_seeds():
     low, high = Replicates((1.0, 2.0)).interval
     assert (low, high) == pytest.approx((1.5 - 12.7062 / 2, 1.5 + 12.7062 / 2), abs=1e-4) and not Replicates((1.0, 2.0)).is_clear
     assert Replicates((1.0, 1.01, 0.99)).is_clear and Replicates((-1.0, -1.01, -0.99)).is_clear
+
+
+@needs_chromium
+def test_its_page_is_readable():
+    require_readable({"sweep": reported(three([0.5, 0.6, 0.7]))[0].to_html()})

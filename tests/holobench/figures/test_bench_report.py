@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from browser_page import needs_chromium, require_readable
 from simulated_holobench import answered, benchmark, found, item
 
 from pydisp.holobench.answers.predictions import Prediction
@@ -170,3 +171,8 @@ def test_texts_of_models_are_escaped():
 def test_a_control_without_facts_is_named_in_the_title():
     made = report(results([item()], [answered(item(), 1.0)], {}, {"model": "m", "without_context": True}))
     assert made.title == "m on HoloBench without its facts: benchmark" and "a control" in made.summary[0]
+
+
+@needs_chromium
+def test_its_page_is_readable(page):
+    require_readable({"holobench": page.to_html()})

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser_page import needs_chromium, require_readable
 from toolken_results import TOOLS, decided_of, outcomes_of, positions_of
 
 from pydisp.report.words import value_text
@@ -166,3 +167,8 @@ def test_values_for_json_have_every_figure_and_no_nan(evaluated):
 def test_a_line_for_each_mode(evaluated):
     lines = evaluated.in_words().splitlines()
     assert lines[0] == "SmolLM2, builtin:b: 60 problems" and lines[1].startswith("none: accuracy ") and "unneeded calls in" in lines[2]
+
+
+@needs_chromium
+def test_its_page_is_readable(evaluated):
+    require_readable({"toolken": evaluated.report.to_html()})
