@@ -19,13 +19,16 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
+from pydisp.arguments import check_receiver, plain
 from pydisp.environment import run_facts
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
+from pydisp.placement import refuse_empty
 from pydisp.progress import Bar, on_stderr, silence
 from pydisp.report import Metric, Report
 from pydisp.spec import SMALL_MODEL_PARAMETERS
 from pydisp.text import Text, Tokens, read_text, tokenize
 from pydisp.token_nll import scorer, token_nll
+from pydisp.torch_modes import usual_modes
 
 _TOKENS_PER_FORWARD = 4096  # without a batch size; the memory of a forward grows with it
 _MOST_LOGITS = 2**26  # values in the logits of one forward, if logits are used: 256 MiB in float32
@@ -94,6 +97,7 @@ class Evaluation(TextLoss):
         )
 
 
+@usual_modes()
 def evaluate(
     model: nn.Module | str | os.PathLike,
     tokenizer=None,
@@ -123,7 +127,9 @@ def evaluate(
     Raises: ValueError (LoadingError is one), TypeError or FileNotFoundError with one sentence, if possible before the model is loaded; and
         the errors of `evaluate_text`.
     """
+    context_tokens, batch_size, most_tokens = plain(context_tokens), plain(batch_size), plain(most_tokens)
     check_sizes(context_tokens, batch_size, most_tokens)
+    check_receiver(say)
     corpus = read_text([text] if isinstance(text, str) else text)
     if isinstance(model, str | os.PathLike):
         name = displayed_name(str(model))
@@ -231,13 +237,32 @@ def _load(name, tokenizer, corpus: Text, context_tokens, device, dtype, revision
 
 
 def check_in_memory(model, tokenizer, given: Sequence[str]) -> None:
-    """Refuse a model that is none, one without its tokenizer, and arguments (`given`, by name) that go with the name of a model."""
+    """Refuse a model that is none or has no values, what is not its tokenizer, and arguments (`given`, by name) that go with a model's name.
+
+    Raises: TypeError or ValueError.
+    """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
-        raise TypeError(f"model is a {type(model).__name__}; give a transformers causal language model, a folder, a hub name, or 'demo'.")
-    if tokenizer is None:
-        raise ValueError("a model in memory was given without its tokenizer; give both.")
+        wrapped = "; if it wraps a model, give that one (model.module)" if isinstance(model, nn.Module) else ""
+        raise TypeError(
+            f"model is a {type(model).__name__}; give a transformers causal language model, a folder, a hub name, or 'demo'{wrapped}."
+        )
+    check_tokenizer(tokenizer)
     if given:
         raise ValueError(f"{given[0]} goes with the name of a model, but this model is in memory and runs on its own device; leave it out.")
+    refuse_empty(model)
+
+
+def check_tokenizer(tokenizer) -> None:
+    """Refuse what does not turn text into tokens as a tokenizer of transformers does.
+
+    Raises: ValueError or TypeError.
+    """
+    if tokenizer is None:
+        raise ValueError("a model in memory was given without its tokenizer; give both.")
+    if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
+        raise TypeError(
+            f"tokenizer is a {type(tokenizer).__name__}; give the model's tokenizer of transformers, such as AutoTokenizer loads."
+        )
 
 
 def positions(config) -> int | None:
@@ -254,6 +279,9 @@ def check_sizes(context_tokens: int | None, batch_size: int | None, most_tokens:
 
     Raises: ValueError.
     """
+    for name, value in {"context_tokens": context_tokens, "batch_size": batch_size, "most_tokens": most_tokens}.items():
+        if value is not None and type(value) is not int:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number.")
     if context_tokens is not None and context_tokens < 2:
         raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, because the first token is not scored.")
     if batch_size is not None and batch_size < 1:

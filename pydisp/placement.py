@@ -131,6 +131,16 @@ def is_offloaded(model: nn.Module) -> bool:
     return any(parameter.is_meta for parameter in model.parameters())
 
 
+def refuse_empty(model: nn.Module, name: str = "model") -> None:
+    """Refuse a model with parameters that have no values and no hook that would bring them, as one made on the meta device.
+
+    Raises: ValueError.
+    """
+    for key, parameter in model.named_parameters():
+        if parameter.is_meta and not hasattr(model.get_submodule(key.rpartition(".")[0]), "_hf_hook"):
+            raise ValueError(f"{key} of {name} is on the meta device and has no values; load the model's weights.")
+
+
 def with_values(module: nn.Module) -> AbstractContextManager:
     """A region in which the module's own parameters, not those of its parts, have their values, where the module computes."""
     if not any(parameter.is_meta for parameter in module.parameters(recurse=False)) or not hasattr(module, "_hf_hook"):

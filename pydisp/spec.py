@@ -6,6 +6,7 @@ A family is a row of FAMILIES; its Layout says where the layers have their norms
 """
 
 import hashlib
+import itertools
 import json
 import sys
 from dataclasses import dataclass
@@ -284,11 +285,13 @@ class ModelSpec:
         """
         family = family_of(model.config)
         layers = decoder_layers(model, family)
-        for name in (*family.attention_reads, family.attention_write, *family.mlp_reads, family.mlp_write):
-            module = layers[0].get_submodule(name)
-            if type(module) is not nn.Linear:
+        names = (*family.attention_reads, family.attention_write, *family.mlp_reads, family.mlp_write)
+        for number, name in itertools.product(range(len(layers)), names):  # adapters and quantizers may spare some layers
+            kind = type(layers[number].get_submodule(name))
+            if kind is not nn.Linear:
                 raise ValueError(
-                    f"{name} is a {type(module).__name__}, pruning slices plain nn.Linear weights; load the model unquantized and without adapters."
+                    f"{name} of layer {number} is a {kind.__module__}.{kind.__name__}, pruning slices plain nn.Linear weights; "
+                    "load the model unquantized and without adapters."
                 )
         return cls(
             family=family,

@@ -46,6 +46,8 @@ FLOORS = [
         "transformers_bars",
         "program",
         "comparison",
+        "arguments",
+        "torch_modes",
     },
     {"surgery", "modeling", "registration", "speed"},
     {"pruning", "fairness", "legal_probe", "holobench", "toolken"},

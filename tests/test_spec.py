@@ -59,10 +59,11 @@ def test_the_light_list_of_families_is_the_table():
     assert set(FAMILY_NAMES) == set(FAMILIES)
 
 
-def test_wrapped_projections_are_refused():
+@pytest.mark.parametrize("number", [0, 3])
+def test_wrapped_projections_are_refused(number):
     model = tiny_model("llama")
-    model.model.layers[0].self_attn.q_proj = torch.nn.Sequential(torch.nn.Linear(48, 48))
-    with pytest.raises(ValueError, match="self_attn.q_proj is a Sequential"):
+    model.model.layers[number].self_attn.q_proj = torch.nn.Sequential(torch.nn.Linear(48, 48))
+    with pytest.raises(ValueError, match=f"self_attn.q_proj of layer {number} is a torch.nn.modules.container.Sequential"):
         ModelSpec.from_model(model)
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from pydisp.arguments import check_receiver
+from pydisp.evaluation import check_tokenizer
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.origin import read_origin
 from pydisp.placement import device_of_map, is_spread, map_of_copy, placed_like, read_device_map, refuse_untrainable
@@ -14,6 +16,7 @@ from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
+from pydisp.pruning.in_memory import dense_model
 from pydisp.pruning.planning import Planned
 from pydisp.pruning.precision import working_model
 from pydisp.pruning.recovery import store_in_
@@ -27,6 +30,7 @@ from pydisp.report import Report
 from pydisp.spec import ModelSpec, family_of
 from pydisp.speed import Source, Workload, quick
 from pydisp.surgery import prune_model
+from pydisp.torch_modes import usual_modes
 from pydisp.workspace import Workspace
 
 CHECKPOINT_SECONDS = 20.0
@@ -34,6 +38,7 @@ SPEED_SECONDS = 75.0  # of the quick measurement of speed: a minute, and a round
 _USUAL = PruneSettings(keep_ratio=0.5)
 
 
+@usual_modes()
 def prune(
     model: nn.Module,
     tokenizer,
@@ -50,9 +55,11 @@ def prune(
 ) -> tuple[nn.Module, Report]:
     """Prune a transformers causal language model in memory; the given model is not changed.
 
+    The modes of torch around the call (no_grad, inference_mode, autocast, default dtype and device) change nothing.
+
     Args:
-        model: a model of a family in `pydisp.spec.FAMILIES`; the work runs on its device. On a CPU, a half-precision model is searched in
-            float32.
+        model: a model of a family in `pydisp.spec.FAMILIES`, without adapters and not quantized; the work runs on its device. On a CPU, a
+            half-precision model is searched in float32. Of a model that torch.compile has wrapped, the model inside is pruned.
         tokenizer: its tokenizer.
         text: files, folders, JSONL or `hub:NAME` to learn from; by default the documentation of the running Python.
         keep_ratio, ratio_of, method, **settings: see `PruneSettings`; a keep ratio is required unless a plan is given.
@@ -62,13 +69,19 @@ def prune(
             on a CPU. The report names the numbers.
         say: a function that receives the lines of the run; `pydisp.progress.silence` drops them, and the bars with them.
     Returns: the pruned model, in the given model's dtype, and a Report with the losses before and after.
-    Raises: ValueError or FileNotFoundError, before the search starts, for arguments that cannot be used, too little memory or too few
-        minutes; SearchDiverged, RecoveryDiverged.
+    Raises: ValueError, TypeError or FileNotFoundError, before the search starts, for arguments that cannot be used, too little memory or
+        too few minutes; SearchDiverged, RecoveryDiverged.
     """
     limit = TimeLimit(minutes)
+    check_receiver(say)
     if keep_ratio is None and plan is None:
         raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
-    family_of(model.config)
+    if plan is not None and not isinstance(plan, PruningPlan):
+        raise TypeError(f"plan is a {type(plan).__name__}; give a PruningPlan, such as PruningPlan.load(FILE) returns.")
+    if not isinstance(recover, bool | RecoverySettings):
+        raise TypeError(f"recover is {recover!r}; give True, False or RecoverySettings.")
+    model = dense_model(model)
+    check_tokenizer(tokenizer)
     sources = [text] if isinstance(text, str) else text
     asked = None if plan else PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method=method, **settings)
     limit.check(asked)
@@ -114,6 +127,7 @@ def _call(
     return f"pydisp.prune(model, tokenizer, keep_ratio={settings.keep_ratio}, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
 
 
+@usual_modes()
 def prune_to_folder(
     request: FolderRequest, *, say: Callable[[str], None] = on_stderr, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> dict:

@@ -1,8 +1,8 @@
 """Precision: in which dtype a model in memory is worked on, where a processor multiplies bfloat16 faster than float32, and the region in which models are trained with such products."""
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -23,7 +23,14 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def products(device: torch.device, *, bfloat16: bool | None) -> AbstractContextManager:
     """A region for a forward whose linears multiply in bfloat16 (autocast), or one that changes nothing; weights stay as they are."""
-    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+    return _bfloat16_products(device) if bfloat16 else nullcontext()
+
+
+@contextmanager
+def _bfloat16_products(device: torch.device) -> Iterator[None]:
+    with torch.autocast(device.type, torch.bfloat16):
+        yield
+    torch.clear_autocast_cache()  # in another autocast region, as a caller's, torch keeps what it cast of weights that a step then changes
 
 
 def working_model(model: nn.Module, say: Callable[[str], None] = silence) -> nn.Module:

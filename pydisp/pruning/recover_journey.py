@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
+from pydisp.arguments import check_receiver
 from pydisp.environment import run_facts
-from pydisp.evaluation import TextLoss
+from pydisp.evaluation import TextLoss, check_tokenizer
 from pydisp.given_file import read_text
 from pydisp.given_value import json_value, yaml_value
 from pydisp.loading import (
@@ -30,6 +31,7 @@ from pydisp.progress import on_stderr
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import check_memory_for_recovery
 from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
+from pydisp.pruning.in_memory import dense_model, pruned_model
 from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, in_workspace, measured_speed, recovery_stage
 from pydisp.pruning.minutes import CONTEXT_TOKENS, WINDOWS_PER_STEP
 from pydisp.pruning.outcome import HELDOUT, Losses
@@ -44,6 +46,7 @@ from pydisp.pruning.search import SearchProgress
 from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, PruneSettings
 from pydisp.report import Metric, Report, Section, Table
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, model_digest
+from pydisp.torch_modes import usual_modes
 from pydisp.workspace import Workspace
 
 REPORT_FILE = "report.json"
@@ -51,6 +54,7 @@ _COPY = "copy the whole folder again."
 _MOST_REPORT_BYTES = 1 << 28
 
 
+@usual_modes()
 def recover(
     model: nn.Module,
     tokenizer,
@@ -62,6 +66,8 @@ def recover(
 ) -> tuple[nn.Module, Report]:
     """Train what is kept of a pruned model to predict as its dense model does, in memory; neither given model is changed.
 
+    The modes of torch around the call (no_grad, inference_mode, autocast, default dtype and device) change nothing.
+
     Args:
         model: a pruned model: of `prune`, or loaded from its folder.
         tokenizer: its tokenizer.
@@ -71,21 +77,22 @@ def recover(
         **settings: see `RecoverySettings`. By default a step has 4 windows of 256 tokens. From 50 M parameters on, at most 32,768 tokens of
             each text are scored.
     Returns: the recovered model, in the given model's dtype, and a Report with the losses of the dense model, before and after.
-    Raises: ValueError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another model's teacher, or
-        too little memory;
-        ImportError for LoRA without peft; RecoveryDiverged.
+    Raises: ValueError, TypeError or FileNotFoundError, before the training starts, for arguments that cannot be used, such as another
+        model's teacher, or too little memory; ImportError for LoRA without peft; RecoveryDiverged.
     """
     asked = RecoverySettings(**settings)
+    check_receiver(say)
     sources = [text] if isinstance(text, str) else text
-    described = getattr(model.config, "pydisp", None)
-    if not described:
-        raise ValueError(f"this model is a {model.config.model_type}, not a pruned model; prune it first.")
+    model, teacher = pruned_model(model), dense_model(teacher, "teacher")
+    check_tokenizer(tokenizer)
     if is_offloaded(model):
         raise ValueError("a part of this pruned model has no values in memory, so it cannot be trained; load it without a device_map.")
     refuse_untrainable(teacher)
+    if model.device != teacher.device:
+        raise ValueError(f"the pruned model is on {model.device}, its teacher on {teacher.device}; move one of them to the other's device.")
     spec = ModelSpec.from_model(teacher)
     name = displayed_name(getattr(teacher.config, "_name_or_path", "") or teacher.config.model_type)
-    refuse_other_teacher(name, spec, described["model_digest"])
+    refuse_other_teacher(name, spec, model.config.pydisp["model_digest"])
     working = working_model(teacher, say)
     corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings, say)
     context = asked.context_tokens or min(CONTEXT_TOKENS, positions(teacher.config) or CONTEXT_TOKENS)
@@ -145,6 +152,7 @@ def refuse_other_teacher(name: str, spec: ModelSpec, digest: str) -> None:
         )
 
 
+@usual_modes()
 def recover_to_folder(
     request: RecoverRequest, *, say: Callable[[str], None] = on_stderr, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> dict:

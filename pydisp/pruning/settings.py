@@ -1,7 +1,8 @@
 """PruneSettings: the settings of a pruning run, checked before anything long starts, with defaults by the size of the model."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
+from pydisp.arguments import check_number, check_switch, check_whole, plain
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 
 METHODS = ("disp", "constrained", "gradient", "magnitude", "wanda", "flap", "random", "layerdrop")
@@ -63,7 +64,10 @@ class PruneSettings:
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         is_plan = self.method == "plan"  # a given plan may keep everything
+        check_number("the keep ratio", self.keep_ratio, "lie between 0 and 1, both excluded, such as 0.5")
         check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=is_plan)
         if self.method not in METHODS and not is_plan:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
@@ -79,15 +83,23 @@ class PruneSettings:
             ("seed", 0),
             ("evaluation_tokens", 0),
         ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}.")
+            if self._is_given(name):
+                check_whole(name, getattr(self, name), least)
         if self.seed >= 2**63:
             raise ValueError(f"seed is {self.seed}; it must be below 2**63.")
         for name in ("learning_rate", "weight_decay", "regularization"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value}; it must be a finite number of at least 0.")
+            if self._is_given(name):
+                value, words = getattr(self, name), "be a finite number of at least 0"
+                check_number(name, value, words)
+                if not 0 <= value < float("inf"):
+                    raise ValueError(f"{name} is {value}; it must {words}.")
+        for name in ("hypernetwork", "gradient_checkpointing", "bfloat16"):
+            if self._is_given(name):
+                check_switch(name, getattr(self, name))
+
+    def _is_given(self, name: str) -> bool:
+        """Whether a setting is not left open; only those whose default is None may be."""
+        return getattr(self, name) is not None or self.__dataclass_fields__[name].default is not None
 
     def resolved(self, spec: ModelSpec, positions: int | None, *, has_bfloat16: bool = False) -> "PruneSettings":
         """These settings with every None replaced; `positions` is the longest context of the model, if it has one, and `has_bfloat16`
