@@ -308,6 +308,21 @@ def test_training_reaches_every_weight_and_checkpointing_changes_nothing():
     assert all((grads[0][n] - grads[1][n]).abs().max() < 1e-9 for n in grads[0])
 
 
+def test_defaults_of_adapters_are_those_of_the_stock_family():
+    """IA3 looks its modules up in two tables by model type, other adapters in one."""
+    peft = pytest.importorskip("peft")
+    from peft.utils import constants
+
+    tables = {name: table for name, table in vars(constants).items() if name.endswith("_MODULES_MAPPING") and "llama" in (table or {})}
+    assert len(tables) > 5 and sum("IA3" in name for name in tables) == 2
+    for table in tables.values():
+        assert all(table.get(f"pydisp_{family}") == table.get(family) for family in FAMILIES)
+    for config in (peft.IA3Config, peft.LoHaConfig, peft.LoraConfig):
+        chosen = [peft.get_peft_model(m, config()).peft_config["default"] for m in (tiny_model("llama"), pruned_model("llama"))]
+        assert chosen[0].target_modules == chosen[1].target_modules
+        assert getattr(chosen[0], "feedforward_modules", None) == getattr(chosen[1], "feedforward_modules", None)
+
+
 def test_lora_on_all_linears_trains_saves_and_merges(tmp_path):
     peft = pytest.importorskip("peft")
     model = pruned_model("llama", torch.float32)

@@ -16,14 +16,17 @@ INDEX_NAMES = ("attention_input", "attention_output", "mlp_input", "mlp_output")
 class FeatureIndex(nn.Module):
     """Holds one index list. It is a module, because some loaders accept only tensors inside modules, not bare buffers of a layer.
 
+    It is made on torch's default device, as other buffers are. That need not be the device of the parameters: some engines make only
+    these on meta (accelerate's `init_empty_weights`, vLLM), and give values to nothing but parameters.
+
     `index`: (K,) int32, sorted, unique, of `size` dimensions; only this is saved. `inverse` and `mask` (see pydisp.ops.Features) are made
     from it when it is loaded. Until then, and if the values are elsewhere (offloaded), they are None and the ops take the bare index.
     """
 
-    def __init__(self, width: int, size: int, device=None):
+    def __init__(self, width: int, size: int):
         super().__init__()
         self.size = size
-        self.register_buffer("index", torch.arange(width, dtype=torch.int32, device=device))
+        self.register_buffer("index", torch.arange(width, dtype=torch.int32))
         self._set_derived(None, None)
 
     def __setattr__(self, name, value):
@@ -64,10 +67,19 @@ class FeatureIndex(nn.Module):
         self.derive_()
 
     def load_weights(self, weights):
-        """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM)."""
+        """Copy (name, tensor) pairs into the buffer; returns the names (the loading contract of vLLM).
+
+        A buffer on meta, which holds no values, is replaced: the index is then on the device of the given tensor.
+        Raises: ValueError for a tensor of another length, or an index that is not valid.
+        """
         loaded = set()
         for name, tensor in weights:
-            self.index.copy_(tensor.to(self.index.dtype))
+            if tensor.shape != self.index.shape:
+                raise ValueError(
+                    f"an index list of {tuple(tensor.shape)} values was given for one of {len(self.index)}; copy the whole folder again."
+                )
+            values = tensor.to(self.index.dtype)
+            self.index = values.clone() if self.index.is_meta else self.index.copy_(values)
             loaded.add(name)
         self.derive_()
         return loaded

@@ -212,7 +212,6 @@ def _replace_linear(layer: nn.Module, name: str, columns: int | None = None, row
 
 def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
     """Narrow one stock decoder layer, in place, to the widths of `config.pydisp["layers"]`; changes shapes and the class, not values."""
-    device = next(layer.parameters()).device
     attention, mlp = widths["attention"], widths["mlp"]
     size = layer.get_submodule(family.attention_reads[0]).in_features
     layer.attention_input = layer.attention_output = layer.mlp_input = layer.mlp_output = None
@@ -220,8 +219,8 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
         for name in family.attention_reads:
             _replace_linear(layer, name, columns=attention["input"])
         _replace_linear(layer, family.attention_write, rows=attention["output"])
-        layer.attention_input = FeatureIndex(attention["input"], size, device)
-        layer.attention_output = FeatureIndex(attention["output"], size, device)
+        layer.attention_input = FeatureIndex(attention["input"], size)
+        layer.attention_output = FeatureIndex(attention["output"], size)
     else:
         for name in (family.attention, *(family.attention_norms if family.layout.norms_leave else ())):
             setattr(layer, name, None)
@@ -229,8 +228,8 @@ def narrow_(layer: nn.Module, family: Family, widths: dict) -> None:
         for name in family.mlp_reads:
             _replace_linear(layer, name, columns=mlp["input"], rows=mlp["middle"] * family.middle_copies)
         _replace_linear(layer, family.mlp_write, columns=mlp["middle"], rows=mlp["output"])
-        layer.mlp_input = FeatureIndex(mlp["input"], size, device)
-        layer.mlp_output = FeatureIndex(mlp["output"], size, device)
+        layer.mlp_input = FeatureIndex(mlp["input"], size)
+        layer.mlp_output = FeatureIndex(mlp["output"], size)
     else:
         blocks = (family.mlp,) if family.mlp else (*family.mlp_reads, family.mlp_write)
         for name in (*blocks, *(family.mlp_norms if family.layout.norms_leave else ())):

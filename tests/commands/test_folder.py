@@ -31,6 +31,22 @@ def test_info(pruned, run):
     assert status == 0 and "kept: " in printed
 
 
+def test_shares_after_tokens_were_added(pruned, run, tmp_path):
+    """The decoder layers stay as they are, so their share does; a folder is compared with a dense model of the same embeddings."""
+    from transformers import AutoModelForCausalLM
+
+    before = json.loads(run("info", pruned[0], "--json")[1])
+    for added in (64, 4096):
+        model = AutoModelForCausalLM.from_pretrained(pruned[0])
+        model.resize_token_embeddings(257 + added)
+        model.save_pretrained(tmp_path / str(added))
+        after = json.loads(run("info", tmp_path / str(added), "--json")[1])
+        assert after["kept"]["block"] == before["kept"]["block"] < before["kept"]["total"] < after["kept"]["total"] < 1
+        assert {name: after["params"][name] - before["params"][name] for name in after["params"]} == dict.fromkeys(
+            ("dense", "pruned"), added * 32
+        )
+
+
 def test_info_refuses_damaged_indices(pruned, run, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -140,6 +156,47 @@ def test_export_to_onnx_says_what_is_missing_before_it_works(pruned, monkeypatch
     monkeypatch.setattr(program, "made_program", lambda model: pytest.fail("it worked before it looked"))
     words = "ONNX needs onnxscript and onnxruntime; pip install 'pydisp-llm[onnx]'."
     refused([(["export", pruned[0], "--to", "onnx", "--out", tmp_path / "out"], words)], tmp_path)
+
+
+def test_a_tokenizer_with_code_of_its_own(model, text, prune, run, tmp_path):
+    source, out, recovered, dense = (tmp_path / name for name in ("source", "out", "recovered", "dense"))
+    shutil.copytree(model, source)
+    (source / "tokenization_mine.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\nclass MineTokenizer(PreTrainedTokenizerFast):\n    pass\n"
+    )
+    values = json.loads((source / "tokenizer_config.json").read_text())
+    values |= {"tokenizer_class": "MineTokenizer", "auto_map": {"AutoTokenizer": [None, "tokenization_mine.MineTokenizer"]}}
+    values.pop("backend", None)
+    (source / "tokenizer_config.json").write_text(json.dumps(values))
+    assert prune(out, "--no-speed", "--trust-remote-code", name=source)[0] == 0
+    recover = ["recover", out, "--teacher", source, "--text", text, "--steps", "2", "--no-speed", "--out", recovered]
+    export = ["export", out, "--dense", "--out", dense]
+    words = "comes with code of its own, which runs only by leave; read it, then add --trust-remote-code"
+    fresh = ["prune", source, "--keep-ratio", "0.6", "--text", text, "--out", tmp_path / "again"]
+    refused([(args, words) for args in (fresh, recover, export, ["eval", source, "--text", text])], tmp_path)
+    for args, made in ((recover, recovered), (export, dense)):
+        status, _, err = run(*args, "--trust-remote-code")
+        assert status == 0 and (made / "tokenization_mine.py").is_file(), err
+
+
+def test_a_folder_does_not_say_how_it_was_loaded(pruned, run, tmp_path, monkeypatch):
+    """HF_HUB_OFFLINE makes transformers note it in the tokenizer's config."""
+    from transformers import AutoTokenizer
+
+    from pydisp.pruning import folder
+
+    load = folder.load_tokenizer
+    monkeypatch.setattr(folder, "load_tokenizer", lambda name, **k: _as_offline(load(name, **k)))
+    assert run("export", pruned[0], "--dense", "--out", tmp_path / "dense")[0] == 0
+    for made in (pruned[0], tmp_path / "dense"):
+        values = json.loads((made / "tokenizer_config.json").read_text())
+        assert not {"local_files_only", "is_local"} & values.keys() and values["eos_token"] == "<|endoftext|>"
+        assert AutoTokenizer.from_pretrained(made)("fox").input_ids == AutoTokenizer.from_pretrained(pruned[0])("fox").input_ids
+
+
+def _as_offline(tokenizer):
+    tokenizer.init_kwargs["local_files_only"] = True
+    return tokenizer
 
 
 def test_an_empty_name_is_not_the_current_folder(pruned, model, text, monkeypatch, tmp_path):
