@@ -2,7 +2,7 @@
 
 `import pydisp` must stay light, so this module does not import transformers. Once transformers' auto module is imported (before or after
 pydisp), a stand-in config is registered for every family; loading the first checkpoint makes the real classes. In the same way, peft is
-told which modules LoRA adapts by default, and torch's FLOP counter how many products an op takes.
+told which modules its adapters change by default, and torch's FLOP counter how many products an op takes.
 """
 
 import importlib.abc
@@ -41,10 +41,10 @@ def _register(auto) -> None:
         auto.AutoConfig.register(f"pydisp_{name}", _stand_in(f"pydisp_{name}"), exist_ok=True)
 
 
-def _copy_lora_targets(constants) -> None:
-    """Give each pruned family the default LoRA target modules of its stock family; peft looks them up by model type."""
+def _copy_adapter_defaults(constants) -> None:
+    """Give each pruned family the default modules of its stock family in all of peft's tables by model type; IA3 has two of them."""
     for name, table in vars(constants).items():
-        if name.endswith("_TARGET_MODULES_MAPPING") and isinstance(table, dict):
+        if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING") and isinstance(table, dict):
             table.update({f"pydisp_{family}": table[family] for family in FAMILY_NAMES if family in table})
 
 
@@ -54,7 +54,7 @@ def _count_flops(_counter) -> None:
         sys.modules["pydisp.ops.flops"].register_flops()
 
 
-_AFTER_IMPORT = {AUTO_MODULE: _register, "peft.utils.constants": _copy_lora_targets, "torch.utils.flop_counter": _count_flops}
+_AFTER_IMPORT = {AUTO_MODULE: _register, "peft.utils.constants": _copy_adapter_defaults, "torch.utils.flop_counter": _count_flops}
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

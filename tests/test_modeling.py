@@ -9,6 +9,7 @@ import pytest
 import torch
 from families import MODELS, random_plan, tiny_model
 from safetensors.torch import load_file, save_file
+from tiny_text import tiny_tokenizer
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, StaticCache
 
 from pydisp.modeling import classes_of
@@ -294,6 +295,21 @@ def test_a_model_that_came_through_the_shim_saves_a_folder_that_loads(tmp_path):
     assert names[0] == names[1]
 
 
+def test_a_tokenizer_loads_without_a_question(tmp_path):
+    """Without pydisp and without an answer, transformers asks on standard input whether to trust the folder's config, for 15 seconds."""
+    pruned_model("llama").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    for imports, answer in (("import pydisp", ""), ("", ", trust_remote_code=False"), ("", ", trust_remote_code=True")):
+        code = (
+            f"{imports}\nimport sys, transformers\nprint(transformers.AutoTokenizer.from_pretrained(sys.argv[1]{answer})('fox').input_ids)"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as asked:
+            printed = asked.stdout.read()  # standard input stays open meanwhile
+        assert printed == f"{tiny_tokenizer()('fox').input_ids}\n", (imports, answer, printed)
+
+
 def test_training_reaches_every_weight_and_checkpointing_changes_nothing():
     model = pruned_model("llama")
     grads = []
@@ -312,6 +328,8 @@ def test_defaults_of_adapters_are_those_of_the_stock_family():
     """IA3 looks its modules up in two tables by model type, other adapters in one."""
     peft = pytest.importorskip("peft")
     from peft.utils import constants
+
+    from pydisp.spec import FAMILIES
 
     tables = {name: table for name, table in vars(constants).items() if name.endswith("_MODULES_MAPPING") and "llama" in (table or {})}
     assert len(tables) > 5 and sum("IA3" in name for name in tables) == 2

@@ -24,7 +24,7 @@ def model_card(outcome: Outcome, origin: Origin) -> str:
 {_notes(outcome)}
 
 ```python
-import pydisp  # {install_command()}; or: trust_remote_code=True below
+import pydisp  # {install_command()}; or: trust_remote_code=True in both lines below; without either, transformers asks and waits
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained(".")
