@@ -317,6 +317,11 @@ def _load(auto_class, what: str, name: str, *, revision: str | None = None, **kw
             raise LoadingError(_no_memory(name, torch.device("cpu"), "allocation failed")) from None
         raise LoadingError(f"cannot load the {what} of {name}: {_first_sentence(error)}") from None
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        if "trust_remote_code=True" in str(error):
+            raise LoadingError(
+                f"the {what} of {name} comes with code of its own, which runs only by leave; read it, then add --trust-remote-code "
+                "(in Python: trust_remote_code=True)."
+            ) from None
         raise LoadingError(f"cannot load the {what} of {name}: {_first_sentence(error)}") from None
     except Exception as error:  # safetensors and tokenizers raise types of their own for damaged files
         if type(error).__module__.split(".")[0] in ("safetensors", "safetensors_rust", "tokenizers", "builtins", "huggingface_hub"):

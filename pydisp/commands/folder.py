@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pydisp.commands.options import Json, PrunedFolder
+from pydisp.commands.options import Json, PrunedFolder, TrustRemoteCode
 from pydisp.commands.output import WrongUsage, begin, print_json
 
 
@@ -55,6 +55,7 @@ def export(
     ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="The same as --to dense.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
 ) -> None:
     """Write a pruned model in another form, for programs that do not know pydisp."""
@@ -68,9 +69,9 @@ def export(
 
     out = out or folder.with_name(f"{folder.resolve().name}-{form}")
     if form == "dense":
-        written = export_dense(folder, out, overwrite=overwrite, say=say)
+        written = export_dense(folder, out, overwrite=overwrite, trust_remote_code=trust_remote_code, say=say)
         words = f"{written['model_type']}, {written['params']:,} parameters"
     else:
-        written = export_program(folder, out, form, overwrite=overwrite)
+        written = export_program(folder, out, form, overwrite=overwrite, trust_remote_code=trust_remote_code, say=say)
         words = f"{written['file']}, {written['params']:,} parameters, logits within {written['largest_difference']:.0e} of the largest"
     print_json(written) if as_json else typer.echo(f"{written['out']}: {words}")

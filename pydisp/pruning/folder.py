@@ -10,13 +10,14 @@ from torch import nn
 
 from pydisp import program
 from pydisp.loading import choose_dtype, load_model, load_pruned_config, load_tokenizer, stored_dtype
-from pydisp.modeling.config import check_widths
+from pydisp.modeling.config import check_widths, stock_config
 from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.origin import Origin
 from pydisp.plan import SETS, PruningPlan
 from pydisp.progress import on_stderr, silence
 from pydisp.pruning.model_card import model_card
 from pydisp.pruning.outcome import Outcome
+from pydisp.spec import decoder_layers, family_of
 from pydisp.speed import record
 from pydisp.surgery import to_dense
 from pydisp.transformers_bars import as_ours
@@ -32,8 +33,18 @@ def save_model(model: nn.Module, tokenizer, folder: Path, say: Callable[[str], N
     with as_ours(say, title="writing the weights", unit="file"):
         for part in (model, tokenizer):
             part.save_pretrained(folder)
+    _forget_loading(folder / "tokenizer_config.json")
     for weights in folder.glob("*.safetensors"):
         weights.chmod((folder / "config.json").stat().st_mode)
+
+
+def _forget_loading(path: Path) -> None:
+    """Remove from a tokenizer's config how it was loaded here, as by HF_HUB_OFFLINE: transformers writes it beside the tokenizer's own
+    values, and a folder would have other bytes for it."""
+    if path.is_file():
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kept = {name: value for name, value in values.items() if name not in ("is_local", "local_files_only")}
+        write_whole(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def write_model(
@@ -63,15 +74,18 @@ def write_words(outcome: Outcome, origin: Origin, speed: dict, folder: Path) -> 
 def describe(folder: str | os.PathLike, *, say: Callable[[str], None] = silence) -> dict:
     """Widths per layer (None: removed), kept shares and parameter counts; the indices are read and checked.
 
+    The dense model's parameters are those with the embeddings that the folder has now: these may have been resized after the pruning.
+
     Raises: ValueError (LoadingError among them) for another folder, or for indices that are missing or wrong.
     """
     folder = Path(folder)
     config = load_pruned_config(folder)
     check_widths(config)
     model = load_model(str(folder), device=torch.device("cpu"), dtype=stored_dtype(config), say=say)
-    dense = config.pydisp["dense_parameters"]
     total = sum(p.numel() for p in model.parameters())
-    block = total - (dense["total"] - dense["block"])
+    block = sum(p.numel() for p in decoder_layers(model, family_of(stock_config(config))).parameters())
+    dense_block = config.pydisp["dense_parameters"]["block"]
+    dense = total - block + dense_block  # embeddings, head and last norm are never pruned
     layers = []
     for widths in config.pydisp["layers"]:
         flat = {f"{b}_{name}": width for b in ("attention", "mlp") if widths[b] for name, width in widths[b].items()}
@@ -80,8 +94,8 @@ def describe(folder: str | os.PathLike, *, say: Callable[[str], None] = silence)
         "model_type": config.model_type,
         "layers": layers,
         "full": {"hidden_size": config.hidden_size, "layers": config.num_hidden_layers},
-        "kept": {"total": total / dense["total"], "block": block / dense["block"]},
-        "params": {"dense": dense["total"], "pruned": total},
+        "kept": {"total": total / dense, "block": block / dense_block},
+        "params": {"dense": dense, "pruned": total},
         "indices": sum(name.split(".")[-2] in INDEX_NAMES for name, _ in model.named_buffers() if name.endswith(".index")),
         "indices_valid": True,
         "model_digest": config.pydisp["model_digest"],
@@ -90,18 +104,24 @@ def describe(folder: str | os.PathLike, *, say: Callable[[str], None] = silence)
 
 
 def export_dense(
-    folder: str | os.PathLike, out: str | os.PathLike, *, overwrite: bool = False, say: Callable[[str], None] = on_stderr
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = on_stderr,
 ) -> dict:
     """Write the stock model of a pruned folder, in the folder's dtype, with zeros in place of the removed weights.
 
+    trust_remote_code: run the code of a tokenizer that comes with its own.
     Raises: ValueError, FileExistsError with one sentence; `out` appears whole or not at all.
     """
     workspace = Workspace(out, marker=EXPORT_FILE, journey="export")
     with workspace.claimed(overwrite=overwrite):
         config = load_pruned_config(folder)
         dtype = choose_dtype(None, torch.device("meta"), stored_dtype(config))
+        tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
         dense = to_dense(load_model(str(folder), device=torch.device("cpu"), dtype=dtype, say=say))
-        tokenizer = load_tokenizer(str(folder))
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"]}
         workspace.begin(origin)
         save_model(dense, tokenizer, workspace.output, say)
@@ -110,11 +130,20 @@ def export_dense(
     return {"out": str(out), "model_type": dense.config.model_type, "params": sum(p.numel() for p in dense.parameters())}
 
 
-def export_program(folder: str | os.PathLike, out: str | os.PathLike, form: str, *, overwrite: bool = False) -> dict:
+def export_program(
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    form: str,
+    *,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = on_stderr,
+) -> dict:
     """Write a pruned folder's model as a program of torch's own operators, with its tokenizer: `form` is a key of PROGRAMS.
 
     The program computes in the folder's dtype, but float32 if that has 16 bits. It is run, and its logits are compared with the model's.
 
+    trust_remote_code: run the code of a tokenizer that comes with its own.
     Raises: ValueError, FileExistsError, ImportError with one sentence; `out` appears whole or not at all.
     """
     save, run = PROGRAMS[form]
@@ -124,8 +153,9 @@ def export_program(folder: str | os.PathLike, out: str | os.PathLike, form: str,
     with workspace.claimed(overwrite=overwrite):
         config = load_pruned_config(folder)
         dtype = choose_dtype(None, torch.device("cpu"), stored_dtype(config))
-        model = load_model(str(folder), device=torch.device("cpu"), dtype=dtype)
-        tokenizer = load_tokenizer(str(folder))
+        tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+        model = load_model(str(folder), device=torch.device("cpu"), dtype=dtype, say=say)
+        say("making the program, then running it beside the model")
         made = program.made_program(model)
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"], "file": f"model.{form}"}
         workspace.begin(origin)
@@ -134,6 +164,7 @@ def export_program(folder: str | os.PathLike, out: str | os.PathLike, form: str,
         save(made, file)
         difference = program.largest_difference(run(file), model)
         tokenizer.save_pretrained(workspace.output)
+        _forget_loading(workspace.output / "tokenizer_config.json")
         write_whole(workspace.output / EXPORT_FILE, json.dumps(origin, indent=1, sort_keys=True) + "\n")
         workspace.finish()
     params = sum(p.numel() for p in model.parameters())

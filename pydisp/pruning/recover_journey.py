@@ -234,7 +234,7 @@ def _loaded(
             raise
         raise LoadingError(f"{folder.name} was made from {name}, which cannot be loaded by this name; give it with --teacher.") from error
     dtype = choose_dtype(request.dtype, device, stored)
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=request.trust_remote_code)
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size, say)
     teacher = load_model(name, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(teacher)
