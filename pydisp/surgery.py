@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pydisp.evaluation import evaluating
 from pydisp.gates import Gates
+from pydisp.generation_config import keep_generation_config_
 from pydisp.indices import IndexSet
 from pydisp.modeling import classes_of
 from pydisp.modeling.config import middle_size, pruned_config, stock_config
@@ -187,6 +188,7 @@ def prune_model(model: nn.Module, plan: PruningPlan, spec: ModelSpec | None = No
     serve_linears_(pruned)  # now the weights are on their device
     if model.can_generate():
         pruned.generation_config = copy.deepcopy(model.generation_config)
+        keep_generation_config_(pruned)
     for parameter in pruned.parameters():
         parameter.requires_grad_(True)
     return pruned.eval()
@@ -254,6 +256,7 @@ def to_dense(model: nn.Module) -> nn.Module:
         if name in target:
             target[name].copy_(tensor)
     dense.generation_config = copy.deepcopy(model.generation_config)
+    keep_generation_config_(dense)
     return dense
 
 

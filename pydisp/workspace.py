@@ -25,6 +25,7 @@ from pathlib import Path
 _LOCK, _SETTINGS, _STATE = "pydisp.lock", "pydisp-run.json", "search.pt"  # the first two mark a folder as pydisp's: names of no one else
 _OUTPUT, _REPLACED, _TRASH = "output", "replaced", "trash"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 logger = logging.getLogger("pydisp")
 
@@ -76,13 +77,18 @@ class Workspace:
 
         If the block fails or ends without `finish`, only the state of a search stays, if there is one. If it does so before `begin`,
         everything that an older run left stays as it is.
-        Raises: FileExistsError for an output that exists or that another run is making, FileNotFoundError for a resume without a
-            start; in both cases nothing is left behind.
+        Raises: FileExistsError for an output that exists or that another run is making, OSError for one that cannot be made,
+            FileNotFoundError for a resume without a start; nothing is left behind.
         """
         self._overwrites = overwrite
-        self._check_names()
-        self._parents_made = [p for p in self.folder.parents if not p.exists()]
-        self._lock = self._locked()
+        try:
+            self._check_names()
+            self._parents_made = [p for p in self.folder.parents if not p.exists()]
+            self._lock = self._locked()
+        except OSError as error:
+            if isinstance(error, FileExistsError) or error.errno in _FULL:
+                raise
+            raise OSError(f"the folder {self.out} cannot be made ({error.strerror}); choose another --out.") from None
         try:
             self._restore()
             self._check_output()
@@ -91,6 +97,16 @@ class Workspace:
             yield self
         finally:
             self._leave()
+
+    def check_room(self, size: int) -> None:
+        """Refuse an output of so many bytes that the disk has no room for now.
+
+        Raises: ValueError.
+        """
+        disk = shutil.disk_usage(self.folder)
+        if size > disk.free and disk.total:  # some network file systems say that they have none at all
+            needed, free = (f"{number / 2**20:,.0f} MiB" for number in (size, disk.free))
+            raise ValueError(f"{self.out.name} will take {needed}, its disk has {free} free; make room or choose another --out.")
 
     def begin(self, identity: dict, *, resume: bool = False) -> None:
         """Replace the leftovers of another run; for a resume, check that the earlier run had the same identity.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -335,3 +336,26 @@ def test_a_file_is_whole_after_every_kill(tmp_path):
         assert json.loads(path.read_text()) in ({"old": 1}, {"new": 2})
         step += 1
     assert step > 1 and json.loads(path.read_text()) == {"new": 2}
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path):
+    for name in ("n" * 300, "n" * 300 + "/out"):
+        with pytest.raises(OSError, match="^the folder .* cannot be made .File name too long.; choose another --out.$"):
+            claim(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def claim(out):
+    with Workspace(out, marker="plan.safetensors", journey="prune").claimed():
+        pass
+
+
+def test_a_disk_without_room_is_told_before_the_work(tmp_path, monkeypatch):
+    free = {"total": 10 * 2**20, "free": 2 * 2**20}
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _folder: SimpleNamespace(**free))
+    with Workspace(tmp_path / "out", marker="plan.safetensors", journey="prune").claimed() as workspace:
+        workspace.check_room(2 * 2**20)
+        with pytest.raises(ValueError, match="out will take 3 MiB, its disk has 2 MiB free; make room or choose another --out"):
+            workspace.check_room(3 * 2**20)
+        free |= {"total": 0, "free": 0}
+        workspace.check_room(3 * 2**20)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,22 @@ from pydisp.workspace import Workspace, write_whole
 PLAN_FILE, SETTINGS_FILE, SPEED_FILE = "plan.safetensors", "pydisp.yaml", "speed.json"
 EXPORT_FILE = "pydisp_export.json"
 PROGRAMS = {"pt2": (program.save_pt2, program.run_pt2), "onnx": (program.save_onnx, program.run_onnx)}
+
+
+def check_savable(config, tokenizer) -> None:
+    """Write what is small of a model's folder to a temporary place, so that what cannot be saved is told before the work.
+
+    Raises: ValueError.
+    """
+    for what, part in (("configuration", config), ("tokenizer", tokenizer)):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                part.save_pretrained(folder)
+            except OSError:
+                raise
+            except Exception as error:  # a tokenizer may come with code of its own
+                why = next(iter(str(error).splitlines()), "") or type(error).__name__
+                raise ValueError(f"the {what} of this model cannot be saved ({why}); mend it in the model's folder, then repeat.") from None
 
 
 def save_model(model: nn.Module, tokenizer, folder: Path, say: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from pydisp.placement import device_of_map, is_spread, map_of_copy, placed_like,
 from pydisp.plan import PruningPlan
 from pydisp.progress import Interrupted, on_stderr, stop_requests
 from pydisp.pruning.corpora import Corpora
-from pydisp.pruning.folder import PLAN_FILE, write_model, write_words
+from pydisp.pruning.folder import PLAN_FILE, check_savable, write_model, write_words
 from pydisp.pruning.in_memory import dense_model
 from pydisp.pruning.planning import Planned
 from pydisp.pruning.precision import working_model
@@ -156,6 +156,7 @@ def in_workspace(workspace: Workspace, request: FolderRequest | RecoverRequest, 
 
 def _pruned_folder(request: FolderRequest, workspace: Workspace, say: Callable[[str], None], checkpoint_seconds: float) -> dict:
     run, tokenizer, stored = _loaded(request, workspace, say)
+    workspace.check_room(run.kept_parameters * stored.itemsize)
     origin = read_origin(request.model, request.source.get("revision"))
     stage = recovery_stage(run)
     run.announce()
@@ -199,6 +200,7 @@ def _loaded(request: FolderRequest, workspace: Workspace, say: Callable[[str], N
     stored = stored_dtype(config)
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(request.model, **request.source)
+    check_savable(config, tokenizer)
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size, say)
     model = load_model(request.model, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(model)

@@ -30,7 +30,7 @@ from pydisp.plan import PruningPlan
 from pydisp.progress import on_stderr
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import check_memory_for_recovery
-from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, write_model, write_words
+from pydisp.pruning.folder import PLAN_FILE, SETTINGS_FILE, check_savable, write_model, write_words
 from pydisp.pruning.in_memory import dense_model, pruned_model
 from pydisp.pruning.journey import CHECKPOINT_SECONDS, SPEED_SECONDS, in_workspace, measured_speed, recovery_stage
 from pydisp.pruning.minutes import CONTEXT_TOKENS, WINDOWS_PER_STEP
@@ -173,6 +173,7 @@ def _recovered_folder(request: RecoverRequest, workspace: Workspace, say: Callab
     run, teacher_name, tokenizer = _loaded(request, config, plan, made, workspace, say)
     run = replace(run, stored=stored)
     origin = read_origin(teacher_name, request.source.get("revision"))
+    workspace.check_room(run.kept_parameters * stored.itemsize)
     stage = recovery_stage(run)
     pruned = load_model(str(folder), device=run.model.device, dtype=run.model.dtype, device_map=map_of_copy(run.model), say=say)
     say(f"{displayed_name(str(folder))}: {run.spec.kept_shares(plan)['total']:.1%} of {run.name}; on {run.model.device}")
@@ -235,6 +236,7 @@ def _loaded(
         raise LoadingError(f"{folder.name} was made from {name}, which cannot be loaded by this name; give it with --teacher.") from error
     dtype = choose_dtype(request.dtype, device, stored)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=request.trust_remote_code)
+    check_savable(config, tokenizer)
     corpora = Corpora.read(request.text, tokenizer, config.vocab_size, say)
     teacher = load_model(name, device=device, dtype=dtype, device_map=device_map, say=say, **request.source)
     spec = ModelSpec.from_model(teacher)

@@ -163,9 +163,9 @@ class Run:
         Raises: ValueError if there is too little memory for what comes after the plan.
         """
         if self.recovery:  # which needs room for the pruned model too
-            check_memory_for_recovery(self.model, self.spec, self._resolved_recovery(), self._kept_parameters)
+            check_memory_for_recovery(self.model, self.spec, self._resolved_recovery(), self.kept_parameters)
         else:
-            check_memory_for_evaluation(self.model, self._kept_parameters)
+            check_memory_for_evaluation(self.model, self.kept_parameters)
         return self
 
     def _resolved_recovery(self) -> RecoverySettings:
@@ -173,7 +173,7 @@ class Run:
         return self.recovery.resolved(self.spec.parameters_total, s.batch_size, s.context_tokens, self.model.device)
 
     @property
-    def _kept_parameters(self) -> int:
+    def kept_parameters(self) -> int:
         """How many of all parameters the run keeps."""
         if self.plan:
             return self.spec.kept_total(self.plan)
@@ -182,7 +182,7 @@ class Run:
     @property
     def _kept(self) -> float:
         """Their share."""
-        return self._kept_parameters / self.spec.parameters_total
+        return self.kept_parameters / self.spec.parameters_total
 
     def _chosen(self, asked: PruneSettings, limit: TimeLimit) -> "Run":
         """With the numbers that `asked` and the recovery leave open chosen by time.
@@ -291,12 +291,12 @@ class Run:
     def needed_bytes(self) -> float:
         """The most memory that a stage of the run takes beside the dense model."""
         s, stored = self.settings, self.stored or self.model.dtype
-        stages = [evaluation_bytes(self.model, self.spec, self._kept_parameters, s.context_tokens, stored)]
+        stages = [evaluation_bytes(self.model, self.spec, self.kept_parameters, s.context_tokens, stored)]
         if self.is_search:
             network = self.trial.network_parameters if self.trial else network_parameters(self.model, self.spec, self.windows, s)
             stages.append(search_bytes(self.model, self.spec, s, network))
         if self.recovery:
-            stages.append(recovery_bytes(self.model, self.spec, self._resolved_recovery(), self._kept_parameters))
+            stages.append(recovery_bytes(self.model, self.spec, self._resolved_recovery(), self.kept_parameters))
         return max(stages)
 
     def _estimate(self, needed_bytes: float) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -177,6 +178,30 @@ def test_a_tokenizer_with_code_of_its_own(model, text, prune, run, tmp_path):
     for args, made in ((recover, recovered), (export, dense)):
         status, _, err = run(*args, "--trust-remote-code")
         assert status == 0 and (made / "tokenization_mine.py").is_file(), err
+
+
+@pytest.mark.parametrize("command", ["prune", "recover"])
+def test_what_cannot_be_saved_is_told_before_the_work(command, model, pruned, text, tmp_path, monkeypatch):
+    from transformers import PreTrainedTokenizerFast
+
+    from pydisp import workspace
+    from pydisp.pruning import recovery, search
+
+    def unsavable(*_args, **_kwargs):
+        raise ValueError("this tokenizer has no vocabulary file\nmore words")
+
+    monkeypatch.setattr(search, "start_logits", lambda *_args: pytest.fail("work began"))
+    monkeypatch.setattr(recovery.Recovery, "run", lambda *_args: pytest.fail("work began"))
+    args = {
+        "prune": ["prune", model, "--keep-ratio", "0.6", "--ratio-of", "block"],
+        "recover": ["recover", pruned[0], "--teacher", model],
+    }[command]
+    args += ["--text", text, "--out", tmp_path / "out", "--steps", "2", "--no-speed"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PreTrainedTokenizerFast, "save_pretrained", unsavable)
+        refused([(args, "the tokenizer of this model cannot be saved (this tokenizer has no vocabulary file); mend it")], tmp_path)
+    monkeypatch.setattr(workspace.shutil, "disk_usage", lambda _folder: SimpleNamespace(total=10**9, free=1000))
+    refused([(args, "out will take 0 MiB, its disk has 0 MiB free; make room")], tmp_path)
 
 
 def test_a_folder_does_not_say_how_it_was_loaded(pruned, run, tmp_path, monkeypatch):
