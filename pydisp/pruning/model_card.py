@@ -2,7 +2,6 @@
 
 import math
 
-from pydisp.distribution import install_command
 from pydisp.origin import Origin
 from pydisp.pruning.outcome import HELDOUT, OTHER, Outcome, with_error
 from pydisp.report.words import number
@@ -24,7 +23,7 @@ def model_card(outcome: Outcome, origin: Origin) -> str:
 {_notes(outcome)}
 
 ```python
-import pydisp  # {install_command()}; or: trust_remote_code=True in both lines below; without either, transformers asks and waits
+import pydisp  # or: trust_remote_code=True in both lines below; without either, transformers asks and waits
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained(".")
