@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 JSON_DEEPEST = 64  # schemas of tools have lists in lists 20 deep
 YAML_DEEPEST = 20  # yaml reads deeper parts by recursion, to the end of Python's stack
-_MOST_LETTERS = 60  # of a value that a sentence repeats
+_MOST_LETTERS, _MOST_WORDS = 60, 400  # of a value that a sentence repeats, and of a library's message
 
 
 def short(value) -> str:
@@ -22,6 +22,13 @@ def short(value) -> str:
     except (RecursionError, ValueError):  # a whole number of thousands of digits is not written either
         words = f"a value of type {type(value).__name__}, too large to be shown"
     return words if len(words) <= _MOST_LETTERS else f"{words[:_MOST_LETTERS]}…"
+
+
+def first_line(error: Exception) -> str:
+    """What a library says, cut to one line that a sentence can hold: some repeat a whole file."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    words = lines[0].rstrip(":") if lines else type(error).__name__
+    return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
 
 
 def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = False):

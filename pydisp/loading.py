@@ -12,7 +12,7 @@ from torch import nn
 from pydisp.generation_config import keep_generation_config_
 from pydisp.gguf import Head, is_gguf, local_file, read_head
 from pydisp.given_file import check_folder, read_text
-from pydisp.given_value import json_value
+from pydisp.given_value import first_line, json_value
 from pydisp.memory import free_bytes, stored_values
 from pydisp.placement import check_device_map
 from pydisp.progress import silence
@@ -238,7 +238,7 @@ def _gguf_head(name: str, revision: str | None) -> tuple[Path, Head]:
         path = local_file(name, revision)
         return path, read_head(path)
     except (OSError, ValueError) as error:  # huggingface_hub's errors are OSErrors
-        raise LoadingError(_first_sentence(error)) from None
+        raise LoadingError(first_line(error)) from None
 
 
 def _gguf_config(name: str, revision: str | None):
@@ -315,23 +315,18 @@ def _load(auto_class, what: str, name: str, *, revision: str | None = None, **kw
     except RuntimeError as error:
         if "not enough memory" in str(error):
             raise LoadingError(_no_memory(name, torch.device("cpu"), "allocation failed")) from None
-        raise LoadingError(f"cannot load the {what} of {name}: {_first_sentence(error)}") from None
+        raise LoadingError(f"cannot load the {what} of {name}: {first_line(error)}") from None
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         if "trust_remote_code=True" in str(error):
             raise LoadingError(
                 f"the {what} of {name} comes with code of its own, which runs only by leave; read it, then add --trust-remote-code "
                 "(in Python: trust_remote_code=True)."
             ) from None
-        raise LoadingError(f"cannot load the {what} of {name}: {_first_sentence(error)}") from None
+        raise LoadingError(f"cannot load the {what} of {name}: {first_line(error)}") from None
     except Exception as error:  # safetensors and tokenizers raise types of their own for damaged files
         if type(error).__module__.split(".")[0] in ("safetensors", "safetensors_rust", "tokenizers", "builtins", "huggingface_hub"):
-            raise LoadingError(f"cannot load the {what} of {name}: {_first_sentence(error)}; is a file damaged or cut off?") from None
+            raise LoadingError(f"cannot load the {what} of {name}: {first_line(error)}; is a file damaged or cut off?") from None
         raise
-
-
-def _first_sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(":") if lines else type(error).__name__
 
 
 def _no_memory(name: str, device: torch.device, why: str) -> str:

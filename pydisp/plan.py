@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydisp.given_file import check_kind
-from pydisp.given_value import json_value, short
+from pydisp.given_value import first_line, json_value, short
 from pydisp.indices import IndexSet
 from pydisp.workspace import write_whole
 
@@ -123,7 +123,7 @@ class PruningPlan:
                 text = (file.metadata() or {}).get(_METADATA_KEY, "null")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path.name} is not a plan ({str(error).splitlines()[0]}); {_NEEDED}") from None
+            raise ValueError(f"{path.name} is not a plan ({first_line(error)}); {_NEEDED}") from None
         header = json_value(text, f"the head of {path.name}", _NEEDED)
         if not isinstance(header, dict) or header.get("version") != FORMAT_VERSION:
             raise ValueError(f"{path.name} is not a plan of version {FORMAT_VERSION}; {_NEEDED}")

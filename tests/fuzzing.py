@@ -2,7 +2,8 @@
 
 Each case ends right or in one sentence, within 10 seconds of work and 256 MiB; anything else fails the test, and hypothesis shows a smallest
 case. One that waits, as at a pipe, is stopped after a minute.
-PYDISP_FUZZ_CASES says how many cases each kind has (`make fuzz`); the same number draws the same cases.
+PYDISP_FUZZ_CASES says how many cases each kind has (`make fuzz`). The draws are seeded; but hypothesis also tries constants of the modules that
+are loaded, so a test alone may meet other cases than one after others.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pydisp.given_value import JSON_DEEPEST, YAML_DEEPEST, check_depth, json_value, short, yaml_value
+from pydisp.given_value import JSON_DEEPEST, YAML_DEEPEST, check_depth, first_line, json_value, short, yaml_value
 
 NEEDED = "write it anew."
 
@@ -87,6 +87,11 @@ def test_what_is_no_yaml_is_refused_with_its_line(text, words):
     with pytest.raises(ValueError) as error:
         yaml_value(text, "a", NEEDED)
     assert words in str(error.value) and str(error.value).endswith(".") and len(str(error.value)) < 300
+
+
+def test_what_a_library_says_is_cut_to_a_line():
+    assert first_line(ValueError("\n one:\ntwo")) == "one" and first_line(KeyError()) == "KeyError"
+    assert len(first_line(ValueError("x" * 5000))) == 401
 
 
 def test_any_value_is_shown_shortly():

@@ -135,6 +135,10 @@ def test_other_files_are_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "deep", metadata={"pydisp": "[" * 100_000})
     with pytest.raises(ValueError, match="the head of deep holds lists in lists, more than 64 deep; give the plan.safetensors of a pruned"):
         PruningPlan.load(tmp_path / "deep")
+    head = json.dumps({"__metadata__": "x" * 5000}).encode()
+    (tmp_path / "long").write_bytes(len(head).to_bytes(8, "little") + head)
+    with pytest.raises(ValueError, match="^long is not a plan .{,500}$"):
+        PruningPlan.load(tmp_path / "long")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="pipe is a pipe; give the plan.safetensors"):
         PruningPlan.load(tmp_path / "pipe")
