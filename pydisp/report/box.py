@@ -62,7 +62,7 @@ def picture_width(svg: str) -> int:
     """Pixels at which the letters of a picture have the size that its author gave them."""
     opening = re.search(r"<svg\b[^>]*>", svg)[0]
     stated = re.search(r"\swidth=[\"']\s*([\d.]+)\s*(pt|px|in|)\s*[\"']", opening)
-    return max(1, round(float(stated[1]) * _UNITS[stated[2]])) if stated else _DEFAULT_PICTURE
+    return max(1, math.ceil(float(stated[1]) * _UNITS[stated[2]])) if stated else _DEFAULT_PICTURE
 
 
 def column_widths(table: Table) -> list[int]:

@@ -14,7 +14,7 @@ from pydisp.report.box import column_widths, picture_width
     [
         ('<svg width="547.2pt" height="2pt" viewBox="0 0 547.2 2">', 730),
         ('<svg height="2" width="300">', 300),
-        ("<svg width='300.4px'>", 300),
+        ("<svg width='300.4px'>", 301),
         ('<svg width="2in">', 192),
         ('<svg viewBox="0 0 2 2">', 640),
         ('<svg width="100%">', 640),
