@@ -48,7 +48,7 @@ def by_frequency(
             for place, interval in enumerate(curve.intervals or []):
                 if interval is not None:
                     axes.fill_between([place - 0.22, place + 0.22], *interval, color=colour, alpha=0.25, linewidth=0)
-        axes.set_xticks(places, [label.replace(" to ", "\nto ") for label in labels])
+        axes.set_xticks(places, [label.replace(" to ", "\nto\n") for label in labels])
         axes.set_xlim(-0.5, len(labels) - 0.5)
         axes.set_xlabel("times in the counted text")
         axes.set_ylabel(y_label)

@@ -79,7 +79,7 @@ summary { cursor: pointer; color: var(--accent); font-weight: 600; padding: .25r
   .metrics { grid-template-columns: repeat(3, 1fr); }
   .scroll { overflow: visible; background: none; }
   .picture { max-width: 100%; }
-  .box table { min-width: 100%; font-size: 12px; }
+  .box table { min-width: 100% !important; font-size: 12px; }
   th, td { padding: .3rem 5px; overflow-wrap: anywhere; }
   td.number { white-space: normal; }
   .box .named th:first-child { position: static; }

@@ -83,3 +83,10 @@ def test_what_is_wrong_is_found():
             assert any(box["scrolls"] and not box["hint"] for box in one["boxes"])
         else:
             assert one[kind.split()[0]], kind
+
+
+@needs_chromium
+def test_on_paper_nothing_is_cut_and_no_hint_is_left():
+    html = hard_report().to_html().replace("@media print", "@media all")
+    one = measured({"page": html}, widths=[700], schemes=["light"])["page", 700, "light"]
+    assert one["wide"] <= 0 and not any(box["scrolls"] or box["hint"] for box in one["boxes"])

@@ -34,7 +34,7 @@ def by_bin(labels: Sequence[Sequence[str]], panels: Sequence[Panel]) -> str:
         figure = new_figure(WIDTH_INCHES, 3.3)
         for axes, panel, names in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, labels, strict=True):
             _draw_lines(axes, panel, bands=False)
-            axes.set_xticks(range(len(names)), [name.replace(" to ", "\nto ") for name in names], rotation=45)
+            axes.set_xticks(range(len(names)), names, rotation=90)
             axes.set_xlabel("times in the train text")
         figure.axes[0].set_ylabel("nats per token")
         figure.axes[0].legend()
