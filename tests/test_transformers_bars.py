@@ -82,6 +82,6 @@ def test_a_python_call_in_a_pipe_shows_its_own_progress_alone(tmp_path):
         script.write_text(code.format(silent=silent) + "\n# " + "a few words to score " * 40)
         done = subprocess.run([sys.executable, script], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout == "", done.stderr
-        lines = done.stderr.splitlines()
-        assert all(line.startswith(("loading demo: tensor ", "evaluation: window ")) for line in lines)
-        assert bool(lines) is not bool(silent)
+        assert not any(words in done.stderr for words in ("it/s", "Loading", "\r")), done.stderr  # transformers' bars
+        ours = [line for line in done.stderr.splitlines() if line.startswith(("loading demo: tensor ", "evaluation: window "))]
+        assert bool(ours) is not bool(silent)  # torchao, which transformers imports, may say more

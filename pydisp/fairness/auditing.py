@@ -222,7 +222,7 @@ def _scored(
             if not has_one_tokenizer and most_tokens is not None:
                 like = characters_of(read, numbered)  # the reference scores the same parts of the text
             padding_id = (subjects[0] if has_one_tokenizer else one).padding_id
-            options = {"batch_size": batch_size, "padding_id": padding_id, "say": say, "title": f"losses of {one.name}"}
+            options = {"batch_size": batch_size, "padding_id": padding_id, "say": say, "title": one.name}
             scores.append(score_units(model, documents, read, its_units, numbered, **options))
             facts = facts or run_facts(model)
             del model  # else it would stay in memory beside the next one

@@ -26,7 +26,7 @@ def fake_models(monkeypatch):
     for name, value in (
         ("load_pruned_config", lambda _: config),
         ("load_model", lambda *_, **__: None),
-        ("load_tokenizer", lambda _: None),
+        ("load_tokenizer", lambda *_, **__: None),
     ):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(module, "to_dense", lambda _: model)
