@@ -79,6 +79,10 @@ def quiet_libraries() -> None:
     huggingface_hub.logging.set_verbosity_error()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in ("torch.onnx", "torchao", "torch.utils._pytree"):  # torchao, where it is there, tells of its GPU libraries when it is imported
+    for name in (
+        "torch.onnx",
+        "torchao",
+        "torch.utils._pytree",
+    ):  # torchao, where it is there, tells of its GPU libraries when it is imported
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")  # of torch, about its own program files

@@ -77,7 +77,7 @@ def evaluate_to_folder(
             def begin() -> Path:
                 """The folder for what a stopped run leaves; claimed when all that can be refused at once has been looked at."""
                 identity = {
-                    "data": found.name,
+                    "data": data,
                     "modes": names,
                     "count": count,
                     "answers": answers,

@@ -140,7 +140,12 @@ def test_export_to_pt2_is_a_program_without_pydisp(pruned, run, tmp_path):
 
     status, printed, err = run("export", pruned[0], "--to", "pt2", "--out", tmp_path / "program", "--json")
     written = json.loads(printed)
-    assert status == 0 and "making the program" in err and written["largest_difference"] < 1e-5 and written["params"] == pruned[1]["params"]["pruned"]
+    assert (
+        status == 0
+        and "making the program" in err
+        and written["largest_difference"] < 1e-5
+        and written["params"] == pruned[1]["params"]["pruned"]
+    )
     ids = AutoTokenizer.from_pretrained(tmp_path / "program")("The quick fox", return_tensors="pt")
     with torch.no_grad():
         wanted = AutoModelForCausalLM.from_pretrained(pruned[0], dtype=torch.float32)(ids["input_ids"]).logits

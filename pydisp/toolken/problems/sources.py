@@ -15,6 +15,7 @@ from importlib import import_module
 from itertools import islice
 
 from pydisp.draws import Draws
+from pydisp.loading import displayed_name
 from pydisp.report.words import counted
 from pydisp.toolken.problems.generator import FAMILIES, generate
 from pydisp.toolken.problems.problem import Problem, ProblemError
@@ -61,7 +62,8 @@ def read_problems(
         raise ProblemError(f"{source} has no problem that can be used: {' '.join(found.left_out) or 'it is empty.'}")
     unseen = [problem for problem in found.problems if is_unseen(problem)]
     left_out = (*found.left_out, *_seen(source, len(found.problems), len(unseen)))
-    return ProblemSet(source, tuple(drawn(unseen, seed, count)), found.tools, left_out)
+    shown = f"{name}:{displayed_name(rest)}" if rest and name in READERS else displayed_name(source)  # no path of a machine in a report
+    return ProblemSet(shown, tuple(drawn(unseen, seed, count)), found.tools, left_out)
 
 
 def drawn(problems: Sequence[Problem], seed: int, count: int | None) -> list[Problem]:

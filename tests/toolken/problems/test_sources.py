@@ -37,7 +37,7 @@ def test_every_reader_is_found_by_its_name(tmp_path):
         path.write_text("\n".join(map(json.dumps, records)))
         found = read_problems(f"{name}:{path}", seed=0)
         assert len(found.problems) == 1 and found.problems[0].calls[0].tool in found.tools
-        assert found.problems[0].source == name and found.name == f"{name}:{path}"
+        assert found.problems[0].source == name and found.name == f"{name}:{path.name}"
     with pytest.raises(ProblemError, match="plugin_des.json"):
         read_problems(f"metatool:{tmp_path}", seed=0)
 
@@ -108,6 +108,14 @@ def test_generated_problems_that_were_seen_are_made_up_for():
     assert str(caught.value) == (
         "20 problems of builtin were asked for, and all of the first 320 that seed 3 generates were seen in training; give another seed, or other problems."
     )
+
+
+def test_the_name_of_a_source_has_no_path_of_a_machine(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    write_problems(path, [Problem("1", "Q", " A")])
+    assert read_problems(str(path), seed=0).name == "mine.jsonl"
+    (tmp_path / "test.jsonl").write_text(json.dumps({"question": "Q", "answer": "2+3=<<2+3=5>>5\n#### 5"}))
+    assert read_problems(f"gsm8k:{tmp_path}/test.jsonl", seed=0).name == "gsm8k:test.jsonl"
 
 
 def test_one_problem_is_said_as_one(tmp_path):
