@@ -172,7 +172,7 @@ def _evaluation_tokens(seconds: float, seconds_of, counts: Sequence[int], contex
 def _too_short(seconds: float, needed: float, other: float, batch: int, context_tokens: int) -> str:
     size = f"{batch} x {context_tokens} tokens" if batch > 1 else f"{context_tokens} tokens"
     return (
-        f"{seconds / 60:g} minutes are too short for one step of {size}: this and what a run needs beside it "
+        f"{seconds / 60:g} minute{' is' if seconds == 60 else 's are'} too short for one step of {size}: this and what a run needs beside it "
         f"(of which {duration_words(other)} are loading and measuring) take about {duration_words(needed)}; "
         f"give --minutes {math.ceil(needed / 6) / 10:g} or more, or a shorter --context."
     )

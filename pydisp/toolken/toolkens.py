@@ -13,6 +13,7 @@ the tokenizer, the calibration, and facts of the training. A folder with only on
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from pydisp.given_value import short
 from pydisp.subject import tokenizer_digest
 from pydisp.toolken.decisions import Policy
 from pydisp.toolken.head import real_vocabulary
@@ -244,6 +246,7 @@ class Toolkens:
             if hashlib.sha256(content).hexdigest() != facts["rows_digest"]:
                 raise ToolkensError(f"{ROWS_FILE} and {FACTS_FILE} in {folder} do not belong together; copy both again.")
             tensors = load(content)
+            _check_facts(facts, f"{FACTS_FILE} in {folder}")
             return cls(
                 Tools(Tool.from_dict(tool) for tool in facts["tools"]), tensors["rows"], tensors["rerank_rows"], facts["vocabulary"],
                 facts["base"], facts["tokenizer_digest"], facts["calibration"], facts["training"],
@@ -253,6 +256,36 @@ class Toolkens:
             raise
         except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise ToolkensError(f"the toolkens in {folder} are damaged ({type(error).__name__}: {error}); copy both files again.") from None
+
+
+def _check_facts(facts: Mapping, place: str) -> None:
+    """Refuse values that no training wrote, which would otherwise be told late, or decide.
+
+    Raises: ToolkensError.
+    """
+    count, whole, number = len(facts["tools"]), "a whole number", "a number"
+    calibration = facts["calibration"] if isinstance(facts["calibration"], dict) else {}
+    base = facts["base"] if isinstance(facts["base"], dict) else {}
+    for name, value, is_right, needed in (
+        ("calibration", facts["calibration"], lambda value: isinstance(value, dict), "an object with temperature, threshold and k"),
+        ("base", facts["base"], lambda value: isinstance(value, dict), "an object with name, digest and hidden_size"),
+        ("training", facts["training"], lambda value: isinstance(value, dict), "an object"),
+        ("vocabulary", facts["vocabulary"], lambda value: type(value) is int and value > 0, f"{whole} of 1 or more"),
+        ("tokenizer_digest", facts["tokenizer_digest"], lambda value: isinstance(value, str), "a digest"),
+        ("k", calibration.get("k"), lambda value: type(value) is int and 0 < value <= count, f"{whole} from 1 to {count}"),
+        ("temperature", calibration.get("temperature"), lambda value: _is_number(value) and value > 0, f"{number} above 0"),
+        ("threshold", calibration.get("threshold"), lambda value: _is_number(value) and value >= 0, f"{number} of 0 or more"),
+        ("documentation_tokens", calibration.get("documentation_tokens", 0), lambda value: type(value) is int and value >= 0, f"{whole} of 0 or more"),
+        ("name", base.get("name"), lambda value: isinstance(value, str), "the name of the model"),
+        ("digest", base.get("digest"), lambda value: isinstance(value, str), "the digest of the model"),
+        ("hidden_size", base.get("hidden_size"), lambda value: type(value) is int and value > 0, f"{whole} of 1 or more"),
+    ):  # fmt: skip
+        if not is_right(value):
+            raise ToolkensError(f"{name} is {short(value)} in {place}, and it must be {needed}; copy both files again.")
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def encoding_digest(tokenizer) -> str:

@@ -78,7 +78,7 @@ def test_all_of_a_text_is_scored_where_it_fits_and_nothing_limits_it():
 
 
 def test_too_short_says_what_fits():
-    with pytest.raises(ValueError, match=r"1 minutes are too short for one step of 256 tokens.*loading and measuring") as refused:
+    with pytest.raises(ValueError, match=r"1 minute is too short for one step of 256 tokens.*loading and measuring") as refused:
         choose(60, GIANT, texts=TEXTS, other_seconds=75.0)
     least = float(str(refused.value).split("--minutes ")[1].split()[0])
     assert choose(60 * least, GIANT, texts=TEXTS, other_seconds=75.0).steps == 1

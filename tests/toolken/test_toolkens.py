@@ -119,6 +119,29 @@ def test_damaged_facts_are_refused(tmp_path, damage):
         Toolkens.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("calibration",), None, "calibration is None"), (("calibration", "k"), "x", "k is 'x'"), (("calibration", "k"), 0, "k is 0"),
+        (("calibration", "k"), True, "k is True"), (("calibration", "k"), 9, "k is 9"), (("calibration", "temperature"), 0, "temperature is 0"),
+        (("calibration", "threshold"), -1, "threshold is -1"), (("calibration", "threshold"), "x", "threshold is 'x'"),
+        (("calibration", "documentation_tokens"), 1.5, "documentation_tokens is 1.5"), (("vocabulary",), None, "vocabulary is None"),
+        (("base", "hidden_size"), "32", "hidden_size is '32'"), (("base", "name"), 3, "name is 3"), (("base",), [], "base is"),
+        (("training",), [], "training is"), (("tokenizer_digest",), 5, "tokenizer_digest is 5"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_training_wrote_is_named(tmp_path, path, value, words):
+    made().save(tmp_path)
+    facts = json.loads((tmp_path / FACTS_FILE).read_text())
+    place = facts
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    (tmp_path / FACTS_FILE).write_text(json.dumps(facts))
+    with pytest.raises(ToolkensError, match=f"{words}.* in {FACTS_FILE} in .*; copy both files again.$|^{words}.*copy both files again.$"):
+        Toolkens.load(tmp_path)
+
+
 def test_text_that_is_no_json_is_refused(tmp_path):
     made().save(tmp_path)
     (tmp_path / FACTS_FILE).write_text("{")

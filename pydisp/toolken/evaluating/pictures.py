@@ -182,4 +182,5 @@ def _line(mode: str) -> dict:
 
 
 def _legend(axes) -> None:
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.8, handlelength=2.6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.8, handlelength=2.6)

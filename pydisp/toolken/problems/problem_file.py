@@ -69,7 +69,7 @@ def _call(record, place: str) -> GoldCall:
     if (
         not isinstance(record, dict)
         or record.keys() != kinds.keys()
-        or not all(isinstance(record[name], kind) for name, kind in kinds.items())
+        or not all(isinstance(record[name], kind) and not isinstance(record[name], bool) for name, kind in kinds.items())
     ):
         raise ProblemError(
             f"{place} has the call {record!r:.80}; a call has a tool, arguments (text or null), and start and end of its result in the solution."

@@ -15,6 +15,7 @@ from importlib import import_module
 from itertools import islice
 
 from pydisp.draws import Draws
+from pydisp.given_file import check_kind
 from pydisp.loading import displayed_name
 from pydisp.report.words import counted
 from pydisp.toolken.problems.generator import FAMILIES, generate
@@ -53,7 +54,8 @@ def read_problems(
         raise ProblemError(
             f"{source!r} is a folder; give a JSONL file of problems, or a data set as {READERS[0]}:PATH (readers: {', '.join(READERS)})."
         )
-    elif os.path.isfile(source):
+    elif os.path.exists(source):
+        check_kind(source, "give a JSONL file of problems.")
         found = _file(source, tools)
     else:
         known = ", ".join(["builtin", *(f"builtin:{family}" for family in FAMILIES), *(f"{one}:PATH" for one in READERS)])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydisp.draws import Draws
+from pydisp.report.words import counted
 from pydisp.toolken.problems.problem import Problem, ProblemError
 
 
@@ -38,7 +39,7 @@ def split(problems: Sequence[Problem], *, seed: int, validation: float = 0.15, t
     parts = 1 + (validation > 0) + (test > 0)
     if len(sizes) < parts:
         raise ProblemError(
-            f"{len(problems)} problems form {len(sizes)} groups, which cannot be split into {parts} parts; give more problems."
+            f"{counted(len(problems), 'problem')} in {counted(len(sizes), 'group')}, which cannot be split into {parts} parts; give more problems."
         )
     shuffled = Draws(seed, "toolken split").shuffled(sorted(sizes))
     part_of, place = {}, 0

@@ -42,6 +42,10 @@ def test_a_short_record_is_enough(tmp_path):
         ({"prompt": "Q", "solution": "", "calls": [{"tool": "add"}]}, "a call has a tool, arguments"),
         ({"prompt": "Q", "solution": "", "calls": [{"tool": "add", "arguments": 5, "start": 0, "end": 0}]}, "a call has a tool, arguments"),
         (
+            {"prompt": "Q", "solution": "ab", "calls": [{"tool": "add", "arguments": None, "start": True, "end": 2}]},
+            "a call has a tool, arguments",
+        ),
+        (
             {"prompt": "Q", "solution": "", "calls": [{"tool": "add", "arguments": None, "start": 0, "end": 3}]},
             "record 1: .*spans lie inside the solution",
         ),

@@ -153,6 +153,9 @@ def test_what_is_no_source_is_refused(tmp_path):
             read_problems(source, seed=0)
     with pytest.raises(ProblemError, match="is a folder; give a JSONL file of problems, or a data set as gsm8k:PATH"):
         read_problems(str(tmp_path), seed=0)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(ValueError, match="pipe.jsonl is a pipe; give a JSONL file of problems.$"):
+        read_problems(str(tmp_path / "pipe.jsonl"), seed=0)
     with pytest.raises(ProblemError, match="^'kamel:' names no file; give kamel:PATH"):
         read_problems("kamel:", seed=0)
     for count in (0, True, 1.5):

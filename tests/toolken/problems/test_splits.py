@@ -50,5 +50,5 @@ def test_parts_that_cannot_be_are_refused():
     for shares in ((0.5, 0.5), (-0.1, 0.2), (float("nan"), 0.1)):
         with pytest.raises(ProblemError, match="together below 1"):
             split(some([1, 2, 3]), seed=0, validation=shares[0], test=shares[1])
-    with pytest.raises(ProblemError, match="3 problems form 2 groups"):
+    with pytest.raises(ProblemError, match="3 problems in 2 groups, which cannot be split"):
         split(some([1, 1, 2]), seed=0)
