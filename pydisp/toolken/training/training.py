@@ -30,7 +30,7 @@ from pydisp.toolken.toolkens import Toolkens, ToolkensError, encoding_digest
 from pydisp.toolken.tools.tools import Tools
 from pydisp.toolken.training.calibration import calibrated
 from pydisp.toolken.training.features import Features, cached_features
-from pydisp.toolken.training.fitting import FitSettings
+from pydisp.toolken.training.fitting import Fit, FitSettings
 from pydisp.toolken.training.logit_form import logit_form
 from pydisp.toolken.training.positions import choose_positions
 from pydisp.toolken.training.rerank import Examples, choose_examples, second_scores, second_states, train_second_rows
@@ -148,13 +148,9 @@ def train(
         examples, states = second("train", train_features, first.rows, settings.most_reranked, True)
         checked, checked_states = second("validation", validation_features, first.rows, None, False)
         last = train_second_rows(examples, states, checked, checked_states, count, settings.second, **learning)
-        for title, fit, most in (("first", first, settings.first.epochs), ("second", last, settings.second.epochs)):
-            if fit.best_epoch == fit.epochs == most:
-                notes.append(
-                    f"The validation loss of the {title} rows was still falling after all {most} epochs; give more problems, or more epochs in "
-                    f"Python, with TrainSettings({title}=FitSettings(epochs=...))."
-                )
-                say(notes[-1])
+        falling = _falling(("first", first, settings.first.epochs), ("second", last, settings.second.epochs))
+        for sentence in falling:
+            say(sentence)
     scores = second_scores(checked_states, last.rows, checked.candidates)
     calibration = calibrated(scores, checked.right, checked.fires, settings.k, len(validation_features))
     if "note" in calibration:
@@ -171,7 +167,7 @@ def train(
         training={
             "settings": asdict(settings),
             "left_out": left_out,
-            "notes": notes,
+            "notes": [*notes, *falling],
             "problems": {"train": len(prepared.train), "validation": len(prepared.validation)},
             "positions": {"train": _counts(train_features), "validation": _counts(validation_features)},
             "reranked": {"train": len(examples), "train_fired": int(examples.fires.sum()), "validation": len(checked)},
@@ -233,6 +229,16 @@ def _notes(tools: Tools, documentation: Documentation) -> list[str]:
     return [
         *([f"{_some(without)} no function: such a tool can be chosen, and not called."] if without else []),
         *([f"{_some(cut)} a documentation of more than {documentation.room} tokens, of which these are read."] if cut else []),
+    ]
+
+
+def _falling(*fits: tuple[str, Fit, int]) -> list[str]:
+    """Sentences on rows that were best at their last epoch; of each fit its title, itself, and the most epochs."""
+    return [
+        f"The validation loss of the {title} rows was still falling after all {most} epochs; give more problems, or more epochs in "
+        f"Python, with TrainSettings({title}=FitSettings(epochs=...))."
+        for title, fit, most in fits
+        if fit.best_epoch == fit.epochs == most
     ]
 
 
