@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydisp.comparison.side import METHODS
+from pydisp.comparison.side import METHODS, SPEED
 from pydisp.report import Metric, Report, Section, Table
 from pydisp.report.values import slug
 from pydisp.report.words import number
@@ -57,6 +57,11 @@ class Pair:
         parts: list = headed([(f"{name}: {report.title}", report.summary or ("The report has no summary.",)) for name, report in told])
         if self.differing:
             parts.append(f"The two are not of the same data ({', '.join(self.differing)}), so no differences are given.")
+        if self.method == SPEED:
+            parts.append(
+                "Each folder's times are of a run of its own, in which its models took turns: on one machine the figures against the unpruned "
+                "model compare best, and what its own figures differ by is the machine's doing."
+            )
         rows = []
         for name, (a, b) in self.both.items():
             found = self._compared(a, b)

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.given_file import read_text
+from pydisp.given_value import first_line, json_value
 from pydisp.loading import LoadingError, load_config, stored_dtype
 from pydisp.report import Report
+from pydisp.speed.record import report_of
 
 REPORT_FILE = "report.json"
+SPEED = "Speed"
 # The file by which a folder of each method is known, and the facts of its report that say which data its figures are of.
 METHODS = {
     "Pruning": ("plan.safetensors", ("texts", "result.context_tokens", "result.scored_tokens")),
+    SPEED: ("speed.json", ("result.device", "result.dtype", "result.threads", "result.prompt_tokens", "result.decode_tokens")),
     "Evaluation": ("evaluation.json", ("text.sha256", "result.context_tokens", "result.tokens")),
     "Fairness audit": ("audit.json", ("text.sha256", "result.context_tokens", "result.tokens", "result.unit", "result.counts_source")),
     "Fairness sweep": ("sweep.json", ("settings",)),
@@ -19,6 +24,7 @@ METHODS = {
     "Toolken+": ("toolken.json", ("problems", "result.problems", "result.tools")),
 }
 OTHER = "Other reports"
+_MOST_BYTES = 1 << 28  # of a report; those of a probe with every head have some MiB
 _GIVE = "give a folder that `pydisp prune`, `recover`, `eval`, `fairness`, `probe`, `holobench` or `toolken eval` wrote, or a model"
 
 
@@ -39,8 +45,11 @@ def read_side(given: str, name: str) -> Side:
     reports, folder = {}, Path(given)
     if given and folder.is_dir():
         for place in (folder, *sorted(one for one in folder.iterdir() if one.is_dir())):
+            inside = "" if place == folder else place.name
             if (place / REPORT_FILE).is_file():
-                reports[_method(place), "" if place == folder else place.name] = _read(place / REPORT_FILE)
+                reports[_method(place), inside] = _read(place / REPORT_FILE)
+            if (speed := _speed(place / METHODS[SPEED][0])) is not None:
+                reports[SPEED, inside] = speed
         if not reports and not (folder / "config.json").is_file():
             raise ValueError(f"{given} holds no {REPORT_FILE} and no model; {_GIVE}.")
     return Side(name, reports, _size(given, bool(reports)))
@@ -51,10 +60,27 @@ def _method(folder: Path) -> str:
 
 
 def _read(file: Path) -> Report:
+    needed = "write it again with the command that made the folder."
+    text = read_text(file, needed, most_bytes=_MOST_BYTES)
+    json_value(text, str(file), needed)
     try:
-        return Report.from_json(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return Report.from_json(text)
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{file}: {error}") from None
+
+
+def _speed(file: Path) -> Report | None:
+    """The times that a pruned folder states; None where none were measured."""
+    if not file.is_file():
+        return None
+    needed = "delete it, or copy the folder again."
+    found = json_value(read_text(file, needed, most_bytes=_MOST_BYTES), str(file), needed, strictly=True)
+    if isinstance(found, dict) and "absent" in found:
+        return None
+    try:
+        return report_of(found)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError(f"{file} holds no times as `pydisp prune` writes them ({first_line(error)}); {needed}") from None
 
 
 def _size(given: str, has_reports: bool) -> dict | None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from pydisp.cost import Cost, cost_of
 from pydisp.modeling.config import stock_config
-from pydisp.report import Metric, Section, Table
+from pydisp.report import Metric, Report, Section, Table
 from pydisp.report.words import counted, number
 from pydisp.spec import decoder_layers, family_of
 from pydisp.speed.memory import huge_page_share
@@ -74,6 +74,25 @@ def section(comparison: dict) -> Section:
     ]
     words += [f"Peak memory is left out{' in part' * has_peaks}: {comparison['peak_absent']}"] if "peak_absent" in comparison else []
     return Section(title, [*_headlines(comparison), *words, _table(title, comparison, has_peaks)])
+
+
+def report_of(comparison: dict) -> Report:
+    """A comparison as a report of its own, for a page that holds those of several models.
+
+    Raises: KeyError or TypeError for another object.
+    """
+    models, rounds = comparison["models"], comparison["rounds"]
+    metrics = [
+        Metric(f"{words}, {name}", models[name][f"{phase}_tokens_per_second"], "tokens/s", n=rounds, higher_is_better=True)
+        for phase, words in (("prefill", "prompt"), ("decode", "decoding"))
+        for name in models
+    ]
+    metrics += [Metric(f"peak memory, {name}", values["peak_mib"], "MiB", higher_is_better=False) for name, values in models.items() if "peak_mib" in values]
+    for name, ratios in comparison["times"].items():
+        for phase, words in (("prefill", "prompt"), ("decode", "decoding")):
+            metrics.append(Metric(f"{words}, pruned against {name}", 1 / ratios[phase], "× as fast", n=rounds, higher_is_better=True))
+    sentences = [f"{sentence(comparison, name)}." for name in comparison["times"]]
+    return Report("Speed on this machine", sentences, metrics, facts={"result": comparison})
 
 
 def _headlines(comparison: dict) -> list[Metric]:

@@ -8,9 +8,13 @@ from command_line import call, refused
 
 from pydisp.commands import evaluate, fairness, holobench, probe
 from pydisp.comparison import METHODS
+from pydisp.cost import Cost
 from pydisp.fairness.weight_decay import report as sweep
 from pydisp.pruning import folder
 from pydisp.report import Metric, Report, Section
+from pydisp.speed.models import PRUNED, UNPRUNED
+from pydisp.speed.record import compared
+from pydisp.speed.timing import Workload
 from pydisp.toolken import evaluation_run
 
 DATA = {"text": {"sha256": "ab"}, "result": {"context_tokens": 32, "tokens": 100}}
@@ -34,7 +38,7 @@ def two(tmp_path):
 
 def test_methods_are_known_by_the_files_that_commands_write():
     assert {method: file for method, (file, _) in METHODS.items()} == {
-        "Pruning": folder.PLAN_FILE, "Evaluation": evaluate.RESULT_FILE, "Fairness audit": fairness.RESULT_FILE,
+        "Pruning": folder.PLAN_FILE, "Speed": folder.SPEED_FILE, "Evaluation": evaluate.RESULT_FILE, "Fairness audit": fairness.RESULT_FILE,
         "Fairness sweep": sweep.OUTCOME_FILE, "Legal probe": probe.RESULT_FILE, "HoloBench": holobench.RESULT_FILE,
         "Toolken+": evaluation_run.RESULT_FILE,
     }  # fmt: skip
@@ -124,6 +128,29 @@ def test_two_pruned_folders_have_the_perplexity_of_the_same_text(pruned, tmp_pat
     assert json.loads(printed)["perplexity"] == {} and json.loads(printed)["methods"]["Pruning"]["differing_data"] == ["texts"]
 
 
+def test_times_of_two_pruned_folders_are_a_section(pruned, tmp_path):
+    places = [tmp_path / name for name in ("one", "two")]
+    for place, seconds in zip(places, (0.5, 0.25), strict=True):
+        shutil.copytree(pruned[0], place)
+        times = {name: {"prefill": [scale * seconds] * 3, "decode": [scale * seconds / 4] * 3} for name, scale in ((PRUNED, 1), (UNPRUNED, 2))}
+        workload = Workload(prompt_tokens=256, decode_tokens=4)
+        figures = compared(times, dict.fromkeys(times, Cost(10, 20)), workload)
+        conditions = {"device": "cpu", "dtype": "float32", "threads": 1, "prompt_tokens": 256, "decode_tokens": 4}
+        (place / folder.SPEED_FILE).write_text(json.dumps({"source": place.name, "against": "m", **conditions, **figures}))
+    _, printed, err = call("compare", *places, "--out", tmp_path / "out", "--json")
+    found = json.loads(printed)["methods"]["Speed"]
+    assert found["differing_data"] == [], err
+    assert found["both"]["prompt, pruned"] == {"unit": "tokens/s", "a": 512.0, "b": 1024.0, "difference": 512.0, "ratio": 2.0}
+    assert found["both"]["decoding, pruned against unpruned"] == {"unit": "× as fast", "a": 2.0, "b": 2.0, "difference": 0.0, "ratio": 1.0}
+    assert "of a run of its own" in (tmp_path / "out" / "report.md").read_text()
+    for content in ("[]", '{"models": {}}', "{", '{"models": 3, "rounds": 1, "times": {}}'):
+        (places[1] / folder.SPEED_FILE).write_text(content)
+        refused([(["compare", *places, "--out", tmp_path / "no"], "delete it, or copy the folder again.")], tmp_path)
+    (places[1] / folder.SPEED_FILE).write_text('{"absent": "--no-speed was given."}')
+    _, printed, _ = call("compare", *places, "--out", tmp_path / "other", "--json")
+    assert list(json.loads(printed)["methods"]) == ["Pruning"] and json.loads(printed)["only"]["one"] == ["Speed on this machine"]
+
+
 def test_what_has_no_report_is_refused(two, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
@@ -134,7 +161,7 @@ def test_what_has_no_report_is_refused(two, tmp_path):
             (["compare", two[0], tmp_path / "empty", *out], "holds no report.json and no model; give a folder that `pydisp prune`"),
             (["compare", two[0], tmp_path / "absent", *out], "is neither a folder with a report.json nor a model"),
             (["compare", "", two[0], *out], "neither a folder with a report.json nor a model"),
-            (["compare", two[0], tmp_path / "broken", *out], "broken/report.json: no JSON"),
+            (["compare", two[0], tmp_path / "broken", *out], "broken/report.json is no JSON"),
             (["compare", two[0], two[0], *out], "give two different folders"),
         ],
         tmp_path,
