@@ -15,13 +15,16 @@ from functools import cached_property
 from pathlib import Path
 
 from pydisp.comparison.pair import Pair, fact, headed
-from pydisp.comparison.side import METHODS, OTHER, Side, read_side
+from pydisp.comparison.side import METHODS, OTHER, SPEED, Side, read_side
 from pydisp.environment import run_facts
 from pydisp.loading import displayed_name
-from pydisp.report import Report, Section, Table
+from pydisp.report import Metric, Report, Section, Table
+from pydisp.report.words import number
+from pydisp.speed.models import PRUNED, UNPRUNED
 
 __all__ = ["Comparison", "METHODS", "Pair", "Side", "compare"]
 
+PEAK = "peak memory, MiB"
 _TEXTS = {"held-out": "perplexity", "other": "perplexity_other", "calibration": "perplexity_calibration"}
 
 
@@ -61,6 +64,22 @@ class Comparison:
         return {}
 
     @cached_property
+    def speeds(self) -> dict[str, tuple[float, float]]:
+        """How fast both are, in times of the model that both were pruned from, and their peaks in MiB, as far as the measured times say so.
+
+        Only what was measured against the same model under the same conditions; one side may be that model itself.
+        """
+        a, b = (next((one for (kind, _), one in side.reports.items() if kind == SPEED), None) for side in (self.a, self.b))
+        if a and b:
+            same = fact(a, "result.against") == fact(b, "result.against") and not Pair(SPEED, a, b).differing
+            return _speeds_of(a, PRUNED, b, PRUNED) if same else {}
+        if b and fact(b, "result.against") == self.a.name:
+            return _speeds_of(b, UNPRUNED, b, PRUNED)
+        if a and fact(a, "result.against") == self.b.name:
+            return _speeds_of(a, PRUNED, a, UNPRUNED)
+        return {}
+
+    @cached_property
     def unpaired(self) -> dict[str, list[Report]]:
         """The reports of each side that have no partner."""
         shown = {id(report) for pair in self.pairs for report in (pair.a, pair.b)}
@@ -72,6 +91,7 @@ class Comparison:
             "a": self.a.name, "b": self.b.name,
             "size": {"a": self.a.size, "b": self.b.size},
             "perplexity": {text: {"a": a, "b": b, "ratio": b / a} for text, (a, b) in self.perplexities.items()},
+            "speed": {what: {"a": a, "b": b, "ratio": b / a} for what, (a, b) in self.speeds.items()},
             "methods": _by_method(self.pairs),
             "only": {name: [report.title for report in reports] for name, reports in self.unpaired.items()},
         }  # fmt: skip
@@ -89,6 +109,7 @@ class Comparison:
         return Report(
             title=f"{self.a.name} and {self.b.name} side by side",
             summary=self.sentences,
+            metrics=self._cards(),
             sections=[*models, *sections, *rest],
             facts={"result": self.as_dict(), **run_facts()},
         )
@@ -105,12 +126,27 @@ class Comparison:
         lines.append(f"Reports of both: {methods}." if methods else "No method has a report of both.")
         return lines
 
+    def _cards(self) -> list[Metric]:
+        """Size, perplexity, speed and memory, the second model's in those of the first."""
+        over = f"{self.b.name} ÷ {self.a.name}"
+        found = []
+        if self.a.size and self.b.size:
+            found.append(("parameters", self.a.size["parameters"], self.b.size["parameters"], None))
+        found += [(f"perplexity, {text} text", a, b, False) for text, (a, b) in list(self.perplexities.items())[:1]]
+        found += [(what, a, b, what != PEAK) for what, (a, b) in self.speeds.items()]
+        return [
+            Metric(what, b / a, "times", higher_is_better=better, note=f"{over}: {number(b)} ÷ {number(a)}") for what, a, b, better in found
+        ]
+
     def _models(self) -> Section:
         rows = [(word, self.a.size[word], self.b.size[word], _ratio(self.a.size[word], self.b.size[word])) for word in ("parameters", "MiB of weights")]  # fmt: skip
         rows += [(f"perplexity, {text} text", a, b, b / a) for text, (a, b) in self.perplexities.items()]
+        rows += [(what, a, b, b / a) for what, (a, b) in self.speeds.items()]
         words = [f"{side.name}: a model of the type {side.size['type']}, saved in {side.size['dtype']}." for side in (self.a, self.b)]
         if self.perplexities:
             words.append("The perplexities are those that the pruning reports state, of the same text.")
+        if self.speeds:
+            words.append("Speeds are in times of the model that was pruned, which took turns with the pruned one.")
         return Section("Models", [*words, Table("Models", ("", *self.names, f"{self.b.name} ÷ {self.a.name}"), rows)])
 
 
@@ -138,6 +174,16 @@ def _pair_of(a: Report, of_a: str, b: Report, of_b: str) -> dict[str, tuple[floa
         if all(isinstance(value, int | float) and value > 0 for value in both):
             found[text] = both
     return found
+
+
+def _speeds_of(a: Report, of_a: str, b: Report, of_b: str) -> dict[str, tuple[float, float]]:
+    found = {}
+    for phase, words in (("decode", "speed of decoding"), ("prefill", "speed of a prompt")):
+        both = [1.0 if model == UNPRUNED else fact(report, f"result.times.{UNPRUNED}.{phase}") for report, model in ((a, of_a), (b, of_b))]
+        if all(both):
+            found[words] = 1 / both[0], 1 / both[1]
+    peaks = fact(a, f"result.models.{of_a}.peak_mib"), fact(b, f"result.models.{of_b}.peak_mib")
+    return {**found, PEAK: peaks} if all(peaks) else found
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:

@@ -87,7 +87,11 @@ def report_of(comparison: dict) -> Report:
         for phase, words in (("prefill", "prompt"), ("decode", "decoding"))
         for name in models
     ]
-    metrics += [Metric(f"peak memory, {name}", values["peak_mib"], "MiB", higher_is_better=False) for name, values in models.items() if "peak_mib" in values]
+    metrics += [
+        Metric(f"peak memory, {name}", values["peak_mib"], "MiB", higher_is_better=False)
+        for name, values in models.items()
+        if "peak_mib" in values
+    ]
     for name, ratios in comparison["times"].items():
         for phase, words in (("prefill", "prompt"), ("decode", "decoding")):
             metrics.append(Metric(f"{words}, pruned against {name}", 1 / ratios[phase], "× as fast", n=rounds, higher_is_better=True))

@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 from command_line import call, refused
+from transformers import LlamaConfig
 
 from pydisp.commands import evaluate, fairness, holobench, probe
-from pydisp.comparison import METHODS
+from pydisp.comparison import METHODS, compare
 from pydisp.cost import Cost
 from pydisp.fairness.weight_decay import report as sweep
 from pydisp.pruning import folder
@@ -128,21 +129,45 @@ def test_two_pruned_folders_have_the_perplexity_of_the_same_text(pruned, tmp_pat
     assert json.loads(printed)["perplexity"] == {} and json.loads(printed)["methods"]["Pruning"]["differing_data"] == ["texts"]
 
 
+def dense_named(place):
+    """A folder with a model's config alone."""
+    LlamaConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, vocab_size=16).save_pretrained(place)
+    return place
+
+
 def test_times_of_two_pruned_folders_are_a_section(pruned, tmp_path):
     places = [tmp_path / name for name in ("one", "two")]
     for place, seconds in zip(places, (0.5, 0.25), strict=True):
         shutil.copytree(pruned[0], place)
-        times = {name: {"prefill": [scale * seconds] * 3, "decode": [scale * seconds / 4] * 3} for name, scale in ((PRUNED, 1), (UNPRUNED, 2))}
+        times = {
+            name: {"prefill": [scale * seconds] * 3, "decode": [scale * seconds / 4] * 3} for name, scale in ((PRUNED, 1), (UNPRUNED, 2))
+        }
         workload = Workload(prompt_tokens=256, decode_tokens=4)
         figures = compared(times, dict.fromkeys(times, Cost(10, 20)), workload)
         conditions = {"device": "cpu", "dtype": "float32", "threads": 1, "prompt_tokens": 256, "decode_tokens": 4}
+        figures["models"][PRUNED]["peak_mib"] = 100 * seconds
+        figures["times"][UNPRUNED]["decode"] = seconds
         (place / folder.SPEED_FILE).write_text(json.dumps({"source": place.name, "against": "m", **conditions, **figures}))
     _, printed, err = call("compare", *places, "--out", tmp_path / "out", "--json")
+    assert json.loads(printed)["speed"] == {
+        "speed of decoding": {"a": 2, "b": 4, "ratio": 2}, "speed of a prompt": {"a": 2, "b": 2, "ratio": 1}, "peak memory, MiB": {"a": 50, "b": 25, "ratio": 0.5},
+    }, err  # fmt: skip
+    cards = Report.from_json((tmp_path / "out" / "report.json").read_text()).metrics
+    assert [(card.name, card.value) for card in cards[2:]] == [
+        ("speed of decoding", 2),
+        ("speed of a prompt", 1),
+        ("peak memory, MiB", 0.5),
+    ]
     found = json.loads(printed)["methods"]["Speed"]
-    assert found["differing_data"] == [], err
+    assert found["differing_data"] == []
     assert found["both"]["prompt, pruned"] == {"unit": "tokens/s", "a": 512.0, "b": 1024.0, "difference": 512.0, "ratio": 2.0}
-    assert found["both"]["decoding, pruned against unpruned"] == {"unit": "× as fast", "a": 2.0, "b": 2.0, "difference": 0.0, "ratio": 1.0}
+    assert found["both"]["decoding, pruned against unpruned"] == {"unit": "× as fast", "a": 2.0, "b": 4.0, "difference": 2.0, "ratio": 2.0}
     assert "of a run of its own" in (tmp_path / "out" / "report.md").read_text()
+    of_model = compare(str(places[0]), str(dense_named(tmp_path / "m"))).speeds
+    assert of_model == {"speed of decoding": (2, 1), "speed of a prompt": (2, 1)}
+    other = json.loads((places[1] / folder.SPEED_FILE).read_text())
+    (places[1] / folder.SPEED_FILE).write_text(json.dumps({**other, "threads": 2}))
+    assert compare(*map(str, places)).speeds == {}
     for content in ("[]", '{"models": {}}', "{", '{"models": 3, "rounds": 1, "times": {}}'):
         (places[1] / folder.SPEED_FILE).write_text(content)
         refused([(["compare", *places, "--out", tmp_path / "no"], "delete it, or copy the folder again.")], tmp_path)
