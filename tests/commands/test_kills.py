@@ -29,7 +29,7 @@ def journeys(pruned, model, text):
     return {
         "prune": ["--quiet", "prune", model, *SEARCH, *always],
         "recover": ["--quiet", "recover", pruned[0], *recovery, *always],
-        "prune and recover": ["--quiet", "prune", model, *SEARCH, *always, "--recover", "--recover-steps", 2],
+        "prune and recover": ["--quiet", "prune", model, *SEARCH, *always, "--recover", "--recover-steps", STEPS],
     }
 
 
@@ -86,21 +86,21 @@ def test_killed_at_any_change_of_the_disk(journeys, journey, tmp_path):
 
 
 @pytest.mark.parametrize("step", range(STEPS + 1) if IS_EVERY else (0, 1))
-@pytest.mark.parametrize(("journey", "stage"), [("prune", "Search"), ("recover", "Recovery")])
+@pytest.mark.parametrize(("journey", "stage"), [("prune", "Search"), ("recover", "Recovery"), ("prune and recover", "Recovery")])
 def test_killed_after_a_step(journeys, journey, stage, step, tmp_path, unbroken):
     """The state is saved after the first step and then from time to time: not everything is lost before the first of these times."""
     out = tmp_path / "in" / "out"
     out.parent.mkdir()
     assert run([*journeys[journey], "--out", out], tmp_path, after=(stage, step)).status == -signal.SIGKILL
     print(f"{journey}: killed after step {step} of {STEPS}")
-    goes_on(journeys[journey], out, unbroken[journey], resumed=step > 0 or stage == "Search")  # a search saves its start too
+    goes_on(journeys[journey], out, unbroken[journey], resumed=step > 0 or journey != "recover")  # a search saves its start too
 
 
 @pytest.fixture(scope="module")
 def unbroken(journeys, tmp_path_factory):
     """The digests of what each journey makes."""
     made = {}
-    for name in ("prune", "recover"):
+    for name in journeys:
         folder = tmp_path_factory.mktemp(name)
         assert run([*journeys[name], "--out", folder / "out"], folder).status == 0
         made[name] = digests(folder / "out")
