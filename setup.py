@@ -55,6 +55,7 @@ def compile_native(out: Path) -> None:
     """Compile csrc/ into `out`. Raises NotBuilt, with the reason, if that fails.
 
     Objects are put into a temporary folder, or into PYDISP_BUILD_DIR; there, an object newer than its source and all headers is reused.
+    MAX_JOBS, as in torch's own builds, limits how many compilers run at once.
     """
     if sys.platform == "win32":
         raise NotBuilt("csrc/ is not built on Windows yet")
@@ -75,7 +76,8 @@ def compile_native(out: Path) -> None:
                 objects.append(str(made))
                 if not made.is_file() or made.stat().st_mtime < max(newest_header, source.stat().st_mtime):
                     stale.append([*command, *flags, f"-DPYDISP_ISA={isa}", "-c", str(source), "-o", str(made)])
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = os.environ.get("MAX_JOBS", "")
+        with ThreadPoolExecutor(int(jobs) if jobs.isdecimal() and int(jobs) else os.cpu_count()) as pool:
             list(pool.map(_run, stale))
         _run([*compiler, "-shared", *objects, "-o", str(out), f"-L{torch}/lib", "-ltorch_cpu"])
 

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,17 @@ def test_without_a_compiler_there_is_a_reason(setup_file, monkeypatch, tmp_path)
     monkeypatch.setenv("CXX", "no-such-compiler -O1")
     with pytest.raises(setup_file.NotBuilt, match="there is no C\\+\\+ compiler 'no-such-compiler'"):
         setup_file.compile_native(tmp_path / "out.so")
+
+
+@pytest.mark.parametrize(("given", "workers"), [("1", 1), ("3", 3), ("", os.cpu_count()), ("0", os.cpu_count()), ("many", os.cpu_count())])
+def test_max_jobs_limits_how_many_compilers_run(setup_file, monkeypatch, tmp_path, given, workers):
+    asked = []
+    monkeypatch.setenv("PYDISP_TORCH_DIR", str(fake_torch(tmp_path)))
+    monkeypatch.setenv("CXX", "true")
+    monkeypatch.setenv("MAX_JOBS", given)
+    monkeypatch.setattr(setup_file, "ThreadPoolExecutor", lambda most: asked.append(most) or ThreadPoolExecutor(1))
+    setup_file.compile_native(tmp_path / "out.so")
+    assert asked == [workers]
 
 
 def test_wheel_without_compiler_is_pure_though_a_library_lies_about(checkout):
