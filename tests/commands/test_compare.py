@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from browser_page import needs_chromium, require_readable
 from command_line import call, refused
 from transformers import LlamaConfig
 
@@ -135,8 +136,9 @@ def dense_named(place):
     return place
 
 
-def test_times_of_two_pruned_folders_are_a_section(pruned, tmp_path):
-    places = [tmp_path / name for name in ("one", "two")]
+def with_times(pruned, folder_of_copies):
+    """Two copies of a pruned folder, each with the times of a comparison."""
+    places = [folder_of_copies / name for name in ("one", "two")]
     for place, seconds in zip(places, (0.5, 0.25), strict=True):
         shutil.copytree(pruned[0], place)
         times = {
@@ -148,6 +150,11 @@ def test_times_of_two_pruned_folders_are_a_section(pruned, tmp_path):
         figures["models"][PRUNED]["peak_mib"] = 100 * seconds
         figures["times"][UNPRUNED]["decode"] = seconds
         (place / folder.SPEED_FILE).write_text(json.dumps({"source": place.name, "against": "m", **conditions, **figures}))
+    return places
+
+
+def test_times_of_two_pruned_folders_are_a_section(pruned, tmp_path):
+    places = with_times(pruned, tmp_path)
     _, printed, err = call("compare", *places, "--out", tmp_path / "out", "--json")
     assert json.loads(printed)["speed"] == {
         "speed of decoding": {"a": 2, "b": 4, "ratio": 2}, "speed of a prompt": {"a": 2, "b": 2, "ratio": 1}, "peak memory, MiB": {"a": 50, "b": 25, "ratio": 0.5},
@@ -174,6 +181,14 @@ def test_times_of_two_pruned_folders_are_a_section(pruned, tmp_path):
     (places[1] / folder.SPEED_FILE).write_text('{"absent": "--no-speed was given."}')
     _, printed, _ = call("compare", *places, "--out", tmp_path / "other", "--json")
     assert list(json.loads(printed)["methods"]) == ["Pruning"] and json.loads(printed)["only"]["one"] == ["Speed on this machine"]
+
+
+@needs_chromium
+def test_its_page_is_readable(pruned, two, tmp_path):
+    pairs = {"times": with_times(pruned, tmp_path), "one method": two}
+    for name, pair in pairs.items():
+        assert call("compare", *pair, "--out", tmp_path / name)[0] == 0
+    require_readable({name: (tmp_path / name / "report.html").read_text() for name in pairs})
 
 
 def test_what_has_no_report_is_refused(two, tmp_path):

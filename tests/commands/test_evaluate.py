@@ -5,6 +5,7 @@ import math
 import re
 
 import pytest
+from browser_page import needs_chromium, require_readable
 from command_line import one_sentence, refused
 from tiny_text import tiny_llama, tiny_tokenizer, write_model
 
@@ -65,6 +66,12 @@ def test_the_report_appears_whole_beside_the_same_figures(model, text, run, tmp_
     refused([(given, "exists; choose another --out")], tmp_path)
     status, printed, _ = run(*given, "--overwrite")
     assert status == 0 and printed.endswith(f"report: {out / 'report.html'}\n")
+
+
+@needs_chromium
+def test_its_page_is_readable(model, text, run, tmp_path):
+    assert run("eval", model, "--text", text, "--context", "32", "--out", tmp_path / "report")[0] == 0
+    require_readable({"evaluation": (tmp_path / "report" / "report.html").read_text()})
 
 
 def test_a_folder_that_no_evaluation_made_is_not_replaced(pruned, text, model, run, monkeypatch):

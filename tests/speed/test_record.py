@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from browser_page import needs_chromium, require_readable
 from command_line import call
 
 from pydisp.cost import Cost
@@ -35,6 +36,11 @@ def measured(out):
     page = (out / "report.html").read_text()
     (section,) = re.findall(r'<section id="[^"]*" class="measured">.*?</section>', page, re.DOTALL)
     return section, dict(re.findall(r'<div class="measured"><dt>([^<]+)</dt><dd class="value">([^< ]+)', page))
+
+
+@needs_chromium
+def test_a_page_with_a_section_of_speed_is_readable(folder):
+    require_readable({"pruned": (folder[0] / "report.html").read_text()})
 
 
 def test_prune_keeps_its_speed_beside_the_report(folder):
