@@ -1,5 +1,6 @@
 // What Chromium finds in the pages of the frames around this script; browser_page.py reads it.
 const LEAST_PIXELS = 12, LEAST_CONTRAST = 4.5;
+const MOST_CUT = 1;  // pixels of the box of a text: its letters leave more of it free
 const INSIDE = 24;  // letters of a word that must not be broken
 const AROUND_WORD = /\S+/g, WORD = /^[\p{L}\p{N}.,:;()'"%+-]+$/u;
 
@@ -88,6 +89,11 @@ function contrast(page, node) {
   return (high + 0.05) / (low + 0.05);
 }
 
+function cutPixels(text) {  // how far the box of a text of a picture is beyond the edges of the picture
+  const picture = text.viewportElement.getBoundingClientRect(), box = text.getBoundingClientRect();
+  return Math.max(picture.left - box.left, box.right - picture.right, picture.top - box.top, box.bottom - picture.bottom);
+}
+
 function measure(frame) {
   const page = frame.contentDocument, root = page.documentElement, nodes = texts(page);
   const named = (node, value) => [node.data.trim().slice(0, 60), value];
@@ -101,6 +107,7 @@ function measure(frame) {
     })),
     texts: nodes.length,
     small: nodes.map(node => named(node, pixels(node))).filter(one => one[1] < LEAST_PIXELS - 0.01),
+    cut: [...page.querySelectorAll("svg text")].map(one => [one.textContent.trim().slice(0, 60), cutPixels(one)]).filter(one => one[1] > MOST_CUT),
     broken: nodes.filter(one => !one.parentElement.closest("svg")).flatMap(one => brokenWords(page, one)),
     looked: contrasts.length,
     faint: contrasts.filter(one => one[1] < LEAST_CONTRAST),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydisp.report.drawing import BLUE, INK, LINE, ORANGE, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, svg
+from pydisp.report.drawing import BLUE, INK, LINE, ORANGE, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, shortened, svg
 
 _HEIGHT = 3.2
 _MARKS = ("o", "s", "^", "D")
@@ -44,7 +44,7 @@ def by_frequency(
             axes.annotate("all", (len(labels) - 0.5, level), color=SOFT, ha="right", va="bottom")
         for curve, colour, mark in zip(curves, SERIES, _MARKS, strict=False):
             values = np.array([np.nan if v is None else v for v in curve.values], dtype=np.float64)
-            axes.plot(places, values, color=colour, marker=mark, markersize=4.5, linewidth=1.6, label=curve.name)
+            axes.plot(places, values, color=colour, marker=mark, markersize=4.5, linewidth=1.6, label=shortened(curve.name, 60, 2))
             for place, interval in enumerate(curve.intervals or []):
                 if interval is not None:
                     axes.fill_between([place - 0.22, place + 0.22], *interval, color=colour, alpha=0.25, linewidth=0)

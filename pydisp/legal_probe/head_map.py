@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydisp.legal_probe.pictures import plain_words, round_numbers, shortened
-from pydisp.report.drawing import BLACK, EMPTY, SOFT, WHITE, WIDTH_INCHES, letters_on, new_figure, svg
+from pydisp.legal_probe.pictures import round_numbers
+from pydisp.report.drawing import BLACK, EMPTY, SOFT, WHITE, WIDTH_INCHES, drawing, letters_on, new_figure, shortened, svg
 
 MOST_CELLS, MOST_CELLS_OF_A_PICTURE = 4_000, 12_000  # about 70 bytes each
 _HUE = ("#f3f6fa", "#c6dbef", "#85bcdb", "#3d8ec4", "#125ca4", "#08306b")
 _TWO_HUES = ("#0b3f75", "#3f83b5", "#a3c8e0", "#f3f1ed", "#f2bb88", "#cf6f1e", "#7f3300")
 _SHARE_OF_ALL = 98  # per cent of the values that the scale spans, if the rest would stretch it
 _MIDDLE_STEPS = 13  # odd: one colour is the middle
-_LEFT, _RIGHT, _GAP, _LETTER = 0.62, 0.12, 0.3, 0.135  # inches
+_LEFT, _RIGHT, _GAP, _LETTER = 0.62, 0.12, 0.3, 0.155  # inches
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def head_maps(maps: Sequence[HeadMap], scale_of: Callable[[np.ndarray, str], Sca
     if not fits(maps):
         maps, draw = [_layer_means(one) for one in maps], _means
     scale = scale_of(np.concatenate([one.values for one in maps]), label)
-    with plain_words():
+    with drawing():
         return _small(svg(draw(maps, scale)))
 
 

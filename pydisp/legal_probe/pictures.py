@@ -6,16 +6,13 @@ The functions take plain data and return text; `pydisp.report.drawing` decides h
 `token_strip`.
 """
 
-import textwrap
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pydisp.intervals import Estimate
-from pydisp.report.drawing import BLUE, INK, ORANGE, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, svg
+from pydisp.report.drawing import BLUE, INK, ORANGE, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, shortened, svg
 
 LINES = 4  # most in a picture of curves
 _MARKS = ("o", "s", "^", "D")
@@ -46,26 +43,6 @@ class LayerCurve:
     intervals: Sequence[tuple[float, float] | None]
 
 
-@contextmanager
-def plain_words() -> Iterator[None]:
-    """`drawing`, with dollar signs as such and not as mathematics, and with letters that only the reader's font has."""
-    import matplotlib
-
-    with drawing(), matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
-def shortened(name: str, letters: int, lines: int = 3) -> str:
-    """A name on a few lines of at most so many letters; of a longer one the middle is left out."""
-    wrapped = textwrap.wrap(name, letters) or [name]
-    kept = min(len(name), letters * lines)
-    while len(wrapped) > lines:
-        kept -= 1
-        wrapped = textwrap.wrap(f"{name[: kept // 2].rstrip()} … {name[len(name) - kept // 2 :].lstrip()}", letters)
-    return "\n".join(wrapped)
-
-
 def round_numbers(count: int, most: int) -> list[int]:
     """Numbers from 0, at most about so many, a round step apart."""
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if count <= step * most)
@@ -78,7 +55,7 @@ def points(rows: Sequence[Point]) -> str:
     heights = np.array([0.32 + 0.15 * name.count("\n") for name in names])
     places = heights.sum() - np.cumsum(heights) + heights / 2
     has_percentiles = any(one.percentile is not None for one in rows)
-    with plain_words():
+    with drawing():
         figure = new_figure(WIDTH_INCHES, 0.95 + heights.sum())
         panels = figure.subplots(
             1, 2 if has_percentiles else 1, sharey=True, squeeze=False, width_ratios=(1.5, 1) if has_percentiles else None
@@ -141,7 +118,7 @@ def layer_curves(curves: Sequence[LayerCurve], y_label: str, *, level: float) ->
     values = [value for one in curves for value in one.values if np.isfinite(value)]
     ends = [end for one in curves for interval in one.intervals if interval is not None for end in interval]
     is_log = level > 0 and has_log_axis([*values, *ends], values)
-    with plain_words():
+    with drawing():
         figure = new_figure(WIDTH_INCHES, 0.35 + 1.9 * len(panels))
         column = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         for axes, panel in zip(column, panels, strict=True):

@@ -13,8 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from pydisp.legal_probe.head_map import Scale, boxes, draw_scale, ratio_scale
-from pydisp.legal_probe.pictures import plain_words
-from pydisp.report.drawing import EMPTY, INK, SOFT, WIDTH_INCHES, letters_on, new_figure, svg
+from pydisp.report.drawing import EMPTY, INK, SOFT, WIDTH_INCHES, drawing, letters_on, new_figure, svg
 
 MOST_TOKENS = 120
 _POINTS = 72.0  # an inch
@@ -45,7 +44,7 @@ def token_strip(tokens: Sequence[Token], label: str, *, is_cut: tuple[bool, bool
     places, lines = _placed(words, [_begins_word(one.text) for one in tokens], is_cut[0])
     strip = lines * _LINE
     total = strip + 60
-    with plain_words():
+    with drawing():
         figure = new_figure(WIDTH_INCHES, total / _POINTS)
         figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))

@@ -6,17 +6,17 @@ The functions take plain data and return text; `pydisp.report.drawing` decides h
 """
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pydisp.report.drawing import BLUE, EMPTY, INK, ORANGE, SOFT, WIDTH_INCHES, drawing, letters_on, new_figure, quiet, svg
+from pydisp.report.drawing import BLUE, EMPTY, INK, ORANGE, SOFT, WIDTH_INCHES, drawing, letters_on, new_figure, quiet, shortened, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 MASKS = ("attention_input", "attention_output", "mlp_input", "mlp_middle", "mlp_output")
 STREAM_MASKS = ("attention_input", "attention_output", "mlp_input", "mlp_output")  # those that select features of the residual stream
@@ -36,6 +36,8 @@ _MOST_PIXELS = 20_000  # per raster, of four: random masks of 4096 features and 
 _FEWEST_TO_SMOOTH = 30
 _LEVELS = 8
 _DASHES = (0, (4, 3))
+_GAP = 5  # points between a bar and its label
+_LEAST_BAR = 0.1  # of the axis, however long a label is
 _NOTE = {"ha": "right", "va": "bottom", "color": SOFT}
 
 
@@ -227,7 +229,7 @@ def _recovery_figure(steps: np.ndarray, losses: np.ndarray, name: str) -> "Figur
     figure = new_figure(WIDTH_INCHES, 2.9)
     axes = figure.subplots()
     _draw_curve(axes, steps, losses, BLUE, legend={"loc": "upper right"})  # inside: the name may be long, and a loss falls
-    axes.set_title(textwrap.fill(name, 80))
+    axes.set_title(shortened(name, 64, 2))
     axes.set_ylabel("nats per token")
     _step_axis(axes, steps)
     quiet(axes)
@@ -350,19 +352,31 @@ def _draw_counts(axes: "Axes", counts: np.ndarray, layers: int, colour: str) -> 
 def _perplexities_figure(rows: Sequence[tuple[str, float, float]]) -> "Figure":
     figure = new_figure(WIDTH_INCHES, 0.95 + 0.62 * len(rows))
     axes = figure.subplots()
-    highest = max(value for row in rows for value in row[1:])
+    labels = []
     for position, (_, dense, pruned) in enumerate(rows):
         for offset, value, colour, name in ((-0.19, dense, SOFT, "dense"), (0.19, pruned, BLUE, "pruned")):
             axes.barh(position + offset, value, height=0.34, color=colour, label=name if position == 0 else None)
             ratio = f"  ({_digits(value / dense)} × dense, damage {math.log(value / dense):.2f})" if name == "pruned" else ""
-            axes.annotate(f"{_digits(value)}{ratio}", (value, position + offset), (5, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(rows)), [label for label, *_ in rows], color=INK)
+            place = (value, position + offset)
+            labels.append(axes.annotate(f"{_digits(value)}{ratio}", place, (_GAP, 0), textcoords="offset points", va="center"))
+            labels[-1].set_in_layout(False)  # the axes make room for it, not the layout, which would shrink them
+    names = ["\n".join(shortened(line, 34, 2) for line in label.splitlines()) for label, *_ in rows]
+    axes.set_yticks(range(len(rows)), names, color=INK)
     axes.set_ylim(len(rows) - 0.45, -0.55)
-    axes.set_xlim(0, 1.75 * highest)
     axes.set_xlabel("perplexity per token (lower is better)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1.2)
     quiet(axes, "x")
+    axes.set_xlim(0, _end_behind(axes, labels))
     return figure
+
+
+def _end_behind(axes: "Axes", labels: Sequence["Annotation"]) -> float:
+    """Where an x axis from 0 must end for each label beside the end of its bar to be inside."""
+    figure = axes.get_figure()
+    figure.draw_without_rendering()  # gives the axes their place
+    points = [72 / figure.dpi * box.width for box in (axes.get_window_extent(), *(label.get_window_extent() for label in labels))]
+    left = [max(1 - (2 * _GAP + taken) / points[0], _LEAST_BAR) for taken in points[1:]]
+    return max(label.xy[0] / share for label, share in zip(labels, left, strict=True))
 
 
 def _digits(value: float) -> str:

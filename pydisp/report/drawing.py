@@ -14,6 +14,8 @@ changed. With one version of matplotlib, the same data gives the same bytes.
 
 import io
 import re
+import textwrap
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -56,7 +58,8 @@ _STYLE = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
 }
-_INK_STYLE = {
+_PAGE_STYLE = {
+    "text.parse_math": False,  # a dollar sign in a name is one
     "text.color": INK,
     "axes.labelcolor": SOFT,
     "axes.edgecolor": LINE,
@@ -73,7 +76,8 @@ def drawing(*, on_white: bool = False) -> Iterator[None]:
     """Set matplotlib's settings while a picture is drawn and turned into SVG; `on_white`: black ink, for `svg_on_white`."""
     import matplotlib.style
 
-    with matplotlib.style.context(["default", _STYLE if on_white else {**_STYLE, **_INK_STYLE}]):
+    with matplotlib.style.context(["default", _STYLE if on_white else {**_STYLE, **_PAGE_STYLE}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the reader's font has it
         yield
 
 
@@ -89,6 +93,24 @@ def quiet(axes: "Axes", grid: str = "y") -> None:
     axes.grid(axis=grid)
     axes.tick_params(length=0)
     axes.spines[{"x": ["bottom"], "y": ["left"], "both": ["bottom", "left"]}[grid]].set_visible(False)
+
+
+def shortened(name: str, letters: int, lines: int = 3) -> str:
+    """A name on a few lines of at most so many letters; of a longer one the middle is left out."""
+    wrapped = textwrap.wrap(name, letters) or [name]
+    kept = min(len(name), letters * lines)
+    while len(wrapped) > lines:
+        kept -= 1
+        wrapped = textwrap.wrap(f"{name[: kept // 2].rstrip()} … {name[len(name) - kept // 2 :].lstrip()}", letters)
+    return "\n".join(wrapped)
+
+
+def inches(text: str) -> float:
+    """The width of a line of plain letters; within `drawing`."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=_STYLE["font.size"]), ismath=False)[0] / 72
 
 
 def letters_on(colour: str) -> str:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser_page import needs_chromium, require_whole
 
 from pydisp.intervals import Estimate
 from pydisp.legal_probe.head_map import (
@@ -17,10 +18,10 @@ from pydisp.legal_probe.head_map import (
     ratio_scale,
     share_scale,
 )
-from pydisp.legal_probe.pictures import LayerCurve, Point, has_log_axis, layer_curves, points, round_numbers, shortened
+from pydisp.legal_probe.pictures import LayerCurve, Point, has_log_axis, layer_curves, points, round_numbers
 from pydisp.legal_probe.token_strip import Token, token_strip, visible
 from pydisp.report import Picture
-from pydisp.report.drawing import _MODES, BLACK, EMPTY, WHITE, letters_on
+from pydisp.report.drawing import _MODES, BLACK, EMPTY, WHITE, letters_on, shortened
 
 NAN = float("nan")
 LONG = "a concept with a name that is far too long for a small picture, and that differs from others only in its number"
@@ -109,6 +110,11 @@ def test_no_words_leave_the_picture(name):
         anchor = re.search(r"text-anchor: (\w+)", style)
         left = float(place[1]) - {"middle": reach / 2, "end": reach}.get(anchor[1] if anchor else "", 0)
         assert -0.1 * reach - 4 <= left and left + reach <= width + 0.1 * reach + 4, "".join(element.itertext())
+
+
+@needs_chromium
+def test_no_letter_is_cut():
+    require_whole({name: draw() for name, draw in DRAWINGS.items() if "80 layers" not in name})
 
 
 def test_an_axis_is_logarithmic_where_values_span_much_and_are_positive():

@@ -5,11 +5,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser_page import needs_chromium, require_whole
 
 from pydisp.pruning import pictures
 from pydisp.pruning.pictures import MASKS, STREAM_MASKS, kept_features, perplexities, recovery_curve, search_curve, widths
 from pydisp.report import Picture
 
+LONG = "https://example.org/a/very/long/address/without/any/space/at/all/that/goes/on/and/on.jsonl (heldout)"
 HIDDEN, MIDDLE = 64, 128
 FULL = {m: MIDDLE if m == "mlp_middle" else HIDDEN for m in MASKS}
 
@@ -41,6 +43,9 @@ DRAWINGS = {
     "search with a budget": lambda: search_curve([{**row, "budget": 0.5} for row in history(40)], target=0.5, dense_loss=3.0),
     **{f"recovery of {n} steps": lambda n=n: recovery_curve(history(n)) for n in (1, 30, 900)},
     "perplexities": lambda: perplexities([("calibration", 20.1, 24.3), ("held-out <a>", 26.5, 3320.2)]),
+    "a perplexity that is far higher": lambda: perplexities([("held-out:\nPython 3.11.7 docstrings (heldout)", 26.96, 26_610_000.0)]),
+    "perplexities of texts with long names": lambda: perplexities([(f"held-out:\n{LONG}", 26.96, 2661.0), (LONG, 1.0, 99.0)]),
+    "recovery on a text with a long name": lambda: recovery_curve(history(40), f"Distillation loss ({'W' * 30}) on {LONG}"),
 }
 
 
@@ -55,6 +60,11 @@ def test_drawing_is_svg_that_stands_alone_and_repeats_byte_for_byte(name):
     Picture(name, name, svg)
     assert svg.startswith("<svg ") and "prefers-color-scheme: dark" in svg
     assert not re.search(r"<dc:date|\d{4}-\d\d-\d\dT", svg)
+
+
+@needs_chromium
+def test_no_letter_is_cut():
+    require_whole({name: draw() for name, draw in DRAWINGS.items()})
 
 
 def test_widths_are_written_in_the_cells_and_removed_blocks_say_so():

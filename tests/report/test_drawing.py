@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pydisp.report import Picture
-from pydisp.report.drawing import BLUE, INK, LINE, SERIES, SOFT, drawing, letters_on, new_figure, quiet, svg, svg_on_white
+from pydisp.report.drawing import BLUE, INK, LINE, SERIES, SOFT, drawing, inches, letters_on, new_figure, quiet, svg, svg_on_white
 
 
 def bars(write=svg, colour=BLUE, **settings) -> str:
@@ -46,6 +46,11 @@ def test_on_white_the_colours_are_plain_and_the_ground_is_there():
     assert BLUE in text and "var(--" not in text and "prefers-color-scheme" not in text and "fill: #ffffff" in text
     assert text.endswith("</svg>\n") and not any(line != line.rstrip() for line in text.splitlines())
     assert SOFT not in text and "fill: #ffffff" not in bars()
+
+
+def test_the_width_of_a_line_is_that_of_its_letters():
+    with drawing():
+        assert inches("iii") < inches("mmm") == pytest.approx(3 * 9 * 0.974 / 72, rel=0.01)
 
 
 def test_quiet_axes_have_a_grid_for_ticks():

@@ -1,7 +1,7 @@
 """The page as Chromium shows it, on a phone and at a desk, light and dark: nothing is cut, small, faint or broken, and what scrolls says so."""
 
 import numpy as np
-from browser_page import DESK, PHONE, measured, needs_chromium, require_readable
+from browser_page import DESK, PHONE, measured, needs_chromium, printed_pages, require_readable
 
 from pydisp.report import Metric, Picture, Report, Section, Table
 from pydisp.report.drawing import BLUE, ORANGE, SOFT, WIDTH_INCHES, drawing, letters_on, new_figure, quiet, svg
@@ -69,6 +69,7 @@ def test_what_is_wrong_is_found():
         "broken": "td { word-break: break-all; max-width: 3rem; }",
         "small letters of pictures": "figure .picture { width: 300px !important; }",
         "faint letters of pictures": "svg text { fill: #777777 !important; }",
+        "cut letters of pictures": "svg text { font-size: 40px !important; }",
         "hint": ".box > .hint { display: none !important; }",
     }
     html = hard_report().to_html()
@@ -89,4 +90,9 @@ def test_what_is_wrong_is_found():
 def test_on_paper_nothing_is_cut_and_no_hint_is_left():
     html = hard_report().to_html().replace("@media print", "@media all")
     one = measured({"page": html}, widths=[700], schemes=["light"])["page", 700, "light"]
-    assert one["wide"] <= 0 and not any(box["scrolls"] or box["hint"] for box in one["boxes"])
+    assert one["wide"] <= 0 and not any(box["scrolls"] or box["hint"] for box in one["boxes"]) and not one["cut"]
+
+
+@needs_chromium
+def test_a_page_can_be_printed(report):
+    assert printed_pages(report.to_html()) >= 1 and printed_pages(hard_report().to_html()) >= 3

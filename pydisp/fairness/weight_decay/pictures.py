@@ -69,7 +69,7 @@ def curves(
         labels: of all bins, rare ones first.
         rows: (name of the text, (name of the weight decay, bin's label -> loss at each point) for each column).
     """
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
     depths = dict(zip(labels, np.linspace(_PALEST, 1, len(labels)), strict=True))
     drawn = {}
@@ -83,6 +83,7 @@ def curves(
                         (drawn[name],) = axes.plot(steps[1:], values[1:], color=BLUE, alpha=depths[name], linewidth=1.5)
                 axes.set_xscale("log")
                 axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+                axes.xaxis.set_minor_formatter(LogFormatter())
                 axes.set_title(title)
                 quiet(axes)
             line[0].set_ylabel(f"{text}\nnats per token")

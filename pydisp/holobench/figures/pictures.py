@@ -7,14 +7,12 @@
 Values are per cent, NaN where there is none. The functions take plain data; `pydisp.report.drawing` decides how pictures look.
 """
 
-import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pydisp.report.drawing import BLUE, EMPTY, INK, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, svg
+from pydisp.report.drawing import BLUE, EMPTY, INK, SERIES, SOFT, WIDTH_INCHES, drawing, new_figure, quiet, shortened, svg
 
 _MARKS = ("o", "s", "^", "D")
 _PALEST, _DARKEST = 0.06, 0.6  # of blue over the ground of the page: letters on it stay readable in light and dark mode
@@ -35,25 +33,13 @@ class Series:
     levels: Sequence[float] | None = None
 
 
-@contextmanager
-def _plain_words() -> Iterator[None]:
-    """`drawing`, with dollar signs as such, and with letters that only the reader's font has."""
-    import warnings
-
-    import matplotlib
-
-    with drawing(), matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
 def heat_map(columns: Sequence[str], rows: Sequence[str], values: np.ndarray, counts: np.ndarray, x_label: str, y_label: str) -> str:
     """A cell for each pair, the darker the higher, with its figure and below it the number of items.
 
     Args:
         values: (rows, columns) per cent, NaN for an empty cell; the first row is at the bottom. counts: (rows, columns).
     """
-    with _plain_words():
+    with drawing():
         width = min(WIDTH_INCHES, 1.3 + _CELL_WIDTH * len(columns))
         figure = new_figure(width, 0.75 + _CELL_HEIGHT * len(rows))
         axes = figure.subplots()
@@ -83,8 +69,8 @@ def points(names: Sequence[str], series: Sequence[Series], x_label: str, *, midd
     Args:
         middle: where a line is drawn through all rows: 0 for differences, whose axis follows the values; else the axis is 0 to 100.
     """
-    names = ["\n".join(textwrap.wrap(name, 24) or [name]) for name in names]
-    with _plain_words():
+    names = [shortened(name, 24) for name in names]
+    with drawing():
         figure = new_figure(WIDTH_INCHES, 0.85 + (0.3 + 0.1 * (len(series) - 1)) * len(names))
         axes = figure.subplots()
         places = np.arange(len(names))[::-1].astype(np.float64)
@@ -115,7 +101,7 @@ def curves(names: Sequence[str], series: Sequence[Series], y_label: str, x_label
         joined: the places that a line joins; by default all.
     """
     joined = list(range(len(names))) if joined is None else list(joined)
-    with _plain_words():
+    with drawing():
         figure = new_figure(WIDTH_INCHES, 2.9)
         axes = figure.subplots()
         places = np.arange(len(names), dtype=np.float64)

@@ -10,7 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydisp.report.drawing import BLUE, EMPTY, GREEN, INK, ORANGE, PINK, SKY, SOFT, WIDTH_INCHES, YELLOW, drawing, new_figure, quiet, svg
+from pydisp.report.drawing import (
+    BLUE,
+    EMPTY,
+    GREEN,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    SOFT,
+    WIDTH_INCHES,
+    YELLOW,
+    drawing,
+    inches,
+    new_figure,
+    quiet,
+    shortened,
+    svg,
+)
 from pydisp.toolken.evaluating.calibration_curves import CalibrationCurves, thinned
 from pydisp.toolken.evaluating.estimates import Estimate
 
@@ -25,6 +42,7 @@ _DASHES = {
     "shuffled_docs": (0, (4, 4)),
 }
 _MOST_POINTS = 200  # of a curve
+_LETTERS = 28  # most of the name of a tool
 _PALEST, _DARKEST = 0.06, 0.6  # of blue over the ground of the page: letters on it stay readable in light and dark mode
 
 
@@ -141,7 +159,10 @@ def confusion_map(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str
     counts = np.asarray(counts)
     shares = counts / counts.sum(1, keepdims=True)
     with drawing():
-        figure = new_figure(WIDTH_INCHES, 1.25 + 0.27 * len(rows))
+        right, called = ([shortened(name, _LETTERS, 1) for name in names] for names in (rows, columns))
+        beside, below = (max(map(inches, names)) for names in (right, called))
+        is_upright = (below + 0.1) * len(called) > WIDTH_INCHES - beside - 0.5
+        figure = new_figure(WIDTH_INCHES, 0.8 + 0.27 * len(rows) + (below if is_upright else 0.2))
         axes = figure.subplots()
         for (row, column), share in np.ndenumerate(shares):
             place = len(rows) - 1 - row
@@ -160,8 +181,8 @@ def confusion_map(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str
                     column, place, f"{counts[row, column]}", ha="center", va="center", color=INK,
                     fontweight="bold" if is_right else "normal",
                 )  # fmt: skip
-        axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) * len(columns) > 90 else 0)
-        axes.set_yticks(range(len(rows))[::-1], rows)
+        axes.set_xticks(range(len(called)), called, rotation=90 if is_upright else 0)
+        axes.set_yticks(range(len(rows))[::-1], right)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(-0.5, len(rows) - 0.5)
         axes.set_xlabel("what was called")

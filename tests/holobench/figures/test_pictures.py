@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from browser_page import needs_chromium, require_whole
 
 from pydisp.holobench.figures.pictures import Series, curves, heat_map, points
 from pydisp.report import Picture
@@ -61,3 +62,19 @@ def test_one_group_and_nothing_but_gaps_can_be_drawn():
         Picture("p", "P.", points(NAMES, of, "%"))
         Picture("c", "C.", curves(NAMES, of, "%", "tokens", joined=[0, 2]))
     Picture("one", "One.", curves(["512"], [Series("F1", [50.0], [(1.0, 99.0)])], "%", "tokens"))
+
+
+@needs_chromium
+def test_no_letter_is_cut():
+    long = [name * 4 for name in NAMES]
+    values = np.array([[62.4, np.nan, 8.0]] * 3)
+    require_whole(
+        {
+            "points": points(long, SERIES, "%"),
+            "differences": points(long, SERIES[:1], "points", middle=0),
+            "curves": curves(NAMES, SERIES, "%", "placement of the relevant facts"),
+            "map": heat_map(
+                ["4,096", "65,536", "131,072"], ["extreme 25 %"] * 3, values, np.full((3, 3), 10_000), "length, tokens", "density, about"
+            ),
+        }
+    )

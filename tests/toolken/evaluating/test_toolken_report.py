@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser_page import needs_chromium, require_readable
+from browser_page import needs_chromium, require_readable, require_whole
 from toolken_results import TOOLS, decided_of, outcomes_of, positions_of
 
 from pydisp.report.words import value_text
@@ -14,6 +14,7 @@ from pydisp.toolken.evaluating.evaluated import Evaluated
 from pydisp.toolken.evaluating.example_traces import cell, example_tables, step_words
 from pydisp.toolken.evaluating.figures import figures
 from pydisp.toolken.evaluating.outcomes import Outcome
+from pydisp.toolken.evaluating.pictures import confusion_map
 
 
 def evaluated_of(seeds: int = 3, *, has_answers: bool = True, problems: int = 60, **values) -> Evaluated:
@@ -115,6 +116,20 @@ def test_a_map_of_many_tools_becomes_a_table():
     report = replace(found, tools=names, figures=replace(found.figures, modes=modes)).report
     section = next(section for section in report.sections if section.title == "Confusion of tools")
     assert section.parts[1].rows == (("tool_3", "tool_4", 2),) and "40 tools is left out" in section.parts[0]
+
+
+@needs_chromium
+@pytest.mark.parametrize("letters", (8, 12, 28, 64))
+def test_no_name_of_a_tool_is_cut_in_a_map(letters):
+    def names(count):
+        return [f"{number}{'m' * letters}"[:letters] for number in range(count)]
+
+    require_whole(
+        {
+            f"{count} tools": confusion_map(np.full((count, count + 2), 3), names(count), [*names(count), "no tool on top", "rejected"])
+            for count in (1, 3, 20)
+        }
+    )
 
 
 def test_only_the_plain_model_makes_a_page():
