@@ -21,6 +21,7 @@ SEEN = 0.05  # a p-value up to this is called a finding
 _NEAR_END = 0.05  # of a text
 _FEWEST_FLIPS = 6  # passages: with one less, the smallest p-value of a sign flip is 1/16
 _MOST_LISTED = 8
+_LONGEST_NAME = 18  # letters of a concept beside its figures
 PERCENTILE = "Percentile: the share of null spans that received less for their place; 50 % is chance."
 _SKEW = (
     "A positive skew of the differences over the heads is not more attention: it says that the few heads far from the mean lie above it. "
@@ -38,13 +39,14 @@ def summary(probe: "Probe") -> list[str]:
 
 def in_words(probe: "Probe") -> str:
     """The figures in a few lines, for a terminal: a table of the concepts, what to be careful with, the differences from each reference."""
-    columns = ["concept", "share", "enrichment (95 % interval)", "by chance", "percentile", "p", "heads found"]
+    columns = ["concept", "share", "enrichment (95 %)", "chance", "pct.", "p", "heads"]
     rows = [columns, *(_cells(probe, one) for one in probe.figures.values())]
     lines = [_what(probe), "", *_aligned(rows)]
     if any(map(has_chance, probe.figures.values())):
         lines += [
             "",
-            f"By chance: the enrichment of null spans, spans drawn from the same passages that are like the marked ones. {PERCENTILE}",
+            "Chance: the enrichment of null spans, spans drawn from the same passages that are like the marked ones. "
+            f"Pct. is the percentile. {PERCENTILE} Heads: those found above or below null spans, of those tested.",
         ]
     careful = cautions(probe)
     lines += ["", *careful] if careful else []
@@ -260,14 +262,22 @@ def _cells(probe: "Probe", one: ConceptFigures) -> list[str]:
     return [
         label(probe, one.name),
         f"{100 * one.share.value:.2f} %",
-        f"{one.enrichment.value:.2f}" + ("" if interval is None else f" ({interval})"),
+        f"{one.enrichment.value:.2f}" + ("" if interval is None else f" ({interval.replace(' to ', '–')})"),
         f"{one.chance.enrichment:.2f}" if has_chance(one) else "",
         f"{100 * one.percentile.value:.0f} %" if has_chance(one) else "",
         p_words(one.percentile.p) if has_chance(one) else "",
-        (heads_words(one.found, ~np.isnan(one.q)) or "") if has_chance(one) else "",
+        (heads_words(one.found, ~np.isnan(one.q)) or "").replace(" of ", "/") if has_chance(one) else "",
     ]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    """A line for each row; a first cell too long to leave the others room in 80 columns has a line of its own above them."""
+    names, *columns = zip(*rows, strict=True)
+    widths = [max((len(name) for name in names if len(name) <= _LONGEST_NAME), default=0), *(max(map(len, column)) for column in columns)]
+    lines = []
+    for name, *cells in rows:
+        if len(name) > widths[0]:
+            lines.append(name)
+            name = ""
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip([name, *cells], widths, strict=True)).rstrip())
+    return lines

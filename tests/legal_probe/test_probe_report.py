@@ -348,12 +348,29 @@ def test_the_terminal_has_a_line_for_each_concept_and_each_difference(against):
     shown = in_words(found).splitlines()
     (act,) = [line for line in shown if line.startswith("act") and "%" in line]
     chance = found.figures["act"].chance.enrichment
-    assert re.sub(" {2,}", "|", act).split("|")[:6] == ["act", "7.12 %", "1.23 (0.91 to 1.57)", f"{chance:.2f}", "31 %", "<0.001"]
+    assert re.sub(" {2,}", "|", act).split("|")[:6] == ["act", "7.12 %", "1.23 (0.91–1.57)", f"{chance:.2f}", "31 %", "<0.001"]
     assert "Share of llama minus that of llama (2):" in shown
     assert "act  +0.10 points (-2.00 to 2.00), p = 0.600: no difference could be seen smaller than 2.80 points" in shown
     assert "ban  +3.00 points (1.00 to 5.00), p = 0.010; percentile +20.0 points (10.0 to 30.0), p = 0.030" in shown
     same = with_comparison(found, act={"share": Estimate(0.0, (0.0, 0.0), 0.0, 1.0)})
     assert "act  +0.00 points (0.00 to 0.00), the same in every passage" in in_words(same).splitlines()
+
+
+def test_the_table_on_a_terminal_fits_80_columns(alone):
+    """With the longest name that pydisp ships, two digits everywhere and 270 heads; a longer name stands above its figures."""
+    wide = {
+        "enrichment": Estimate(12.345, (10.2, 14.5)),
+        "percentile": Estimate(0.37, p=0.0001),
+        "q": np.zeros(270),
+        "share": Estimate(0.208),
+    }
+    name, long = max(shipped().concepts, key=len), "a concept with a name that leaves figures no room beside it"
+    found = with_figures(alone, act=wide | {"name": name}, ban=wide | {"name": long})
+    head, act, above, ban = in_words(found).splitlines()[2:6]
+    assert max(map(len, (head, act, above, ban))) <= 80 and above == long
+    for words in ("20.80 %", "12.35 (10.20–14.50)", "37 %", "<0.001", "270/270"):
+        assert act.index(words) == ban.index(words), words
+    assert act.startswith(name) and ban.startswith(" ") and "Pct. is the percentile" in in_words(found)
 
 
 def test_what_could_not_be_measured_is_told(alone):
