@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Json, PrunedFolder, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, begin, print_json
+from pydisp.commands.output import WrongUsage, begin, print_json, print_table, print_words
 
 
 def info(ctx: typer.Context, folder: Annotated[Path, PrunedFolder], as_json: Json = False) -> None:
@@ -19,18 +19,14 @@ def info(ctx: typer.Context, folder: Annotated[Path, PrunedFolder], as_json: Jso
     if as_json:
         print_json(description)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{description['model_type']}: {description['params']['pruned']:,} parameters")
-    for column in ("layer", *description["layers"][0]):
-        table.add_column(column.replace("_", "\n"), justify="right")
-    for number, layer in enumerate(description["layers"]):
-        table.add_row(str(number), *("removed" if width is None else str(width) for width in layer.values()))
-    console = Console()
-    console.print(table)
+    columns = ["layer", *(name.replace("_", "\n") for name in description["layers"][0])]
+    rows = [
+        [str(number), *("removed" if width is None else str(width) for width in layer.values())]
+        for number, layer in enumerate(description["layers"])
+    ]
+    print_table(f"{description['model_type']}: {description['params']['pruned']:,} parameters", columns, rows)
     kept = description["kept"]
-    console.print(f"kept: {kept['total']:.2%} of all, {kept['block']:.2%} of block parameters; all indices are valid", highlight=False)
+    print_words(f"kept: {kept['total']:.2%} of all, {kept['block']:.2%} of block parameters; all indices are valid")
 
 
 class Form(enum.StrEnum):

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -52,6 +52,36 @@ def quietly(say: Callable[[str], None]):
 def print_words(words: str) -> None:
     """Print the result of a command for people."""
     typer.echo(folded(words, sys.stdout))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for people; on a terminal too narrow for it, each row as a block of lines with a name and a figure.
+
+    Args:
+        columns: their names, which may have several lines; the first is that of the rows' names.
+    """
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    table = Table(title=title)
+    table.add_column(columns[0], justify="right" if all(row[0].isdecimal() for row in rows) else "left")
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    names, *others = zip(columns, *rows, strict=True)
+    widths = [max(cell_len(word) for name in names for word in name.split() or [""])]  # names wrap, figures do not
+    widths += [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in others]
+    if sum(widths) + 3 * len(widths) + 1 <= console.width:  # with a space to each side, and lines between
+        console.print(table)
+        return
+    heads = [" ".join(column.split("\n")) for column in columns]
+    blocks = [
+        [f"{heads[0]} {row[0]}".strip(), *(f"  {head}: {cell}" for head, cell in zip(heads[1:], row[1:], strict=True))] for row in rows
+    ]
+    console.print("\n".join([title, *(line for block in blocks for line in block)]))
 
 
 def print_json(values: dict) -> None:

@@ -20,7 +20,7 @@ from pydisp.commands.options import (
     Revision,
     TrustRemoteCode,
 )
-from pydisp.commands.output import WrongUsage, begin, print_json, print_words
+from pydisp.commands.output import WrongUsage, begin, print_json, print_table, print_words
 from pydisp.commands.settings_file import read_settings
 
 
@@ -133,19 +133,16 @@ def prune(
 
 def show(result: dict) -> None:
     """Print the result of a pruning or a recovery for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept")
-    table.add_column(f"perplexity at {result['context_tokens']} tokens")
-    for column in ("dense", "pruned", "pruned\n÷ dense", "damage,\nnats", "tokens"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = [f"perplexity at {result['context_tokens']} tokens", "dense", "pruned", "pruned\n÷ dense", "damage,\nnats", "tokens"]
+    rows = []
     for name, key in (("held-out text", ""), ("other text", "_other"), ("calibration text", "_calibration")):
         before = result.get("recovery", {})
         for words, figures, end in (("", result, ""), (", before the recovery", before, "_before")):
             if f"damage{key}{end}" in figures:
-                table.add_row(f"{name}{words}", *_loss_cells(figures[f"perplexity{key}{end}"], figures[f"damage{key}{end}"]))
-    Console().print(table)
+                rows.append([f"{name}{words}", *_loss_cells(figures[f"perplexity{key}{end}"], figures[f"damage{key}{end}"])])
+    print_table(
+        f"{result['out']}: {result['kept']['total']:.2%} of all, {result['kept']['block']:.2%} of block parameters kept", columns, rows
+    )
     if "absent" not in result["speed"]:  # a line has said so already
         from pydisp.speed import record
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, PrunedFolder
-from pydisp.commands.output import WrongUsage, begin, print_json, print_words
+from pydisp.commands.output import WrongUsage, begin, print_json, print_table, print_words
 
 
 def speed(
@@ -50,10 +50,6 @@ def speed(
     if as_json:
         print_json(comparison)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{comparison['source']}: {comparison['kept_block']:.2%} of block parameters kept, against {comparison['against']}")
     columns = (
         "",
         "prompt\ntokens/s",
@@ -62,12 +58,12 @@ def speed(
         "10^9 products\na prompt",
         *(["peak\nMiB"] if memory else []),
     )
-    for column in columns:
-        table.add_column(column, justify="right" if column else "left")
+    rows = []
     for name, values in comparison["models"].items():
         shown = (values["prefill_tokens_per_second"], values["decode_tokens_per_second"])
         work = (values["bytes_per_token"] / 2**20, values["products_per_prompt"] / 1e9, *([values["peak_mib"]] if memory else []))
-        table.add_row(name, *(f"{v:.2f}" if v < 100 else f"{v:,.0f}" for v in (*shown, *work)))
-    Console().print(table)
+        rows.append([name, *(f"{v:.2f}" if v < 100 else f"{v:,.0f}" for v in (*shown, *work))])
+    kept = f"{comparison['kept_block']:.2%} of block parameters kept"
+    print_table(f"{comparison['source']}: {kept}, against {comparison['against']}", columns, rows)
     for name in comparison["times"]:
         print_words(record.sentence(comparison, name))

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import math
 import re
 import sys
@@ -11,7 +12,7 @@ import typer
 from command_line import call
 
 from pydisp import cli, progress
-from pydisp.commands.output import print_words
+from pydisp.commands.output import print_table, print_words
 from pydisp.commands.prune import show
 
 
@@ -65,6 +66,27 @@ def test_the_table_of_speeds_fits(tiny_shape, monkeypatch):
     assert status == 0, err
     table = [line for line in printed.splitlines() if re.match("[┏┃┡│└]", line)]
     assert len(table) > 5 and max(map(len, table)) <= 80 and "…" not in "".join(table)
+
+
+@pytest.mark.parametrize("columns", [30, 40, 58, 80])
+def test_a_table_that_is_too_wide_becomes_blocks(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    figures = [["0", "11,008", "4.158 ± 0.034"], ["1", "removed", "12"]]
+    print_table("[b]: 1,413,312 parameters", ["layer", "attention\ninput", "a rather long name\nof a column of figures"], figures)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= columns and "…" not in printed and "[b]: 1,413,312" in printed
+    words = (
+        ("attention input: 11,008", "layer 1\n  attention input: removed") if columns < 58 else ("┃ attention ┃", "│     0 │    11,008 │")
+    )
+    assert all(one in printed for one in words)
+
+
+def test_the_widths_of_a_folder_are_whole_on_a_narrow_terminal(pruned, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    printed = call("info", pruned[0])[1]
+    description = json.loads(call("info", pruned[0], "--json")[1])
+    assert printed.count("attention input: ") == len(description["layers"]) and "…" not in printed
+    assert f"layer 1\n  attention input: {description['layers'][1]['attention_input']}\n" in printed
 
 
 def test_long_lines_break_at_spaces_on_a_terminal_alone(monkeypatch, capsys):
