@@ -146,13 +146,14 @@ def write_maps(record: dict, name: str, folder: Path) -> None:
     """An SVG a label: the difference of the share in each head, mean over the runs; marked where it is found in more than half of them."""
     from pydisp.legal_probe.head_map import HeadMap, difference_scale, head_maps
 
+    folder.mkdir(parents=True, exist_ok=True)
     for label, one in record["labels"].items():
         maps = []
         for concept in one["share"]:
             rows = np.array([run["difference"][concept]["head_share"] for run in one["runs"]])  # (R, G, 4)
             is_found = (rows[:, :, 3] <= 0.05).mean(0) > 0.5
             maps.append(HeadMap(concept, rows[0, :, 0].astype(int), rows[0, :, 1].astype(int), 100 * rows[:, :, 2].mean(0), is_found))
-        text = head_maps(maps, difference_scale, "difference of the share, percentage points")
+        text = head_maps(maps, difference_scale, "difference of the share, percentage points", on_white=True)
         write_whole(folder / f"legal-probe-{name}-{label.replace(' ', '-')}.svg", text)
 
 

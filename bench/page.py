@@ -293,13 +293,13 @@ def _shapes_figure(op: str, cases: list[dict]) -> "Figure":
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(rows), [f"{case['name']}, {case['dtype']}" for case in cases], fontsize=8)
+    axes.set_yticks(range(rows), [f"{case['name']}, {case['dtype']}" for case in cases])
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_xlabel("time ÷ pydisp's (log scale); in the grey half something is faster")
     axes.grid(axis="both")
     axes.tick_params(length=0, which="both")
     figure.suptitle(op, x=0.01, ha="left", fontsize=11, weight="bold")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -320,7 +320,7 @@ def _curves_figure(op: str, axis: str, cases: list[dict]) -> "Figure":
         axes.set_xlabel(_AXES[axis])
     handles = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     ordered = [name for name in looks if name in handles]
-    figure.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=4)
     figure.suptitle(f"{op} against {_AXES[axis]}", x=0.01, ha="left", fontsize=11, weight="bold")
     return figure
 

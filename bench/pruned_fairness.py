@@ -5,7 +5,7 @@
     python bench/pruned_fairness.py --draw bench/results/fairness-of-pruned-MODEL.json      # table and pictures again, without any work
 
 The figures go to bench/results/fairness-of-pruned-MODEL.json after each folder; the same command again audits only folders that are not
-there. The pictures go to docs/.
+there. The picture, by word, goes to docs/.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from machine import ROOT, describe
 from pydisp.workspace import write_whole
 
 MODES = ("id", "word")
+PICTURED = "word"
 _KEPT = ("average", "whole", "balanced", "excess", "parts", "bins", "classes", "agreement")
 
 
@@ -98,10 +99,10 @@ def picture(record: dict, mode: str) -> str:
                 axes.plot(places, [one["mean"] for one in deltas], color=colour, marker=mark, markersize=4, linewidth=1.4, label=name)
                 for place, one in zip(places, deltas, strict=True):
                     axes.fill_between([place - 0.25, place + 0.25], *one["interval"], color=colour, alpha=0.2, linewidth=0)
-            axes.set_xticks(range(len(shown)), [f"{bins[n]['low']:,}" for n in shown], fontsize=7, rotation=60)
-            axes.set_xlabel(f"times in {record['counted']}, from", color=SOFT, fontsize=8)
-            axes.set_ylabel(f"nats a {'token' if mode == 'id' else 'word'}, pruned minus dense", fontsize=8)
-            axes.legend(fontsize=8)
+            axes.set_xticks(range(len(shown)), [f"{bins[n]['low']:,}" for n in shown], rotation=60, ha="right", rotation_mode="anchor")
+            axes.set_xlabel(f"times in {record['counted']}, from", color=SOFT)
+            axes.set_ylabel(f"nats a {'token' if mode == 'id' else 'word'}, pruned minus dense")
+            axes.legend()
             quiet(axes)
         return svg_on_white(figure)
 
@@ -112,10 +113,11 @@ def _interval(row: dict, number: int) -> list | None:
 
 
 def draw(record: dict, docs: Path) -> None:
-    """Print the tables and write the pictures."""
+    """Print the tables and write the picture that docs/fairness.md shows."""
     for mode in record["modes"]:
         print(f"\n{table(record, mode)}")
-        write_whole(docs / f"fairness-{record['stem']}-{mode}.svg", picture(record, mode))
+    if PICTURED in record["modes"]:
+        write_whole(docs / f"fairness-{record['stem']}-{PICTURED}.svg", picture(record, PICTURED))
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def printed_pages(page: str) -> int:
 
 def require_whole(pictures: Mapping[str, str]) -> None:
     """Assert of pictures, as SVG text, that no letter is cut by an edge or small."""
-    parts = [Picture(name, name, svg) for name, svg in pictures.items()]
+    parts = [Picture(f"{number} {name}", name, svg) for number, (name, svg) in enumerate(pictures.items())]
     ((_, one),) = measured({"pictures": Report("Pictures", sections=[Section("All", parts)]).to_html()}, [DESK], ["light"]).items()
     assert one["texts"] > len(parts) and not one["cut"] and not one["small"], (one["cut"], one["small"])
 

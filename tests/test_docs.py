@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browser_page import needs_chromium, require_whole
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["pydisp", *(f"pydisp.{name}" for name in ("pruning", "fairness", "legal_probe", "holobench", "toolken", "ops"))]
@@ -53,6 +54,30 @@ def test_the_changelog_keeps_a_changelogs_form():
     sections = [line.removeprefix("### ") for line in lines if line.startswith("### ")]
     assert lines[0] == "# Changelog" and "## [Unreleased]" in lines
     assert sections and set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+PICTURES = {path.relative_to(ROOT / "docs").as_posix(): path for path in sorted((ROOT / "docs").rglob("*.svg"))}
+
+
+def test_every_picture_is_on_a_page():
+    pages = "\n".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
+    assert PICTURES and [name for name in PICTURES if f"]({name})" not in pages] == []
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_has_a_white_ground_and_letters_of_9_points(name):
+    """Pages with a light and a dark mode show it as it is: letters that follow a mode would be white on white."""
+    text = PICTURES[name].read_text()
+    assert "prefers-color-scheme" not in text and "var(--" not in text
+    assert re.search(r'<path d="[^"]*"\s*style="fill: (\S+)"', text)[1] == "#ffffff"
+    width, inner = re.search(r'width="([\d.]+)pt"[^>]*viewBox="0 0 ([\d.]+) ', text).groups()
+    sizes = [float(size) * float(width) / float(inner) for size in re.findall(r"font[^;]*?([\d.]+)px", text)]
+    assert sizes and min(sizes) >= 9
+
+
+@needs_chromium
+def test_no_letter_of_a_picture_is_cut():
+    require_whole({name: path.read_text() for name, path in PICTURES.items()})
 
 
 @pytest.fixture

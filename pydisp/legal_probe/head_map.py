@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydisp.legal_probe.pictures import round_numbers
-from pydisp.report.drawing import BLACK, EMPTY, SOFT, WHITE, WIDTH_INCHES, drawing, letters_on, new_figure, shortened, svg
+from pydisp.report.drawing import BLACK, EMPTY, SOFT, WHITE, WIDTH_INCHES, drawing, letters_on, new_figure, shortened, svg, svg_on_white
 
 MOST_CELLS, MOST_CELLS_OF_A_PICTURE = 4_000, 12_000  # about 70 bytes each
 _HUE = ("#f3f6fa", "#c6dbef", "#85bcdb", "#3d8ec4", "#125ca4", "#08306b")
@@ -110,20 +110,21 @@ def fits(maps: Sequence[HeadMap]) -> bool:
     return max(sizes) <= MOST_CELLS and sum(sizes) <= MOST_CELLS_OF_A_PICTURE
 
 
-def head_maps(maps: Sequence[HeadMap], scale_of: Callable[[np.ndarray, str], Scale], label: str) -> str:
+def head_maps(maps: Sequence[HeadMap], scale_of: Callable[[np.ndarray, str], Scale], label: str, *, on_white: bool = False) -> str:
     """A map for each concept: heads from left to right, layers from the bottom up, heads found with a mark, heads without a figure crossed out.
 
     Too many heads (`fits`) make one map of layers and concepts, of the mean over the heads.
 
     Args:
         scale_of: `share_scale`, `ratio_scale`, `difference_scale` or `percentile_scale`. label: what the values are.
+        on_white: for a file with a white ground instead of a page with a light and a dark mode.
     """
     draw = _grid
     if not fits(maps):
         maps, draw = [_layer_means(one) for one in maps], _means
     scale = scale_of(np.concatenate([one.values for one in maps]), label)
-    with drawing():
-        return _small(svg(draw(maps, scale)))
+    with drawing(on_white=on_white):
+        return _small((svg_on_white if on_white else svg)(draw(maps, scale)))
 
 
 def _layer_means(one: HeadMap) -> HeadMap:
