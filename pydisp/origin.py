@@ -24,6 +24,19 @@ _GGUF_LICENSE = (("", ""), ("_name", ".name"), ("_link", ".link"))
 _HUB = "https://huggingface.co/"
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # in the hub's cache
 
+# The short names that the hub knows. It refuses any other word for a licence, unless that is `other` with the word as its name.
+LICENSES = (
+    "apache-2.0", "mit", "openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m", "bigscience-bloom-rail-1.0",
+    "bigcode-openrail-m", "afl-3.0", "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "c-uda",
+    "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0",
+    "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0",
+    "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1",
+    "eupl-1.2", "agpl-3.0", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "lgpl-lr", "isc", "h-research",
+    "intel-research", "lppl-1.3c", "ms-pl", "apple-ascl", "apple-amlr", "mpl-2.0", "odc-by", "odbl", "openmdw-1.0", "osl-3.0",
+    "postgresql", "ofl-1.1", "ncsa", "unlicense", "zlib", "pddl", "deepfloyd-if-license", "fair-noncommercial-research-license", "llama2",
+    "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "grok2-community", "gemma", "unknown", "other",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -31,7 +44,8 @@ class Origin:
 
     Args:
         base_model: the hub name to derive from: the source's own, or else the one that its card says it was made from.
-        license: the hub's short name of the licence, such as `apache-2.0`; `other` has a name and a link.
+        license: the hub's short name of the licence, such as `apache-2.0`. A licence that the hub has no name for is `other`.
+        license_name, license_link: of one that is `other`: what the card calls it, and where it is.
         language: codes of ISO 639, `code` or `multilingual`.
     """
 
@@ -55,12 +69,14 @@ def read_origin(name: str, revision: str | None = None) -> Origin:
     link = _word(licence.get("license_link"))
     if link and not re.match(r"https?://", link):  # a file beside the source model
         link = f"{_HUB}{hub_name}/blob/main/{link}" if hub_name else None
+    stated = _word(licence.get("license"))
+    known = stated is None or stated.lower() in LICENSES
     languages = _words(card.get("language")) or _words(fields.get("languages"))
     return Origin(
         base_model=hub_name or next((found for value in named if (found := _repository(_word(value)))), None),
-        license=(_word(licence.get("license")) or "").lower() or None,
+        license=(stated or "").lower() or None if known else "other",
         language=tuple(code for code in map(str.lower, languages) if _LANGUAGE.fullmatch(code)),
-        license_name=_word(licence.get("license_name")),
+        license_name=_word(licence.get("license_name")) or (None if known else stated),
         license_link=link,
     )
 

@@ -1,6 +1,7 @@
 """Origin: what a source model's card states is handed on, and nothing that nobody stated."""
 
 import logging
+import re
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from tiny_gguf import write_gguf
 
 from pydisp import origin as module
-from pydisp.origin import Origin, read_origin
+from pydisp.origin import LICENSES, Origin, read_origin
 
 
 def folder_with(path, card: str | bytes):
@@ -30,6 +31,9 @@ def folder_with(path, card: str | bytes):
         ("---\nbase_model: [a/one, b/two]\n---\n", Origin()),  # a merge: neither of them is what this comes from
         ("---\nbase_model: ../weights of mine\nlicense: {a: b}\nlanguage:\n---\n", Origin()),
         ("---\nlicense: other\nlicense_name: ours\nlicense_link: LICENSE\n---\n", Origin(license="other", license_name="ours")),
+        ("---\nlicense: Our Licence 1.0\n---\n", Origin(license="other", license_name="Our Licence 1.0")),  # the hub refuses other words
+        ("---\nlicense: ours\nlicense_name: Ours\nlicense_link: https://x.org\n---\n", Origin(None, "other", (), "Ours", "https://x.org")),
+        ("---\nlicense: Llama3.1\n---\n", Origin(license="llama3.1")),
         ("---\nlicense: other\nlicense_link: https://x.org/l\n---\n", Origin(license="other", license_link="https://x.org/l")),
         ("# Words only\n\n---\nlicense: mit\n---\n", Origin()),
         ("", Origin()),
@@ -38,6 +42,11 @@ def folder_with(path, card: str | bytes):
 def test_a_folders_card(tmp_path, card, stated, caplog):
     assert read_origin(folder_with(tmp_path / "model", card)) == stated
     assert not caplog.records
+
+
+def test_the_hubs_names_are_whole():
+    assert len(set(LICENSES)) == len(LICENSES) > 70 and all(re.fullmatch(r"[a-z][a-z0-9.+-]*[a-z0-9+]", name) for name in LICENSES)
+    assert {"mit", "apache-2.0", "cc-by-nc-sa-4.0", "llama3.1", "gemma", "other"} <= set(LICENSES)
 
 
 @pytest.mark.parametrize(
