@@ -1,6 +1,7 @@
 """The name to install is pydisp-llm everywhere: PyPI's `pydisp` is somebody else's."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,20 +11,39 @@ import pytest
 from families import random_plan
 from tiny_text import tiny_llama
 
-from pydisp.distribution import DISTRIBUTION, install_command
+from pydisp import distribution
+from pydisp.distribution import DISTRIBUTION, INSTALL, install_command
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_the_project_bears_the_name():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"] == DISTRIBUTION
-    assert install_command() == "pip install pydisp-llm" and install_command("eval") == "pip install 'pydisp-llm[eval]'"
+    assert PROJECT["name"] == DISTRIBUTION and DISTRIBUTION in INSTALL
+
+
+def test_the_packages_of_an_extra_are_named(monkeypatch):
+    """So the command is right in a checkout too, where no index has pydisp; and it does not compile again."""
+    used = {extra for path in ROOT.glob("pydisp/**/*.py") for extra in re.findall(r"install_command\(['\"](\w+)['\"]\)", path.read_text())}
+    assert {"gguf", "eval", "onnx"} <= used
+    for extra in used:
+        assert shlex.split(install_command(extra)) == ["pip", "install", *PROJECT["optional-dependencies"][extra]]
+    monkeypatch.setattr(
+        distribution.metadata, "requires", lambda name: [f'{name}[bench]; extra == "gguff"', "torch>=2", 'a>=1; extra == "other"']
+    )
+    assert install_command("gguf") == "pip install '.[gguf]' in a checkout"
+
+    def absent(name):
+        raise distribution.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(distribution.metadata, "requires", absent)
+    assert install_command("gguf") == "pip install '.[gguf]' in a checkout"
 
 
 def test_nobody_is_sent_to_the_other_pydisp():
-    files = [ROOT / "README.md", ROOT / "pyproject.toml", ROOT / "setup.py", *ROOT.glob("docs/*.md"), *ROOT.glob("pydisp/**/*.py")]
+    files = [ROOT / "README.md", ROOT / "pyproject.toml", ROOT / "setup.py", *ROOT.glob("docs/**/*.md"), *ROOT.glob("pydisp/**/*.py")]
     wrong = re.compile(r"""(install|download)\s+(-\S+\s+)*['"]?pydisp(?!-llm)|['"]pydisp\[""")
     assert not {str(path): lines for path in files if (lines := wrong.findall(path.read_text())) and path.name != "distribution.py"}
 
@@ -60,5 +80,5 @@ def test_without_the_package_the_folder_names_the_right_one(pruned, tmp_path, st
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: this model needs pydisp-llm (No module named 'pydisp")
-    assert last.endswith("uninstall any other package called pydisp, then pip install pydisp-llm.")
+    assert last.endswith("uninstall any other package called pydisp, then pip install pydisp-llm, or pip install . in a checkout of it.")
     assert "pip install pydisp`" not in done.stderr

@@ -116,7 +116,7 @@ def test_a_text_that_is_read_twice_is_refused(folder):
 
 def test_missing_extra_names_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ImportError, match=r"hub:x needs the library datasets; install it with: pip install 'pydisp-llm\[data\]'"):
+    with pytest.raises(ImportError, match=r"hub:x needs the library datasets; install it with: pip install 'datasets>=3'"):
         read_text(["hub:x"])
 
 

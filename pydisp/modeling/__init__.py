@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 from transformers.utils import output_capturing
 
-from pydisp.distribution import DISTRIBUTION, install_command
+from pydisp.distribution import DISTRIBUTION, INSTALL
 from pydisp.given_file import check_folder
 from pydisp.modeling.config import check_widths, config_class_of, stay_in_package
 from pydisp.modeling.feature_index import check_loaded_indices, derive_features_, index_digest_of_model
@@ -120,7 +120,7 @@ class _Pretrained:
         }
         shim = _SHIM.format(
             config=config_class.__name__, model=model_class.__name__, lm=lm_class.__name__, classifier=classifier.__name__,
-            model_type=self.config.model_type, distribution=DISTRIBUTION, install=install_command(),
+            model_type=self.config.model_type, distribution=DISTRIBUTION, install=INSTALL,
         )  # fmt: skip
         if kwargs.get("is_main_process", True) and not Path(save_directory).is_file():
             Path(save_directory).mkdir(parents=True, exist_ok=True)

@@ -160,7 +160,7 @@ def test_export_to_onnx_says_what_is_missing_before_it_works(pruned, monkeypatch
 
     monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(program, "made_program", lambda model: pytest.fail("it worked before it looked"))
-    words = "ONNX needs onnxscript and onnxruntime; pip install 'pydisp-llm[onnx]'."
+    words = "ONNX needs onnxscript and onnxruntime; pip install 'onnxscript>=0.5' 'onnxruntime>=1.20'."
     refused([(["export", pruned[0], "--to", "onnx", "--out", tmp_path / "out"], words)], tmp_path)
 
 
