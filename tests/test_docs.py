@@ -14,6 +14,8 @@ import pytest
 import yaml
 from browser_page import needs_chromium, require_whole
 
+from pydisp.pruning.settings import METHODS
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["pydisp", *(f"pydisp.{name}" for name in ("pruning", "fairness", "legal_probe", "holobench", "toolken", "ops"))]
 NEEDED = ("mkdocs", "material", "mkdocstrings", "griffe")
@@ -54,6 +56,18 @@ def test_the_changelog_keeps_a_changelogs_form():
     sections = [line.removeprefix("### ") for line in lines if line.startswith("### ")]
     assert lines[0] == "# Changelog" and "## [Unreleased]" in lines
     assert sections and set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_table_of_extras_is_whole():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
+    assert sorted(name for row in table for name in re.findall(r"`(\w+)`", row)) == sorted(extras)
+
+
+def test_the_readme_counts_the_methods():
+    others = {"five": 5, "six": 6, "seven": 7, "eight": 8}
+    for file, pattern in (("README.md", r"DISP-LLM, and (\w+) baselines"), ("CHANGELOG.md", r"masks \(DISP-LLM\) .*, (\w+) other methods")):
+        assert others[re.search(pattern, (ROOT / file).read_text())[1]] == len(METHODS) - 1, file
 
 
 PICTURES = {path.relative_to(ROOT / "docs").as_posix(): path for path in sorted((ROOT / "docs").rglob("*.svg"))}

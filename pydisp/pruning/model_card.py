@@ -2,6 +2,7 @@
 
 import math
 
+from pydisp.distribution import DISTRIBUTION, INSTALL
 from pydisp.origin import Origin
 from pydisp.pruning.outcome import HELDOUT, OTHER, Outcome, with_error
 from pydisp.report.words import number
@@ -21,6 +22,8 @@ def model_card(outcome: Outcome, origin: Origin) -> str:
 {_table(outcome)}
 
 {_notes(outcome)}
+
+To load it, install **{DISTRIBUTION}**: {INSTALL}. The project called `pydisp` on PyPI is another one.
 
 ```python
 import pydisp  # or: trust_remote_code=True in both lines below; without either, transformers asks and waits

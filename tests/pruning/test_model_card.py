@@ -57,6 +57,12 @@ def test_a_perplexity_without_end_is_no_result(outcome):
     assert "model-index" not in metadata(model_card(none, Origin()))
 
 
+def test_it_names_what_to_install(outcome):
+    words = model_card(outcome, Origin())
+    assert "install **pydisp-llm**: pip install pydisp-llm, or pip install . in a checkout" in words
+    assert words.index("pydisp-llm") < words.index("import pydisp") and "`pydisp` on PyPI is another one" in words
+
+
 def test_a_name_cannot_break_the_metadata(outcome):
     named = replace(outcome, model_name='a: "b" # c\n---')
     assert metadata(model_card(named, Origin()))["model-index"][0]["name"].startswith('a: "b" # c\n---, ')
