@@ -21,6 +21,7 @@ SEEN = 0.05  # a p-value up to this is called a finding
 _NEAR_END = 0.05  # of a text
 _FEWEST_FLIPS = 6  # passages: with one less, the smallest p-value of a sign flip is 1/16
 _MOST_LISTED = 8
+COLUMNS = ["concept", "share", "enrichment (95 %)", "chance", "pct.", "p", "heads"]  # on a terminal, of 80 columns
 _LONGEST_NAME = 18  # letters of a concept beside its figures
 PERCENTILE = "Percentile: the share of null spans that received less for their place; 50 % is chance."
 _SKEW = (
@@ -39,8 +40,7 @@ def summary(probe: "Probe") -> list[str]:
 
 def in_words(probe: "Probe") -> str:
     """The figures in a few lines, for a terminal: a table of the concepts, what to be careful with, the differences from each reference."""
-    columns = ["concept", "share", "enrichment (95 %)", "chance", "pct.", "p", "heads"]
-    rows = [columns, *(_cells(probe, one) for one in probe.figures.values())]
+    rows = [COLUMNS, *(_cells(probe, one) for one in probe.figures.values())]
     lines = [_what(probe), "", *_aligned(rows)]
     if any(map(has_chance, probe.figures.values())):
         lines += [
