@@ -1,6 +1,5 @@
 """Loads models and tokenizers by name (a folder, a GGUF file, a hub name, or `demo`), and chooses devices and dtypes."""
 
-import importlib.util
 import logging
 import os
 from collections.abc import Callable
@@ -9,14 +8,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pydisp.checkpoint import misfit, shortfall
+from pydisp.config_file import read_config_file
 from pydisp.generation_config import keep_generation_config_
 from pydisp.gguf import Head, is_gguf, local_file, read_head
-from pydisp.given_file import check_folder, read_text
-from pydisp.given_value import first_line, json_value
+from pydisp.given_file import check_folder
+from pydisp.given_value import first_line
+from pydisp.loading_error import LoadingError, no_memory, telling
 from pydisp.memory import free_bytes, stored_values
 from pydisp.placement import check_device_map
 from pydisp.progress import silence
-from pydisp.spec import REFUSED
+from pydisp.sentencepiece_file import is_sentencepiece, unread
 from pydisp.transformers_bars import as_ours
 
 logger = logging.getLogger("pydisp")
@@ -24,11 +26,6 @@ logger = logging.getLogger("pydisp")
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-_MOST_CONFIG_BYTES = 1 << 24  # 100,000 labels of a classifier are 4 MB
-
-
-class LoadingError(ValueError):
-    """A model or tokenizer cannot be loaded; the message is one sentence."""
 
 
 def resolved_name(name: str) -> str:
@@ -102,22 +99,30 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
         return _gguf_config(name, revision)
     folder = Path(resolved_name(name))
     if folder.is_dir():  # before AutoConfig asks for permission to run the model's own code
-        values = _config_values(folder, name)
-        if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
-            raise LoadingError(f"the config.json of {name} is no JSON that names a model_type; give the folder of a transformers model.")
-        if values["model_type"] in REFUSED:
-            raise LoadingError(REFUSED[values["model_type"]])
+        try:
+            read_config_file(folder, name)
+        except (OSError, ValueError) as error:
+            raise LoadingError(str(error)) from None
     return _load(AutoConfig, "configuration", name, revision=revision, trust_remote_code=trust_remote_code)
 
 
-def _config_values(folder: Path, name: str):
-    """What stands in a folder's config.json."""
-    needed = "give the folder of a transformers model."
+def empty_model(config, name: str, *, trust_remote_code: bool = False) -> nn.Module:
+    """The causal language model of a config on torch's meta device: its modules and shapes, without values.
+
+    Args:
+        name: of the model, for messages.
+    Raises: LoadingError for a config that describes no such model.
+    """
+    from transformers import AutoModelForCausalLM
+
     try:
-        text = read_text(folder / "config.json", needed, most_bytes=_MOST_CONFIG_BYTES)
-        return json_value(text, f"the config.json of {name}", needed)
-    except (OSError, ValueError) as error:
-        raise LoadingError(str(error)) from None
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # transformers checks few values: what they make of each other may raise anything
+        why = ("" if isinstance(error, ValueError) else f"{type(error).__name__}: ") + first_line(error).rstrip(".")
+        raise LoadingError(
+            f"the config of {name} describes no causal language model ({why}); give another one, or copy it again."
+        ) from None
 
 
 def load_pruned_config(folder: str | os.PathLike):
@@ -149,41 +154,12 @@ def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code:
     try:
         tokenizer = _load(AutoTokenizer, "tokenizer", name, revision=revision, trust_remote_code=trust_remote_code)
     except LoadingError:
-        if not is_gguf(name) and _is_sentencepiece(name, revision):
-            raise LoadingError(_sentencepiece_words(name)) from None
+        if not is_gguf(name) and is_sentencepiece(resolved_name(name), revision):
+            raise LoadingError(unread(name)) from None
         raise
     for kind, number in head.special_tokens.items() if head else ():  # transformers 5.17 takes the beginning token for the end token
         setattr(tokenizer, kind, tokenizer.convert_ids_to_tokens(number))
     return tokenizer
-
-
-def _is_sentencepiece(name: str, revision: str | None) -> bool:
-    """Whether a model's tokenizer.model is a SentencePiece file. If transformers cannot read one, its message wrongly asks for tiktoken."""
-    from transformers.utils import cached_file
-
-    options = dict(revision=revision, local_files_only=True, _raise_exceptions_for_missing_entries=False)
-    try:
-        file = cached_file(resolved_name(name), "tokenizer.model", **options)
-    except (OSError, ValueError):
-        return False
-    if file is None:
-        return False
-    with open(file, "rb") as opened:  # a tiktoken file of that name has lines of base64, a SentencePiece file is a protocol buffer
-        return opened.read(1) == b"\n"
-
-
-def _sentencepiece_words(name: str) -> str:
-    missing = [package for package, module in (("sentencepiece",) * 2, ("protobuf", "google.protobuf")) if not _is_installed(module)]
-    if not missing:
-        return f"the tokenizer.model of {name} cannot be read with sentencepiece; is it damaged or cut off?"
-    return f"the tokenizer of {name} is a SentencePiece file, which needs {' and '.join(missing)}; pip install {' '.join(missing)}."
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the parent package is missing
-        return False
 
 
 def load_model(
@@ -200,37 +176,55 @@ def load_model(
 
     device_map: spread over devices, memory and disk, see `pydisp.placement`; `device` is then without meaning.
     say: a function that receives progress lines; transformers' own bars do not appear.
-    Raises: LoadingError if the model cannot be loaded or does not fit into memory (the size of a folder is known before it is read).
+    Raises: LoadingError if the model cannot be loaded, if it lacks a weight or has one too many, or if it does not fit into memory (the
+        size of a folder is known before it is read).
     """
-    from transformers import AutoModelForCausalLM
-
     source = dict(revision=revision, trust_remote_code=trust_remote_code)
     with as_ours(say, title=f"loading {displayed_name(name)}", unit="tensor"):
         if device_map is not None:
             return _spread_model(name, dtype, device_map, **source)
-        _check_memory(name, device, dtype, revision)
-        model = _gguf_model(name, dtype, revision) if is_gguf(name) else _load(AutoModelForCausalLM, "model", name, dtype=dtype, **source)
+        _check_memory(name, device, dtype, **source)
+        model = _gguf_model(name, dtype, revision) if is_gguf(name) else _whole_model(name, dtype=dtype, **source)
     keep_generation_config_(model)
     try:
         return model.to(device).eval()
     except torch.OutOfMemoryError as error:
-        raise LoadingError(_no_memory(name, device, str(error).splitlines()[0])) from None
+        raise LoadingError(no_memory(name, device, str(error).splitlines()[0])) from None
 
 
 def _spread_model(name: str, dtype: torch.dtype, device_map: str | dict, **source) -> nn.Module:
-    from transformers import AutoModelForCausalLM
-
     if is_gguf(name):
         raise LoadingError(f"{displayed_name(name)} is a GGUF file, which is unpacked on one device; leave out --device-map.")
+    stored_weights(name, **source)
     if isinstance(device_map, dict):
-        with torch.device("meta"):
-            trust = {"trust_remote_code": source["trust_remote_code"]}
-            check_device_map(AutoModelForCausalLM.from_config(load_config(name, **source), **trust), device_map)
-    model = _load(AutoModelForCausalLM, "model", name, dtype=dtype, device_map=device_map, **source)
+        check_device_map(empty_model(load_config(name, **source), name, trust_remote_code=source["trust_remote_code"]), device_map)
+    model = _whole_model(name, dtype=dtype, device_map=device_map, **source)
     if model.get_input_embeddings().weight.is_meta:  # there was not even room for them
-        raise LoadingError(_no_memory(name, model.get_input_embeddings()._hf_hook.execution_device, "its embeddings do not fit"))
+        raise LoadingError(no_memory(name, model.get_input_embeddings()._hf_hook.execution_device, "its embeddings do not fit"))
     keep_generation_config_(model)
     return model.eval()
+
+
+def _whole_model(name: str, *, revision: str | None, **options) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    place, place_options = _source(name, revision)
+    return load_whole(AutoModelForCausalLM, place, name, **place_options, **options)
+
+
+def load_whole(auto_class, place: str, name: str, **options) -> nn.Module:
+    """What `auto_class.from_pretrained(place, **options)` of transformers gives, if the files hold just the weights that the config describes.
+
+    Args:
+        name: of the model, for messages.
+    Raises: LoadingError if the model cannot be loaded, naming the first weight that is missing, has another shape, or has no place in a
+        layer: transformers would draw it at random or leave it out.
+    """
+    with telling("model", name):
+        model, info = auto_class.from_pretrained(place, **{**options, "output_loading_info": True, "ignore_mismatched_sizes": True})
+    if words := misfit(model, info):
+        raise LoadingError(f"{name} {words}")
+    return model
 
 
 def _gguf_head(name: str, revision: str | None) -> tuple[Path, Head]:
@@ -273,18 +267,11 @@ def _name_config_(config, path: Path) -> None:
 
 
 def _gguf_model(name: str, dtype: torch.dtype, revision: str | None) -> nn.Module:
-    """Raises: LoadingError if the file lacks a weight, because transformers would fill it at random."""
     from transformers import AutoModelForCausalLM, GgufConfig
 
     path = _gguf_head(name, revision)[0]
-    unpack = GgufConfig(gguf_file=path.name, dequantize=True)
-    model, info = _load(
-        AutoModelForCausalLM, "model", name, revision=revision, dtype=dtype, quantization_config=unpack, output_loading_info=True
-    )
-    if info["missing_keys"]:
-        raise LoadingError(
-            f"{path.name} lacks {sorted(info['missing_keys'])[0]} ({len(info['missing_keys'])} weights in all); copy or convert the file again."
-        )
+    options = {"gguf_file": path.name, "dtype": dtype, "quantization_config": GgufConfig(gguf_file=path.name, dequantize=True)}
+    model = load_whole(AutoModelForCausalLM, str(path.parent), path.name, **options)
     _name_config_(model.config, path)
     return model
 
@@ -305,41 +292,30 @@ def _source(name: str, revision: str | None) -> tuple[str, dict]:
 
 
 def _load(auto_class, what: str, name: str, *, revision: str | None = None, **kwargs):
-    try:
+    with telling(what, name):
         place, place_options = _source(name, revision)
         return auto_class.from_pretrained(place, **place_options, **kwargs)
-    except LoadingError:
-        raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise LoadingError(_no_memory(name, torch.device("cpu"), str(error).splitlines()[0])) from None
-    except RuntimeError as error:
-        if "not enough memory" in str(error):
-            raise LoadingError(_no_memory(name, torch.device("cpu"), "allocation failed")) from None
-        raise LoadingError(f"cannot load the {what} of {name}: {first_line(error)}") from None
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        if "trust_remote_code=True" in str(error):
-            raise LoadingError(
-                f"the {what} of {name} comes with code of its own, which runs only by leave; read it, then add --trust-remote-code "
-                "(in Python: trust_remote_code=True)."
-            ) from None
-        raise LoadingError(f"cannot load the {what} of {name}: {first_line(error)}") from None
-    except Exception as error:  # safetensors and tokenizers raise types of their own for damaged files
-        if type(error).__module__.split(".")[0] in ("safetensors", "safetensors_rust", "tokenizers", "builtins", "huggingface_hub"):
-            raise LoadingError(f"cannot load the {what} of {name}: {first_line(error)}; is a file damaged or cut off?") from None
-        raise
 
 
-def _no_memory(name: str, device: torch.device, why: str) -> str:
-    return f"there is no memory for {name} on {device} ({why}); choose another --device, --device-map auto, --dtype bfloat16, or a smaller model."
-
-
-def _check_memory(name: str, device: torch.device, dtype: torch.dtype, revision: str | None) -> None:
+def _check_memory(name: str, device: torch.device, dtype: torch.dtype, **source) -> None:
     """Refuse a model folder or a GGUF file whose weights would not fit, before reading them."""
-    free = free_bytes(device)
-    if is_gguf(name):
-        values = _gguf_head(name, revision)[1].values
-    else:
-        values = sum(stored_values(path) for path in Path(resolved_name(name)).glob("*.safetensors"))
-    needed = values * dtype.itemsize
+    free, needed = free_bytes(device), stored_weights(name, **source) * dtype.itemsize
     if free is not None and needed > free:
-        raise LoadingError(_no_memory(name, device, f"{needed / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB free"))
+        raise LoadingError(no_memory(name, device, f"{needed / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB free"))
+
+
+def stored_weights(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> int:
+    """The number of weights in the files of a folder, or in a GGUF file; 0 for a model of the hub.
+
+    Raises: LoadingError if a folder's config describes no model, or one of more weights than its files hold.
+    """
+    if is_gguf(name):
+        return _gguf_head(name, revision)[1].values
+    folder = Path(resolved_name(name))
+    if not folder.is_dir():
+        return 0
+    config = load_config(name, trust_remote_code=trust_remote_code)
+    is_of_its_own_code = trust_remote_code and getattr(config, "auto_map", None)  # which may need values to be made
+    if not is_of_its_own_code and (words := shortfall(empty_model(config, name), folder)):
+        raise LoadingError(f"{name} {words}")
+    return sum(stored_values(path) for path in folder.glob("*.safetensors"))

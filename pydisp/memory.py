@@ -53,8 +53,8 @@ def _statistic(path: Path, name: str) -> int:
     return 0
 
 
-def stored_values(path: Path) -> int:
-    """The number of weights in a safetensors file, from its head; 0 for a damaged file, which loading will report.
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the weights in a safetensors file, from its head; empty for a damaged file, which loading will report.
 
     A file that tells of more weights than it has half bytes for is damaged.
     """
@@ -63,10 +63,19 @@ def stored_values(path: Path) -> int:
         try:
             header = json.loads(file.read(min(length, 100_000_000)))
         except (ValueError, RecursionError):
-            return 0
-    count = 0
+            return {}
+    shapes = {}
     for name, entry in header.items() if isinstance(header, dict) else ():
         shape = entry.get("shape") if name != "__metadata__" and isinstance(entry, dict) else None
         if isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape):
-            count += math.prod(shape)
-    return count if count <= 2 * path.stat().st_size else 0
+            shapes[name] = tuple(shape)
+    return shapes if _count(shapes) <= 2 * path.stat().st_size else {}
+
+
+def stored_values(path: Path) -> int:
+    """The number of weights in a safetensors file; 0 for a damaged one."""
+    return _count(stored_shapes(path))
+
+
+def _count(shapes: dict[str, tuple[int, ...]]) -> int:
+    return sum(map(math.prod, shapes.values()))

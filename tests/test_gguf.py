@@ -131,7 +131,7 @@ def test_a_part_of_a_model_is_refused(tmp_path):
 
 def test_a_missing_weight_is_refused_not_drawn_at_random(tmp_path):
     file = write_gguf(tmp_path / "model.gguf", without="blk.1.ffn_up.weight")
-    with pytest.raises(LoadingError, match=r"model.gguf lacks model.layers.1.mlp.up_proj.weight \(1 weights in all\)"):
+    with pytest.raises(LoadingError, match=r"model.gguf lacks model.layers.1.mlp.up_proj.weight \(1 weight in all\)"):
         load_model(str(file), device=CPU, dtype=torch.float32)
 
 

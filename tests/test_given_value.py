@@ -90,7 +90,11 @@ def test_what_is_no_yaml_is_refused_with_its_line(text, words):
 
 
 def test_what_a_library_says_is_cut_to_a_line():
-    assert first_line(ValueError("\n one:\ntwo")) == "one" and first_line(KeyError()) == "KeyError"
+    assert (
+        first_line(ValueError("\n one\ntwo")) == "one"
+        and first_line(ValueError("one:\n\n two:\nthree")) == "one: two"
+        and first_line(KeyError()) == "KeyError"
+    )
     assert len(first_line(ValueError("x" * 5000))) == 401
 
 

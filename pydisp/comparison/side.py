@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydisp.given_file import read_text
 from pydisp.given_value import first_line, json_value
-from pydisp.loading import LoadingError, load_config, stored_dtype
+from pydisp.loading import LoadingError, empty_model, load_config, stored_dtype
 from pydisp.report import Report
 from pydisp.speed.record import report_of
 
@@ -85,16 +85,12 @@ def _speed(file: Path) -> Report | None:
 
 def _size(given: str, has_reports: bool) -> dict | None:
     """Parameters, MiB, dtype and type of a model, from its config alone; None for a folder of reports that is no model."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     if has_reports and not (Path(given) / "config.json").is_file():
         return None
     try:
         config = load_config(given)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except (LoadingError, ValueError, ImportError) as error:
+        model = empty_model(config, given)
+    except (LoadingError, ImportError) as error:
         raise LoadingError(
             f"{given or 'an empty name'} is neither a folder with a {REPORT_FILE} nor a model ({str(error).rstrip('.')}); {_GIVE}."
         ) from None

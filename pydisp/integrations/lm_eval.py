@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydisp  # makes pydisp_* models loadable
 from pydisp.distribution import install_command
@@ -24,8 +25,10 @@ from pydisp.loading import (
     load_config,
     load_model,
     load_tokenizer,
+    load_whole,
     resolved_name,
     stored_dtype,
+    stored_weights,
 )
 
 try:
@@ -69,10 +72,20 @@ class PydispLM(HFLM):
             model = load_model(pretrained, device=chosen, dtype=computed, **source)
             super().__init__(pretrained=model, tokenizer=load_tokenizer(pretrained, **source), **kwargs)
         else:
+            stored_weights(pretrained, **source)  # refuses what would take all memory
             super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
         if toolkens is not None and self.mixed_precision_dtype is not None:
             raise ValueError("mixed_precision_dtype goes without toolkens; choose a dtype instead, or leave the toolkens out.")
         self.with_toolkens = None if toolkens is None else ToolkenGeneration(self.model, self.tokenizer, str(toolkens), toolken_mode)
+
+    def _create_model(self, pretrained, *args, **kwargs) -> None:
+        """As in HFLM, but files that lack a weight, or have one too many, are refused."""
+        auto_class = self.AUTO_MODEL_CLASS
+        self.AUTO_MODEL_CLASS = SimpleNamespace(from_pretrained=lambda place, **options: load_whole(auto_class, place, place, **options))
+        try:
+            super()._create_model(pretrained, *args, **kwargs)
+        finally:
+            self.AUTO_MODEL_CLASS = auto_class
 
     def _model_generate(self, context, max_length: int, stop: list[str], **generation_kwargs) -> Tensor:
         """As in HFLM, with tools where there are toolkens."""

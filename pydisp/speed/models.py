@@ -10,6 +10,7 @@ from pydisp.loading import (
     choose_device,
     choose_dtype,
     displayed_name,
+    empty_model,
     load_config,
     load_model,
     load_pruned_config,
@@ -84,13 +85,6 @@ def build(source: Source, names: Sequence[str] = NAMES) -> dict[str, nn.Module]:
     return {name: made[name]() for name in names}
 
 
-def _parameters(config) -> int:
-    import transformers
-
-    with torch.device("meta"):
-        return sum(p.numel() for p in transformers.AutoModelForCausalLM.from_config(config).parameters())
-
-
 def check_memory(source: Source) -> None:
     """Refuse, before anything is built, models that would not fit into memory: dense and pruned weights are there at the same time.
 
@@ -99,17 +93,17 @@ def check_memory(source: Source) -> None:
     device, dtype = source.placed()
     free = free_bytes(device)
     if source.shape:
-        import transformers
-
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config_of(source.shape))
+        model = empty_model(config_of(source.shape), source.shape)
         block = sum(p.numel() for p in decoder_layers(model, family_of(model.config)).parameters())
         dense = sum(p.numel() for p in model.parameters())
         # prune_model also copies the weights that it does not slice
         values = dense + dense - block + round(block * source.keep_ratio)
     else:
         values = load_pruned_config(source.folder).pydisp["dense_parameters"]["total"]
-        values += _parameters(load_config(source.against)) if source.against else values
+        if source.against:
+            values += sum(p.numel() for p in empty_model(load_config(source.against), source.against).parameters())
+        else:
+            values += values
     needed = values * dtype.itemsize + _SLACK_BYTES
     if free is not None and needed > free:
         raise ValueError(

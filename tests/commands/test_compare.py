@@ -191,6 +191,24 @@ def test_its_page_is_readable(pruned, two, tmp_path):
     require_readable({name: (tmp_path / name / "report.html").read_text() for name in pairs})
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"num_attention_heads": -1}, "describes no causal language model (RuntimeError: "),
+        ({"head_dim": 0}, "describes no causal language model (ZeroDivisionError: "),
+        ({"hidden_act": "x"}, "describes no causal language model (KeyError: 'x')"),
+        ({"pad_token_id": 10**6}, "describes no causal language model (AssertionError: "),
+        ({"text_config": 5}, "describes no causal language model (AttributeError: "),
+        ({"hidden_size": 0}, "has hidden_size 0, and it must be a whole number above 0"),
+        ({"num_hidden_layers": 10**9}, "has num_hidden_layers 1000000000, and models have 1,000 layers at most"),
+    ],
+)
+def test_a_config_of_no_model_is_refused(two, tmp_path, changed, words):
+    place = dense_named(tmp_path / "small")
+    (place / "config.json").write_text(json.dumps(json.loads((place / "config.json").read_text()) | changed))
+    refused([(["compare", two[0], place, "--out", tmp_path / "out"], words)], tmp_path)
+
+
 def test_what_has_no_report_is_refused(two, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()

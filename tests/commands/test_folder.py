@@ -88,7 +88,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(pruned, run, tmp_path, 
         (lambda c: c["pydisp"].update(dense_layer_types=[1, 2, 3]), "dense_layer_types is [1, 2, 3]; needed are 3 names"),
         (lambda c: c["pydisp"].update(dense_layer_types=None), "dense_layer_types is None"),
         (lambda c: c["pydisp"].update(version="9" * 1000), "pydisp format is version '999"),
-        (lambda c: c["pydisp"]["layers"][1]["mlp"].update(middle=1), "do not have the widths of config.json"),
+        (lambda c: c["pydisp"]["layers"][1]["mlp"].update(middle=1), "have wrong shapes in the checkpoint"),
     ],
     ids=range(8),
 )

@@ -164,6 +164,31 @@ def test_options_that_cannot_hold_are_refused_before_the_model_is_loaded(pruned,
     refused([(given, words)], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (2, "no place for: model.layers.2.input_layernorm.weight (9 weights in all)"),
+        (4, "config describes 39,232, among them model.layers.3."),
+    ],
+)
+def test_a_folder_whose_weights_are_not_of_its_config_is_refused(tmp_path, tasks, layers, words):
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": layers}))
+    refused([(["eval", folder, "--tasks", "arithmetic_choice", "--include-path", tasks, "--out", tmp_path / "out"], words)], tmp_path)
+
+
+def test_a_missing_weight_is_refused_by_the_class_that_loads_for_lm_eval(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from pydisp.integrations.lm_eval import PydispLM
+
+    path = write_model(tmp_path / "model") / "model.safetensors"
+    weights = {key: tensor for key, tensor in load_file(path).items() if key != "model.norm.weight"}
+    save_file(weights | {"score.weight": torch.ones(99)}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks model.norm.weight \(1 weight in all\)"):
+        PydispLM(str(tmp_path / "model"), device="cpu")
+
+
 @torch.no_grad()
 def expected_losses(folder, context: str, text: str) -> tuple[list[int], list[float]]:
     """Tokens and losses of a text after a context, each byte a token; after <|endoftext|> if there is no context."""

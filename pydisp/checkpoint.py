@@ -1,0 +1,102 @@
+"""A checkpoint: whether the weights in a model's files are those that its config describes.
+
+transformers fills a weight that is missing at random and leaves out one that it has no place for; either would give wrong figures without a
+word. What is left out rightly: heads of other tasks, parts for images, buffers that are computed, and layers that predict further tokens.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from pydisp.memory import stored_shapes
+
+_GIVE = "copy or convert it again, or give it the config of its weights"
+_WEIGHTS, _PARTS = "model.safetensors", "model-*-of-*.safetensors"  # the files that transformers reads before all others
+
+
+def misfit(model: nn.Module, info: dict) -> str | None:
+    """What keeps a checkpoint from being that of a model, as the end of a sentence after the model's name; None if nothing does.
+
+    Args:
+        model: as it was loaded, a transformers model.
+        info: that transformers tells beside it (output_loading_info=True).
+    """
+    mismatched = sorted(info.get("mismatched_keys") or ())  # name, shape in the files, shape in the model
+    if mismatched:
+        (key, stored, described), count = mismatched[0], len(mismatched)
+        return f"has {key} {_shape(stored)}, but its config describes {_shape(described)} ({count} such {'weights' if count > 1 else 'weight'} in all); {_GIVE}."
+    for what, keys in (
+        ("lacks", _lacking(model, info["missing_keys"])),
+        ("holds weights that its config has no place for:", _left_out(model, info["unexpected_keys"])),
+    ):
+        if keys:
+            return f"{what} {keys[0]} ({len(keys)} {'weights' if len(keys) > 1 else 'weight'} in all); {_GIVE}."
+    return None
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return f"({', '.join(map(str, sizes))})"
+
+
+def _lacking(model: nn.Module, missing: Iterable[str]) -> list[str]:
+    """The missing keys that matter: a buffer is computed, but for quantized models, which keep their weights in buffers."""
+    is_quantized = getattr(model.config, "quantization_config", None) is not None
+    computed = set() if is_quantized else {name for name, _ in model.named_buffers()}
+    return _in_order(key for key in missing if key not in computed)
+
+
+def _left_out(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
+    """The keys that the model has no place for, of layers beyond its last one, and of weights and biases in its layers."""
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    stacks = {name: len(module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    found = []
+    for key in unexpected:
+        for match in re.finditer(r"\.(\d+)\.", key):
+            stack, number = key[: match.start()], int(match[1])
+            stack = next((name for name in (stack, prefix + stack) if name in stacks), None)
+            if stack is None:
+                continue
+            beyond = number - stacks[stack]
+            if beyond >= _further_layers(model) or beyond < 0 and key.endswith((".weight", ".bias")):
+                found.append(key)
+            break
+    return _in_order(found)
+
+
+def _further_layers(model: nn.Module) -> int:
+    """Layers that predict tokens after the next one: some checkpoints have them after the last layer, and nothing here uses them."""
+    count = getattr(model.config, "num_nextn_predict_layers", None)
+    return count if isinstance(count, int) else 0
+
+
+def _in_order(keys: Iterable[str]) -> list[str]:
+    """Layer 2 before layer 10."""
+    return sorted(keys, key=lambda key: [(int(part), "") if part.isdecimal() else (-1, part) for part in key.split(".")])
+
+
+def shortfall(model: nn.Module, folder: Path) -> str | None:
+    """That a folder holds fewer weights than its config describes, in words as those of `misfit`, from the heads of its files; else None.
+
+    Nothing is said of quantized models and of other files than safetensors: they are read first.
+
+    Args:
+        model: of the folder's config, without values (see `pydisp.loading.empty_model`).
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        return None
+    ignored = "|".join(f"({one})" for one in getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
+    described = {name: tuple(one.shape) for name, one in model.named_parameters() if not (ignored and re.search(ignored, name))}
+    files = [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else sorted(folder.glob(_PARTS))
+    heads = [stored_shapes(path) for path in files]
+    if not heads or not all(heads):  # one is damaged
+        return None
+    stored = {name: shape for head in heads for name, shape in head.items()}
+    count, wanted = (sum(map(math.prod, shapes.values())) for shapes in (stored, described))
+    if count >= wanted:
+        return None
+    prefix = f"{model.base_model_prefix}."
+    first = next(name for name, shape in described.items() if shape not in (stored.get(name), stored.get(name.removeprefix(prefix))))
+    return f"holds {count:,} weights in its files, but its config describes {wanted:,}, among them {first} {_shape(described[first])}; {_GIVE}."

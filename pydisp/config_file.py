@@ -1,0 +1,60 @@
+"""The config.json of a model's folder: what transformers would take without a check, and what would keep it busy without end, is refused here.
+
+read_config_file("folder", "folder")["model_type"]
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydisp.given_file import read_text
+from pydisp.given_value import json_value, short
+from pydisp.spec import REFUSED
+
+MOST_LAYERS = 1000  # the deepest published model; as many are made without values in 2 s
+_MOST_BYTES = 1 << 24  # 100,000 labels of a classifier are 4 MB
+_NEEDED, _COPY = "give the folder of a transformers model.", "copy the whole folder again."
+_COUNTS = {
+    "num_hidden_layers",
+    "num_layers",
+    "n_layers",
+    "n_layer",
+    "num_decoder_layers",
+    "num_encoder_layers",
+    "decoder_layers",
+    "encoder_layers",
+}
+_SIZES = {"num_hidden_layers", "n_layer", "hidden_size", "n_embd", "vocab_size"}  # a model has none of them at 0
+
+
+def read_config_file(folder: Path, name: str) -> dict:
+    """What stands in a folder's config.json.
+
+    Args:
+        name: of the model, for messages.
+    Raises: ValueError for what is no JSON object with a model_type, a family that pydisp refuses, a size that is no whole number above 0,
+        and more than MOST_LAYERS layers; FileNotFoundError.
+    """
+    text = read_text(folder / "config.json", _NEEDED, most_bytes=_MOST_BYTES)
+    values = json_value(text, f"the config.json of {name}", _NEEDED)
+    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+        raise ValueError(f"the config.json of {name} is no JSON that names a model_type; {_NEEDED}")
+    if values["model_type"] in REFUSED:
+        raise ValueError(REFUSED[values["model_type"]])
+    for part in (values, values.get("text_config")):
+        for key in _SIZES & part.keys() if isinstance(part, dict) else ():
+            if isinstance(part[key], int | float) and (type(part[key]) is not int or part[key] < 1):
+                words = f"{key} {short(part[key])}, and it must be a whole number above 0"
+                raise ValueError(f"the config.json of {name} has {words}; {_COPY}")
+    for key, value in _numbers(values):
+        if key in _COUNTS and value > MOST_LAYERS:
+            raise ValueError(f"the config.json of {name} has {key} {short(value)}, and models have {MOST_LAYERS:,} layers at most; {_COPY}")
+    return values
+
+
+def _numbers(values) -> Iterator[tuple[str, int | float]]:
+    """Every number under a key, also in the configs of parts (a text_config); json_value has bounded how deep that goes."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _numbers(value)
+        elif isinstance(value, int | float):
+            yield key, value
