@@ -22,10 +22,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydisp.given_file import read_text
+from pydisp.given_value import json_value
+
 _LOCK, _SETTINGS, _STATE = "pydisp.lock", "pydisp-run.json", "search.pt"  # the first two mark a folder as pydisp's: names of no one else
 _OUTPUT, _REPLACED, _TRASH = "output", "replaced", "trash"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_MOST_BYTES = 1 << 28  # of a report; those of a probe with every head have some MiB
 
 logger = logging.getLogger("pydisp")
 
@@ -127,9 +131,15 @@ class Workspace:
     def identity(self) -> dict:
         """The identity that the last run here began with; empty if there is none to read."""
         try:
-            return dict(json.loads((self.folder / _SETTINGS).read_text()))
-        except (OSError, ValueError, TypeError):
+            return self._settings()
+        except (OSError, ValueError):
             return {}
+
+    def _settings(self) -> dict:
+        found = _json(self.folder / _SETTINGS)
+        if not isinstance(found, dict):
+            raise ValueError(f"{_SETTINGS} holds no settings")
+        return found
 
     def save_state(self, state: dict) -> None:
         """Write the state of a search (tensors and plain values); if a stop interrupts the writing, the last state stays whole."""
@@ -209,9 +219,10 @@ class Workspace:
         if not self.marker.endswith(".json") or self.marker.startswith("pydisp"):
             return True
         try:
-            return str(json.loads((folder / "report.json").read_text(encoding="utf-8"))["format"]).startswith("pydisp-")
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            report = _json(folder / "report.json")
+        except (OSError, ValueError):
             return False
+        return isinstance(report, dict) and str(report.get("format")).startswith("pydisp-")
 
     def _locked(self) -> int | None:
         """The open lock file; None, with a warning, if the platform or the file system has no locks."""
@@ -245,11 +256,10 @@ class Workspace:
             replaced.rename(self.out)
 
     def _refuse_other(self, identity: dict) -> None:
-        path = self.folder / _SETTINGS
         try:
-            was = dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            raise ValueError(f"{path} is missing or damaged; start anew without --resume.") from None
+            was = self._settings()
+        except (OSError, ValueError):
+            raise ValueError(f"{self.folder / _SETTINGS} is missing or damaged; start anew without --resume.") from None
         for key in sorted(was.keys() | identity.keys()):
             if was.get(key) != identity.get(key):
                 raise ValueError(
@@ -286,6 +296,12 @@ class Workspace:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _json(path: Path):
+    """Raises: ValueError for a damaged file and for a pipe in its place, OSError."""
+    needed = "start anew."  # no one reads it: the caller says what the file is for
+    return json_value(read_text(path, needed, most_bytes=_MOST_BYTES), path.name, needed)
 
 
 def lock_file(file: int) -> bool:

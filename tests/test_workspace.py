@@ -304,13 +304,33 @@ def test_the_state_is_whole_or_the_last_one(tmp_path, monkeypatch):
             workspace.load_state()
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]"])
+@pytest.mark.parametrize(
+    "content", ["", "[1, 2]", '{"a":' * 5000 + "1" + "}" * 5000, '[["seed", 0]]', '{"seed": ' + "9" * 5000 + "}", None]
+)
 def test_damaged_settings_are_refused(tmp_path, content):
     out = tmp_path / "out"
     stopped(out)
-    (tmp_path / "out.partial" / "pydisp-run.json").write_text(content)
+    settings = tmp_path / "out.partial" / "pydisp-run.json"
+    settings.unlink()
+    settings.write_text(content) if content is not None else os.mkfifo(settings)
     with pytest.raises(ValueError, match="pydisp-run.json is missing or damaged; start anew without --resume"):
         make(out, resume=True)
+    assert Workspace(out, marker="plan", journey="prune").identity() == {}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"format": 5}', '{"a":' * 5000 + "1" + "}" * 5000, None])
+def test_a_folder_is_not_replaced_if_its_report_is_not_ours(tmp_path, content):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "audit.json").write_text("{}")
+    (out / "report.json").write_text(content) if content is not None else os.mkfifo(out / "report.json")
+    workspace = Workspace(out, marker="audit.json", journey="audit")
+    with pytest.raises(FileExistsError, match="is not the output of an earlier audit"), workspace.claimed(overwrite=True):
+        pass
+    (out / "report.json").unlink()
+    (out / "report.json").write_text('{"format": "pydisp-report"}')
+    with workspace.claimed(overwrite=True):
+        pass
 
 
 def test_write_whole(tmp_path, monkeypatch):
