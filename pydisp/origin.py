@@ -17,8 +17,9 @@ from pydisp.loading import displayed_name, resolved_name
 logger = logging.getLogger("pydisp")
 
 _CARD_FILE = "README.md"
-_MOST_BYTES = 4 << 20  # cards with the results of hundreds of tasks have a few hundred KB
-_FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
+_MOST_BYTES = 1 << 18  # of front matter: yaml takes 4 s for as much, and that of a card with the results of 100 tasks has 60 KB
+_BEGINNING = re.compile(rb"(?:\xef\xbb\xbf)?\s*---[ \t]*\r?\n")
+_FRONT_MATTER = re.compile(_BEGINNING.pattern + rb"(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]{2,4})?|code|multilingual")  # of ISO 639, and the two words that the hub knows
 _GGUF_LICENSE = (("", ""), ("_name", ".name"), ("_link", ".link"))
 _HUB = "https://huggingface.co/"
@@ -90,8 +91,11 @@ def _card(name: str, revision: str | None) -> dict:
         return {}
     try:
         with path.open("rb") as file:
-            found = _FRONT_MATTER.match(file.read(_MOST_BYTES).decode("utf-8-sig"))
-        values = yaml.load(found[1], Loader=yaml.BaseLoader) if found else {}
+            head = file.read(_MOST_BYTES)
+        found = _FRONT_MATTER.match(head)
+        if found is None and len(head) == _MOST_BYTES and _BEGINNING.match(head):
+            raise ValueError(f"its front matter has more than {_MOST_BYTES:,} bytes")
+        values = yaml.load(found[1].decode(), Loader=yaml.BaseLoader) if found else {}
         if not isinstance(values, dict):
             raise ValueError("its front matter is no list of names and values")
         return values

@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+import time
 
 import pytest
 import yaml
@@ -57,6 +58,21 @@ def test_a_card_that_cannot_be_read_states_nothing_and_is_named(tmp_path, card, 
         assert read_origin(folder_with(tmp_path / "model", card)) == Origin()
     (record,) = caplog.records
     assert "the card of model cannot be read (" in record.getMessage() and "states no licence" in record.getMessage()
+
+
+def test_front_matter_that_would_be_read_for_long_is_named(tmp_path, caplog):
+    lines = "".join(f"- tag{number}\n" for number in range(40_000))
+    started = time.process_time()
+    with caplog.at_level(logging.WARNING, "pydisp"):
+        assert read_origin(folder_with(tmp_path / "long", f"---\nlicense: mit\ntags:\n{lines}---\n")) == Origin()
+    assert "(its front matter has more than 262,144 bytes)" in caplog.text and time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_long_words_after_the_front_matter_are_not_read(tmp_path, caplog, mark):
+    assert read_origin(folder_with(tmp_path / "model", f"{mark}---\nlicense: mit\n---\n{'é' * (1 << 18)}")) == Origin(license="mit")
+    assert read_origin(folder_with(tmp_path / "words", f"{mark}{'é' * (1 << 18)}\n---\n")) == Origin()
+    assert not caplog.records
 
 
 def test_aliases_do_not_grow(tmp_path):
