@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pydisp.distribution import install_command
 from pydisp.given_file import read_text
-from pydisp.given_value import json_value
+from pydisp.given_value import first_line, json_value, short
 from pydisp.memory import free_bytes
 
 PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")  # those of accelerate
@@ -53,9 +53,17 @@ def _checked_place(place: str | int, file: str) -> str | int:
     try:
         device = torch.device("cuda", place) if isinstance(place, int) else torch.device(place)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).splitlines()[0]
-        raise ValueError(f"{file} names the place {place!r}, which cannot be used here ({why}); `pydisp env` lists the devices.") from None
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+        ValueError,
+        OverflowError,
+    ) as error:  # the last two: of a number out of range
+        why = first_line(error)
+        raise ValueError(
+            f"{file} names the place {short(place)}, which cannot be used here ({why}); `pydisp env` lists the devices."
+        ) from None
     if device.type == "meta":
         raise ValueError(f"{file} names the place 'meta', which holds no values; `pydisp env` lists the devices.")
     return (device.index or 0) if device.type == "cuda" else str(device)
