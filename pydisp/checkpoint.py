@@ -80,13 +80,11 @@ def _in_order(keys: Iterable[str]) -> list[str]:
 def shortfall(model: nn.Module, folder: Path) -> str | None:
     """That a folder holds fewer weights than its config describes, in words as those of `misfit`, from the heads of its files; else None.
 
-    Nothing is said of quantized models and of other files than safetensors: they are read first.
+    Nothing is said of other files than safetensors: they are read first.
 
     Args:
-        model: of the folder's config, without values (see `pydisp.loading.empty_model`).
+        model: of the folder's config, not quantized and without values (see `pydisp.loading.empty_model`).
     """
-    if getattr(model.config, "quantization_config", None) is not None:
-        return None
     ignored = "|".join(f"({one})" for one in getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
     described = {name: tuple(one.shape) for name, one in model.named_parameters() if not (ignored and re.search(ignored, name))}
     files = [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else sorted(folder.glob(_PARTS))

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import torch
 
+from pydisp.config_file import MOST_LAYERS
 from pydisp.distribution import install_command
+from pydisp.given_value import first_line, short
 
 SUFFIX = ".gguf"
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+_NUMBERS = {f"tokenizer.ggml.{theirs}_token_id": ours for ours, theirs in _SPECIAL_TOKENS.items()}
 _CARD = ("license", "license.name", "license.link", "languages", "source.repo_url", "repo_url", "base_model.0.repo_url")
 # Factors of the rotary positions for long contexts (Llama 3.1 and later, Phi-3); the loader of transformers ignores them.
 _LEFT_OUT = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
@@ -91,23 +94,23 @@ def _read_head(path: Path, _changed_at: int) -> Head:
         reader = GGUFReader(path)
         fields = {name: field.contents() for name, field in reader.fields.items() if "tokenizer.ggml.tokens" not in name}
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:  # of the reader, by the damage
-        raise ValueError(f"{path.name} is damaged or cut off ({str(error).splitlines()[0]}); copy or download it again.") from None
+        raise ValueError(f"{path.name} is damaged or cut off ({first_line(error)}); copy or download it again.") from None
+    layers = f"{fields.get('general.architecture')}.block_count"
+    for name in ("split.count", layers, *_NUMBERS):
+        if type(fields.get(name, 1)) is not int:
+            raise ValueError(f"{path.name} has {short(fields[name])} for {name}, and it must be a whole number; copy or convert it again.")
     if fields.get("split.count", 1) > 1:
         raise ValueError(f"{path.name} is one of {fields['split.count']} parts of a model; merge them with `llama-gguf-split --merge`.")
     if not isinstance(fields.get("general.architecture"), str) or not reader.tensors:
         raise ValueError(f"{path.name} names no architecture or holds no weights; give the GGUF file of a language model.")
-    _check_layers(path.name, fields.get(f"{fields['general.architecture']}.block_count"), [tensor.name for tensor in reader.tensors])
+    _check_layers(path.name, fields.get(layers), [tensor.name for tensor in reader.tensors])
     types = {tensor.tensor_type.name for tensor in reader.tensors}
     plain = [dtype for name, dtype in _PLAIN.items() if name in types]  # norms are float32 beside weights of half the size
     return Head(
         architecture=fields["general.architecture"],
         dtype=plain[-1] if types <= _PLAIN.keys() else torch.bfloat16,
         values=sum(int(tensor.n_elements) for tensor in reader.tensors),
-        special_tokens={
-            ours: int(fields[f"tokenizer.ggml.{theirs}_token_id"])
-            for ours, theirs in _SPECIAL_TOKENS.items()
-            if f"tokenizer.ggml.{theirs}_token_id" in fields
-        },
+        special_tokens={ours: fields[theirs] for theirs, ours in _NUMBERS.items() if theirs in fields},
         leaves_out=tuple(tensor.name for tensor in reader.tensors if tensor.name in _LEFT_OUT),
         card={name: fields[f"general.{name}"] for name in _CARD if f"general.{name}" in fields},
     )
@@ -116,6 +119,8 @@ def _read_head(path: Path, _changed_at: int) -> Head:
 def _check_layers(file: str, count: int | None, names: list[str]) -> None:
     """Refuse another number of layers than that of the weights: transformers would leave out the rest, or make layers without end."""
     layers = sorted({int(number) for number in (name.split(".")[1] for name in names if name.startswith("blk.")) if number.isdecimal()})
+    if not layers and count is not None and count > MOST_LAYERS:
+        raise ValueError(f"{file} says that it has {count} layers, and models have {MOST_LAYERS:,} at most; convert or download it again.")
     if layers and (count != len(layers) or layers[-1] != len(layers) - 1):
         raise ValueError(
             f"{file} says that it has {count} layers, but holds weights of {len(layers)}, numbered up to {layers[-1]} from 0; convert or "

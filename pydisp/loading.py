@@ -195,7 +195,7 @@ def load_model(
 def _spread_model(name: str, dtype: torch.dtype, device_map: str | dict, **source) -> nn.Module:
     if is_gguf(name):
         raise LoadingError(f"{displayed_name(name)} is a GGUF file, which is unpacked on one device; leave out --device-map.")
-    stored_weights(name, **source)
+    weights_to_load(name, **source)
     if isinstance(device_map, dict):
         check_device_map(empty_model(load_config(name, **source), name, trust_remote_code=source["trust_remote_code"]), device_map)
     model = _whole_model(name, dtype=dtype, device_map=device_map, **source)
@@ -299,23 +299,24 @@ def _load(auto_class, what: str, name: str, *, revision: str | None = None, **kw
 
 def _check_memory(name: str, device: torch.device, dtype: torch.dtype, **source) -> None:
     """Refuse a model folder or a GGUF file whose weights would not fit, before reading them."""
-    free, needed = free_bytes(device), stored_weights(name, **source) * dtype.itemsize
+    free, needed = free_bytes(device), weights_to_load(name, **source) * dtype.itemsize
     if free is not None and needed > free:
         raise LoadingError(no_memory(name, device, f"{needed / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB free"))
 
 
-def stored_weights(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> int:
-    """The number of weights in the files of a folder, or in a GGUF file; 0 for a model of the hub.
+def weights_to_load(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> int:
+    """The number of weights that loading a folder or a GGUF file makes; 0 for a model of the hub, which is not here yet.
 
-    Raises: LoadingError if a folder's config describes no model, or one of more weights than its files hold.
+    Raises: LoadingError if its config describes no model, or one of more weights than a folder's files hold.
     """
-    if is_gguf(name):
-        return _gguf_head(name, revision)[1].values
     folder = Path(resolved_name(name))
-    if not folder.is_dir():
+    if not is_gguf(name) and not folder.is_dir():
         return 0
-    config = load_config(name, trust_remote_code=trust_remote_code)
-    is_of_its_own_code = trust_remote_code and getattr(config, "auto_map", None)  # which may need values to be made
-    if not is_of_its_own_code and (words := shortfall(empty_model(config, name), folder)):
+    config = load_config(name, revision=revision, trust_remote_code=trust_remote_code)
+    stored = _gguf_head(name, revision)[1].values if is_gguf(name) else sum(stored_values(path) for path in folder.glob("*.safetensors"))
+    if getattr(config, "quantization_config", None) is not None or trust_remote_code and getattr(config, "auto_map", None):
+        return stored  # several weights in a number, or code of its own, which may need values to make a model
+    model = empty_model(config, name)
+    if not is_gguf(name) and (words := shortfall(model, folder)):
         raise LoadingError(f"{name} {words}")
-    return sum(stored_values(path) for path in folder.glob("*.safetensors"))
+    return max(stored, sum(parameter.numel() for parameter in model.parameters()))

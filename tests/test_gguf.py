@@ -143,6 +143,39 @@ def test_another_number_of_layers_than_that_of_the_weights_is_refused(tmp_path, 
     assert f"model.gguf says that it has {count} layers, but holds weights of 2, numbered up to 1 from 0" in words
 
 
+def test_layers_without_end_are_refused_where_no_weight_is_numbered(tmp_path, monkeypatch):
+    write = library.GGUFWriter.add_block_count
+    monkeypatch.setattr(library.GGUFWriter, "add_block_count", lambda writer, _: write(writer, 2**31))
+    monkeypatch.setattr("tiny_gguf.tensors_of", lambda _: {"token_embd.weight": torch.ones(261, 32)})
+    words = words_on(write_gguf(tmp_path / "model.gguf"))
+    assert words == "model.gguf says that it has 2147483648 layers, and models have 1,000 at most; convert or download it again."
+
+
+@pytest.mark.parametrize(
+    ("name", "add", "shown"),
+    [
+        ("split.count", lambda writer: writer.add_string("split.count", "three"), "'three'"),
+        ("tokenizer.ggml.unknown_token_id", lambda writer: writer.add_array("tokenizer.ggml.unknown_token_id", [1, 2]), "[1, 2]"),
+        ("tokenizer.ggml.unknown_token_id", lambda writer: writer.add_float32("tokenizer.ggml.unknown_token_id", 0.5), "0.5"),
+        (
+            "llama.block_count",
+            lambda writer: setattr(writer, "add_block_count", lambda _: writer.add_string("llama.block_count", "2")),
+            "'2'",
+        ),
+    ],
+)
+def test_a_number_that_is_none_is_named(tmp_path, name, add, shown):
+    words = words_on(write_gguf(tmp_path / "model.gguf", fields=add))
+    assert words == f"model.gguf has {shown} for {name}, and it must be a whole number; copy or convert it again."
+
+
+def test_a_size_that_takes_all_memory_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    write = library.GGUFWriter.add_feed_forward_length
+    monkeypatch.setattr(library.GGUFWriter, "add_feed_forward_length", lambda writer, _: write(writer, 2**31 - 1))
+    with pytest.raises(LoadingError, match=r"there is no memory for .*model.gguf on cpu \(15[0-9][0-9].. GiB of weights"):
+        load_model(str(write_gguf(tmp_path / "model.gguf")), device=CPU, dtype=torch.float32)
+
+
 def test_a_gap_between_layers_is_refused(tmp_path):
     names = [name for name in tensors_of(gguf_llama()) if name.startswith("blk.1.")]
     tensors = {name.replace("blk.1.", "blk.2."): tensors_of(gguf_llama())[name] for name in names}

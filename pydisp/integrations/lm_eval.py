@@ -28,7 +28,7 @@ from pydisp.loading import (
     load_whole,
     resolved_name,
     stored_dtype,
-    stored_weights,
+    weights_to_load,
 )
 
 try:
@@ -72,7 +72,7 @@ class PydispLM(HFLM):
             model = load_model(pretrained, device=chosen, dtype=computed, **source)
             super().__init__(pretrained=model, tokenizer=load_tokenizer(pretrained, **source), **kwargs)
         else:
-            stored_weights(pretrained, **source)  # refuses what would take all memory
+            weights_to_load(pretrained, **source)  # refuses what would take all memory
             super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
         if toolkens is not None and self.mixed_precision_dtype is not None:
             raise ValueError("mixed_precision_dtype goes without toolkens; choose a dtype instead, or leave the toolkens out.")
