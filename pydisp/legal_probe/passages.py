@@ -16,6 +16,7 @@ from pydisp.given_file import read_bytes
 from pydisp.given_value import short
 from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_string, did_you_mean
 from pydisp.legal_probe.records import Record, records_of
+from pydisp.legal_probe.regex_search import RegexSearch
 from pydisp.legal_probe.spans import Span, spans_of
 
 __all__ = ["ConceptSet", "ConceptsError", "Passage", "Span", "concept_set", "read_concepts", "shipped"]
@@ -126,19 +127,20 @@ def _checked(records: list[Record], source: str) -> tuple[tuple[Passage, ...], d
     """The passages and the groups of all records."""
     passages: dict[str, Passage] = {}
     groups: dict[str, tuple[tuple[str, ...], str]] = {}  # with their place
-    for record in records:
-        if isinstance(record.value, dict) and "groups" in record.value:
-            for group, members in _groups(record).items():
-                if group in groups:
-                    raise ConceptsError(f"{record.place}: the group {group!r} is in {groups[group][1]} too; leave one out.")
-                groups[group] = members, record.place
-            continue
-        passage = _passage(record)
-        if passage.id in passages:
-            raise ConceptsError(
-                f"{record.place}: the id {passage.id!r} is that of {passages[passage.id].place} too; give each passage its own."
-            )
-        passages[passage.id] = passage
+    with RegexSearch() as search:
+        for record in records:
+            if isinstance(record.value, dict) and "groups" in record.value:
+                for group, members in _groups(record).items():
+                    if group in groups:
+                        raise ConceptsError(f"{record.place}: the group {group!r} is in {groups[group][1]} too; leave one out.")
+                    groups[group] = members, record.place
+                continue
+            passage = _passage(record, search)
+            if passage.id in passages:
+                raise ConceptsError(
+                    f"{record.place}: the id {passage.id!r} is that of {passages[passage.id].place} too; give each passage its own."
+                )
+            passages[passage.id] = passage
     if not passages:
         raise ConceptsError(f"{source}: there is no passage; give objects with id, text and spans.")
     concepts = {span.concept for passage in passages.values() for span in passage.spans}
@@ -171,7 +173,7 @@ def _groups(record: Record) -> dict[str, tuple[str, ...]]:
     return {group: tuple(members) for group, members in given.items()}
 
 
-def _passage(record: Record) -> Passage:
+def _passage(record: Record, search: RegexSearch) -> Passage:
     fields, place = record.value, record.place
     check_object(fields, _KEYS, _KEYS[:3], "a passage", place)
     ident = checked_name(fields["id"], "the id", place)
@@ -185,7 +187,7 @@ def _passage(record: Record) -> Passage:
     if not given:
         raise ConceptsError(f"{place}: passage {ident!r} has no span; annotate a concept in it or leave it out.")
     places = [record.place_of_span(number) for number in range(len(given))]
-    placed = [(span, at) for one, at in zip(given, places, strict=True) for span in spans_of(one, text, ident, at)]
+    placed = [(span, at) for one, at in zip(given, places, strict=True) for span in spans_of(one, text, ident, at, search)]
     _check_apart(placed, text, ident)
     return Passage(ident, text, tuple(span for span, _ in placed), source, place)
 

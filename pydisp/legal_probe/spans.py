@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydisp.given_value import short
 from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_number, checked_string
+from pydisp.legal_probe.regex_search import MOST_SECONDS, RegexSearch
 
 _KEYS = ("concept", "phrase", "regex", "start", "end", "occurrence")
 
@@ -23,7 +24,7 @@ class Span:
     end: int
 
 
-def spans_of(value, text: str, passage: str, place: str) -> list[Span]:
+def spans_of(value, text: str, passage: str, place: str, search: RegexSearch) -> list[Span]:
     """The spans that one entry of a record's "spans" means, in the order of the text: one, or several for "occurrence": "all".
 
     Occurrences are counted from left to right and do not overlap.
@@ -32,7 +33,8 @@ def spans_of(value, text: str, passage: str, place: str) -> list[Span]:
         value: the entry.
         text, passage: the text and the id of the passage.
         place: for messages.
-    Raises: ConceptsError.
+        search: for a regex.
+    Raises: ConceptsError; a regex that is still searched for after MOST_SECONDS raises it too.
     """
     check_object(value, _KEYS, ("concept",), f"a span of passage {passage!r}", place)
     concept = checked_name(value["concept"], f"the concept of a span of passage {passage!r}", place)
@@ -46,7 +48,10 @@ def spans_of(value, text: str, passage: str, place: str) -> list[Span]:
         found, what = [_offsets(value, text, f"{concept!r} in passage {passage!r}", place)], f"a span of {concept!r}"
     else:
         what = f"the {ways[0]} {short(value[ways[0]])}"
-        matches = (_of_phrase if ways[0] == "phrase" else _of_regex)(value[ways[0]], text, passage, place)
+        if ways[0] == "phrase":
+            matches = _of_phrase(value["phrase"], text, passage, place)
+        else:
+            matches = _of_regex(value["regex"], text, passage, place, search)
         found = _chosen(matches, value, what, passage, place)
     stripped = [_stripped(start, end, text) for start, end in found]
     if any(start >= end for start, end in stripped):
@@ -82,14 +87,18 @@ def _of_phrase(phrase, text: str, passage: str, place: str) -> list[tuple[int, i
     return found
 
 
-def _of_regex(regex, text: str, passage: str, place: str) -> list[tuple[int, int]]:
+def _of_regex(regex, text: str, passage: str, place: str, search: RegexSearch) -> list[tuple[int, int]]:
     checked_string(regex, "a regex", place)
     try:
-        pattern = re.compile(regex)
-    except (re.error, OverflowError, RecursionError) as error:
+        found = search.spans(regex, text)
+    except TimeoutError:
+        raise ConceptsError(
+            f"{place}: the search for the regex {short(regex)} in the text of passage {passage!r} did not end within {MOST_SECONDS:g} s; "
+            "write one without a repeat of a repeat, as (a+)+ is, or give a phrase."
+        ) from None
+    except ValueError as error:
         raise ConceptsError(f"{place}: the regex {short(regex)} is no regular expression of Python ({error}); correct it.") from None
-    found = [match.span() for match in pattern.finditer(text)]
-    if any(start == end for start, end in found) or pattern.fullmatch(""):
+    if any(start == end for start, end in found):
         raise ConceptsError(f"{place}: the regex {short(regex)} matches the empty string; write one that matches a word or more.")
     if not found:
         raise ConceptsError(f"{place}: the regex {short(regex)} does not occur in the text of passage {passage!r}; correct it.")
