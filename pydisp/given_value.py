@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 
 JSON_DEEPEST = 64  # schemas of tools have lists in lists 20 deep
 YAML_DEEPEST = 20  # yaml reads deeper parts by recursion, to the end of Python's stack
+YAML_MOST_VALUES = 200_000  # about 100 MiB and 2 s, or 6 s where yaml comes without its library in C
+_LARGE_YAML, _MOST_YAML_WITHOUT_C = 1 << 17, 2 << 20  # characters; without it a million take up to 4 s
 _MOST_LETTERS, _MOST_WORDS = 60, 400  # of a value that a sentence repeats, and of a library's message
 
 
@@ -102,13 +104,22 @@ def yaml_root(text: str, place: str, needed: str):
     """The node of YAML's value, for readers that tell the lines of its parts; None for an empty text.
 
     Raises: ValueError, naming the line, for what is no YAML, aliases (which may hold themselves, or grow a line to gigabytes), nesting of
-        more than YAML_DEEPEST, and a key that is no word or stands twice (yaml would take the last one).
+        more than YAML_DEEPEST, more than YAML_MOST_VALUES, and a key that is no word or stands twice (yaml would take the last one).
     """
     import yaml
 
+    loader = yaml.SafeLoader
+    if len(text) > _LARGE_YAML:  # for smaller ones the reader in Python, whose messages say more; they differ in a few uses of tabs only
+        loader = getattr(yaml, "CSafeLoader", loader)
+    if loader is yaml.SafeLoader and len(text) > _MOST_YAML_WITHOUT_C:
+        raise ValueError(
+            f"{place} has more than {_MOST_YAML_WITHOUT_C:,} characters, and no more are read without libyaml; install a PyYAML that has it, "
+            "as its wheels have, or split the file."
+        )
     with _telling(text, place, needed):
-        _check_events(text, place, needed)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_characters(text, place)
+        _check_events(text, place, needed, loader)
+        root = yaml.compose(text, Loader=loader)
     _check_keys(root, place)
     return root
 
@@ -131,7 +142,7 @@ def yaml_part(node, place: str, needed: str):
 
 
 def yaml_place(node, place: str) -> str:
-    """`concepts.yaml, line 12`."""
+    """`concepts.yaml, line 12`, of a node or an event."""
     return f"{place}, line {node.start_mark.line + 1}"
 
 
@@ -149,18 +160,30 @@ def _telling(text: str, place: str, needed: str) -> Iterator[None]:
         raise ValueError(f"{place}, line {mark.line + 1}: this is no YAML ({error.problem or error.context}); {needed}") from None
 
 
-def _check_events(text: str, place: str, needed: str) -> None:
-    """A stream of events needs no recursion."""
+def _check_characters(text: str, place: str) -> None:
+    """As yaml's own reader does; the one in C names other places for the same."""
     import yaml
 
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        here = f"{place}, line {event.start_mark.line + 1}"
+    if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        raise yaml.reader.ReaderError(place, found.start(), ord(found[0]), "unicode", "")
+
+
+def _check_events(text: str, place: str, needed: str, loader: type) -> None:
+    """A stream of events needs no recursion and little memory."""
+    import yaml
+
+    depth = count = 0
+    for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"{here}: there is the alias *{event.anchor}; write the value itself.")
+            raise ValueError(f"{yaml_place(event, place)}: there is the alias *{event.anchor}; write the value itself.")
+        count += isinstance(event, yaml.NodeEvent)
+        if count > YAML_MOST_VALUES:
+            raise ValueError(
+                f"{yaml_place(event, place)}: here the value {count:,} begins, and no more are read of one YAML file; split it."
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > YAML_DEEPEST:
-            raise ValueError(f"{here}: there are lists in lists, more than {YAML_DEEPEST} deep; {needed}")
+            raise ValueError(f"{yaml_place(event, place)}: there are lists in lists, more than {YAML_DEEPEST} deep; {needed}")
 
 
 def _check_keys(node, place: str) -> None:

@@ -1,8 +1,12 @@
 """JSON and YAML of any shape are read, or refused in one sentence, without recursion to the end of the stack."""
 
-import pytest
+import time
 
-from pydisp.given_value import JSON_DEEPEST, YAML_DEEPEST, check_depth, first_line, json_value, short, yaml_value
+import pytest
+import yaml
+
+from pydisp import given_value
+from pydisp.given_value import JSON_DEEPEST, YAML_DEEPEST, YAML_MOST_VALUES, check_depth, first_line, json_value, short, yaml_value
 
 NEEDED = "write it anew."
 
@@ -87,6 +91,66 @@ def test_what_is_no_yaml_is_refused_with_its_line(text, words):
     with pytest.raises(ValueError) as error:
         yaml_value(text, "a", NEEDED)
     assert words in str(error.value) and str(error.value).endswith(".") and len(str(error.value)) < 300
+
+
+RECORDS = """\
+- id: "p-%d"  # a comment
+  text: |
+    The bank: shall keep
+      a record.
+  spans: [{concept: role, phrase: 'The bank'}, {concept: "é \\u2028", start: 0, end: 3}]
+  more: [1, 2.5, ~, true, 2020-01-01, 0x1F, .inf, !!str 3, "", [], {}]
+  folded: >-
+    one
+    two
+"""
+
+
+@pytest.mark.parametrize("reader", ["C", "Python"])
+def test_a_large_yaml_is_read_alike_by_both_readers(monkeypatch, reader):
+    if reader == "Python":
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    elif not yaml.__with_libyaml__:
+        pytest.skip("this PyYAML has no libyaml")
+    monkeypatch.setattr(given_value, "_LARGE_YAML", 0)
+    count = 20
+    small = "".join(RECORDS % n for n in range(count))
+    assert yaml_value(small, "a", NEEDED) == [one for n in range(count) for one in yaml.safe_load(RECORDS % n)]
+    for text, words in (
+        (small + "- *a", f"a, line {9 * count + 1}: there is the alias"),
+        (small + "- " * 50, f"a, line {9 * count + 1}: there are lists in lists"),
+        (small + "- {a: 1, a: 2}", f"a, line {9 * count + 1}: the key 'a' stands twice"),
+        (small + "- é\x07", f"a, line {9 * count + 1}: this is no YAML (the character '\\x07' is not allowed)"),
+        (small + "- \ud800", f"a, line {9 * count + 1}: this is no YAML (the character"),
+        (small + "- [", f"a, line {9 * count + 1 + (reader == 'C')}: this is no YAML"),
+        (small + "- !!int 1x", "a, line 1: a value here cannot be read"),
+    ):
+        with pytest.raises(ValueError) as error:
+            yaml_value(text, "a", NEEDED)
+        assert str(error.value).startswith(words)
+
+
+def test_a_megabyte_of_yaml_is_read_in_seconds():
+    if not yaml.__with_libyaml__:
+        pytest.skip("this PyYAML has no libyaml")
+    text = "".join(RECORDS % n for n in range(4_000))
+    assert len(text) > 1 << 20
+    started = time.process_time()
+    assert len(yaml_value(text, "a", NEEDED)) == 4_000
+    assert time.process_time() - started < 8  # 13 s by the reader in Python
+
+
+def test_more_values_of_yaml_than_are_read_are_refused_early():
+    started = time.process_time()
+    with pytest.raises(ValueError, match=f"^a, line 1: here the value {YAML_MOST_VALUES + 1:,} begins, and no more are read"):
+        yaml_value("[" + "a," * 5_000_000 + "a]", "a", NEEDED)
+    assert time.process_time() - started < 8
+
+
+def test_without_libyaml_a_large_yaml_is_refused(monkeypatch):
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    with pytest.raises(ValueError, match="^a has more than 2,097,152 characters, and no more are read without libyaml; install"):
+        yaml_value("a: " + "b" * (2 << 20), "a", NEEDED)
 
 
 def test_what_a_library_says_is_cut_to_a_line():
