@@ -1,12 +1,15 @@
-"""A value that a user writes as JSON or YAML: what would hang or break a parser, or what comes after it, is refused here in one sentence.
+"""A value that a user writes as JSON, YAML or CSV: what would hang or break a parser, or what comes after it, is refused here in one sentence.
 
 json_value('{"hidden_size": 64}', "config.json", "copy the whole folder again.")
 yaml_value("keep_ratio: 0.5", "pydisp.yaml", "write lines such as 'keep_ratio: 0.5'.")
+csv_rows("a,b", "matrix.csv", "give a CSV file.")
 
 `place` is where the value stands, `needed` what to do about it: the end of a sentence with its full stop.
 """
 
 import contextlib
+import csv
+import io
 import json
 from collections.abc import Iterable, Iterator
 
@@ -89,6 +92,20 @@ def _once(pairs: list[tuple]) -> dict:
 
 def _refuse_constant(constant: str):
     raise _Refused(f"{constant} is no value of JSON")
+
+
+def csv_rows(text: str, place: str, needed: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV that are not blank, each with the line on which it ends; cells without the white space before them.
+
+    Raises: ValueError, naming the line, for quotes that are not closed or go on behind their end, and for a cell of more than 131,072 letters.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise ValueError(f"{place}, line {reader.line_num}: this is no CSV ({error}); {needed}") from None
 
 
 def yaml_value(text: str, place: str, needed: str):

@@ -6,7 +6,17 @@ import pytest
 import yaml
 
 from pydisp import given_value
-from pydisp.given_value import JSON_DEEPEST, YAML_DEEPEST, YAML_MOST_VALUES, check_depth, first_line, json_value, short, yaml_value
+from pydisp.given_value import (
+    JSON_DEEPEST,
+    YAML_DEEPEST,
+    YAML_MOST_VALUES,
+    check_depth,
+    csv_rows,
+    first_line,
+    json_value,
+    short,
+    yaml_value,
+)
 
 NEEDED = "write it anew."
 
@@ -60,6 +70,13 @@ def test_json_is_read_strictly_where_that_is_asked(text, words):
     json_value(text, "a", NEEDED)
     with pytest.raises(ValueError, match=f"^a: {words}.*; write it anew.$"):
         json_value(text, "a", NEEDED, strictly=True)
+
+
+def test_rows_of_csv_have_their_lines():
+    assert list(csv_rows('a;"b\nc"\n \nd;e', "a", NEEDED, delimiter=";")) == [(2, ["a", "b\nc"]), (4, ["d", "e"])]
+    for text, line in (('a\n"b', 2), ('"a"b', 1), ("a\n" + "b" * 140_000, 2)):
+        with pytest.raises(ValueError, match=f"^a, line {line}: this is no CSV .*; write it anew.$"):
+            list(csv_rows(text, "a", NEEDED))
 
 
 # "a": [9 × 9 × 9 … values] in a few hundred bytes

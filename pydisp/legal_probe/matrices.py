@@ -8,15 +8,13 @@ compare_matrices(read_matrix("saul.csv"), read_matrix("mistral.csv")).difference
 
 # L layers, H heads
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pydisp.given_file import decoded, read_bytes
-from pydisp.given_value import short
+from pydisp.given_value import csv_rows, short
 from pydisp.legal_probe.moments import Moments
 
 _CORNERS = ("", "layer")  # the first cell of a header over a column of labels
@@ -57,14 +55,7 @@ def _rows(text: str, name: str) -> list[tuple[int, list[str]]]:
     """The rows that are not blank, each with its line; one or more."""
     start = next((line for line in text.splitlines() if line.strip()), "")
     mark = next((mark for mark in "\t;" if mark in start), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=True)
-    rows = []
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        raise ValueError(f"{name}, line {reader.line_num}: this is no CSV ({error}); {_A_FILE}") from None
+    rows = [(line, [cell.strip() for cell in cells]) for line, cells in csv_rows(text, name, _A_FILE, delimiter=mark)]
     if not rows:
         raise ValueError(f"{name} is empty; {_A_FILE}")
     return rows

@@ -9,13 +9,12 @@ has a solution of a single word that only holds the label. Any of the files may 
 Source: https://arxiv.org/abs/2310.03128; fields are those of its published files (MIT).
 """
 
-import csv
-import io
 import os
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from pydisp.given_value import csv_rows, short
 from pydisp.toolken.problems.problem import QUESTION, GoldCall, Problem, ProblemError
 from pydisp.toolken.problems.problem_set import ProblemSet, field, read_json, read_records, read_text
 from pydisp.toolken.tools.tool import Tool
@@ -63,10 +62,16 @@ def read_metatool(path: str | os.PathLike) -> ProblemSet:
 
 def _single(folder: Path) -> list[tuple[str, str, str]]:
     path = _found(folder, "all_clean_data.csv")
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    if not {"Query", "Tool"} <= set(reader.fieldnames or ()):
-        raise ProblemError(f"{path} has the columns {reader.fieldnames}; it needs Query and Tool.")
-    return [(SINGLE, _clean(row["Query"]), row["Tool"]) for row in reader if row["Query"] and row["Tool"]]
+    try:
+        rows = [cells for _, cells in csv_rows(read_text(path), str(path), "copy the file again.")]
+    except ValueError as error:
+        raise ProblemError(str(error)) from None
+    columns = rows[0] if rows else []
+    if not {"Query", "Tool"} <= set(columns):
+        raise ProblemError(f"{path} has the columns {short(columns)}; it needs Query and Tool.")
+    query, name = columns.index("Query"), columns.index("Tool")
+    whole = (cells for cells in rows[1:] if len(cells) > max(query, name))
+    return [(SINGLE, _clean(cells[query]), cells[name]) for cells in whole if cells[query] and cells[name]]
 
 
 def _aware(folder: Path) -> list[tuple[str, str, str]]:

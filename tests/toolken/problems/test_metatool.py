@@ -69,6 +69,26 @@ def test_a_folder_without_the_files_is_refused(tmp_path):
         read_metatool(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ('"' + "x" * 140_000 + '",Weather\n', r"line 2: this is no CSV \(field larger than field limit"),
+        ('a,"Weather\nb,c\n', r"line 3: this is no CSV \(unexpected end of data"),
+        ('"a"b,Weather\n', "line 2: this is no CSV"),
+    ],
+)
+def test_damaged_rows_are_refused_with_their_line(tmp_path, rows, words):
+    (write(tmp_path) / "all_clean_data.csv").write_text("Query,Tool\n" + rows)
+    with pytest.raises(ProblemError, match=f"all_clean_data.csv, {words}.*; copy the file again.$"):
+        read_metatool(tmp_path)
+
+
+@pytest.mark.parametrize("row", ["Hm?\n", "Hm?,\n", ",Weather\n", "\n", "Tool,a\n"])
+def test_rows_without_a_query_or_a_tool_are_passed_over(tmp_path, row):
+    (write(tmp_path) / "all_clean_data.csv").write_text("x,Query,Tool\n" + row)
+    assert [one.kind for one in read_metatool(tmp_path).problems] == ["needs a tool", "no tool"]
+
+
 @pytest.mark.skipif("PYDISP_TOOLKEN_DATA" not in os.environ, reason="PYDISP_TOOLKEN_DATA names the folder with metatool/")
 def test_the_whole_data_set():
     found = read_metatool(Path(os.environ["PYDISP_TOOLKEN_DATA"]) / "metatool")
