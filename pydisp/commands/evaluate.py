@@ -1,6 +1,5 @@
 """`pydisp eval`: the loss of a model on a text, or its figures on tasks of lm-eval."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from pydisp.commands.options import TEXT_SOURCES, Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
 from pydisp.commands.output import GateClosed, WrongUsage, begin, claimed, print_json, print_words, quietly
+from pydisp.given_value import json_value, short
 
 RESULT_FILE = "evaluation.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 LM_EVAL_ARGUMENTS = "as lm-eval takes them: a=1,b=x, or a JSON object."
@@ -103,12 +103,12 @@ def _arguments(given: str | None, option: str) -> dict | None:
         return None
     from lm_eval.utils import simple_parse_args_string
 
+    needed = "write a=1,b=x, or a JSON object such as '{\"a\": 1}'."
     if given.lstrip().startswith("{"):
-        with contextlib.suppress(json.JSONDecodeError):
-            return json.loads(given)
-    elif all(part.partition("=")[0].strip() and "=" in part for part in given.split(",")):
+        return json_value(given, option, needed, strictly=True)
+    if all(part.partition("=")[0].strip() and "=" in part for part in given.split(",")):
         return simple_parse_args_string(given)
-    raise ValueError(f"{option} is {given!r}; write a=1,b=x, or a JSON object such as '{{\"a\": 1}}'.")
+    raise ValueError(f"{option} is {short(given)}; {needed}")
 
 
 def _task_words(results: dict) -> str:

@@ -130,10 +130,29 @@ def test_results_of_tasks_get_a_report_too(model, run, asked, tmp_path):
     assert table.rows[0] == ("sums", "acc,none", 0.25)
 
 
-@pytest.mark.parametrize("given", ["max_length", "=3", "{'a': 1}", '{"a": ', "a=1,b"])
+@pytest.mark.parametrize("given", ["max_length", "=3", "a=1,b"])
 def test_arguments_that_lm_eval_would_misread_are_refused(model, asked, tmp_path, given):
     for option in ("--model-args", "--metadata"):
         refused([(["eval", model, "--tasks", "sums", option, given], f"{option} is {given!r}; write a=1,b=x, or a JSON object")], tmp_path)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("{'a': 1}", "is no JSON (Expecting property name enclosed in double quotes at column 2)"),
+        ('{"a": ', "is no JSON (Expecting value at column 7)"),
+        ('{"a": ' + "[" * 5000, "holds lists in lists, more than 64 deep"),
+        ('{"a": NaN}', "NaN is no value of JSON"),
+        ('{"a": 1, "a": 2}', "the key 'a' stands twice in one object"),
+    ],
+)
+def test_objects_that_are_no_json_are_refused(model, asked, tmp_path, given, words):
+    for option in ("--model-args", "--metadata"):
+        refused(
+            [(["eval", model, "--tasks", "sums", option, given], words), (["eval", model, "--tasks", "sums", option, given], option)],
+            tmp_path,
+        )
     assert not asked
 
 
