@@ -13,7 +13,6 @@ rows are those of the input matrix too, so there a tool token could also be read
 """
 
 import copy
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +20,16 @@ from pathlib import Path
 from torch import nn
 
 from pydisp.distribution import install_command
+from pydisp.given_file import read_bytes, read_text
+from pydisp.given_value import first_line, json_value
 from pydisp.toolken.head import head_of
 from pydisp.toolken.toolkens import Toolkens, ToolkensError
 from pydisp.workspace import write_whole
 
 ADAPTER_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 _DELTA = "trainable_tokens_delta"
+_COPY = "copy the folder again."
+_MOST_ROWS_BYTES, _MOST_CONFIG_BYTES = 1 << 30, 1 << 24
 
 
 def token_names(toolkens: Toolkens) -> list[str]:
@@ -85,10 +88,14 @@ def import_peft(folder: str | os.PathLike) -> Toolkens:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"there is no {name} in {folder}; give a folder that `export_peft` wrote.")
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        tensors = load((folder / ADAPTER_FILE).read_bytes())
-    except (ValueError, RecursionError, SafetensorError) as error:
-        raise ToolkensError(f"the adapter in {folder} is damaged ({type(error).__name__}: {error}); copy it again.") from None
+        text = read_text(folder / CONFIG_FILE, _COPY, most_bytes=_MOST_CONFIG_BYTES)
+        config = json_value(text, f"{CONFIG_FILE} in {folder}", _COPY, strictly=True)
+        tensors = load(read_bytes(folder / ADAPTER_FILE, _COPY, most_bytes=_MOST_ROWS_BYTES))
+    except (OSError, ValueError) as error:
+        raise ToolkensError(str(error)) from None
+    except SafetensorError as error:
+        raise ToolkensError(f"{ADAPTER_FILE} in {folder} is damaged ({first_line(error)}); {_COPY}") from None
+    config = config if isinstance(config, dict) else {}
     indices = list(range(toolkens.vocabulary, toolkens.vocabulary + len(toolkens.tools)))
     deltas = [rows for name, rows in tensors.items() if name.endswith(_DELTA)]
     if config.get("peft_type") != "TRAINABLE_TOKENS" or config.get("token_indices") != indices or len(deltas) != 1:

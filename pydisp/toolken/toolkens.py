@@ -24,7 +24,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from pydisp.given_value import short
+from pydisp.given_file import read_bytes, read_text
+from pydisp.given_value import first_line, json_value, short
 from pydisp.subject import tokenizer_digest
 from pydisp.toolken.decisions import Policy
 from pydisp.toolken.head import real_vocabulary
@@ -36,6 +37,8 @@ from pydisp.workspace import write_whole
 ROWS_FILE, FACTS_FILE = "toolkens.safetensors", "toolkens.json"
 FORMAT = "pydisp-toolkens-1"
 DEFAULT_CALIBRATION = MappingProxyType({"temperature": 1.0, "threshold": 0.5, "k": 3})
+_COPY = "copy both files again."
+_MOST_ROWS_BYTES, _MOST_FACTS_BYTES = 1 << 31, 1 << 26  # 30,000 tools of a model with hidden size 8,192
 _SHOWN = 5  # names of tools in the representation
 # What tokenizers of one vocabulary may read differently: spaces, line ends, numbers, capitals, accents in both forms, other scripts.
 _TEXTS = (
@@ -63,7 +66,7 @@ class Toolkens:
             documentation in training; further plain values are kept.
         training: facts for people, plain values; of these `trained_on` is read again.
         encoding_digest: of `encoding_digest`, how the tokenizer reads some texts; None is not checked.
-    Raises: ToolkensError for shapes that do not belong together.
+    Raises: ToolkensError for shapes that do not belong together, and for rows that are not finite.
     """
 
     tools: Tools
@@ -84,6 +87,8 @@ class Toolkens:
                     f"{name} are {rows.dtype} of shape {tuple(rows.shape)}; {tools} tools of a model with hidden size {hidden_size} need "
                     f"float32 of shape {(count, hidden_size)}."
                 )
+            if not bool(torch.isfinite(rows).all()):
+                raise ToolkensError(f"{name} hold numbers that are not finite, which no score can be made of; train them anew.")
 
     def __repr__(self) -> str:
         """`Toolkens(2 tools: multiply, add; for SmolLM2, hidden size 576, k 2)`."""
@@ -238,11 +243,15 @@ class Toolkens:
         for name in (ROWS_FILE, FACTS_FILE):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"there is no {name} in {folder}; give a folder that `pydisp toolken train` made.")
-        content = (folder / ROWS_FILE).read_bytes()
         try:
-            facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+            content = read_bytes(folder / ROWS_FILE, _COPY, most_bytes=_MOST_ROWS_BYTES)
+            text = read_text(folder / FACTS_FILE, _COPY, most_bytes=_MOST_FACTS_BYTES)
+            facts = json_value(text, f"{FACTS_FILE} in {folder}", _COPY, strictly=True)
+        except (OSError, ValueError) as error:
+            raise ToolkensError(str(error)) from None
+        try:
             if facts["format"] != FORMAT:
-                raise ToolkensError(f"{folder / FACTS_FILE} is of format {facts['format']!r}, not {FORMAT}; train the toolkens anew.")
+                raise ToolkensError(f"{folder / FACTS_FILE} is of format {short(facts['format'])}, not {FORMAT}; train the toolkens anew.")
             if hashlib.sha256(content).hexdigest() != facts["rows_digest"]:
                 raise ToolkensError(f"{ROWS_FILE} and {FACTS_FILE} in {folder} do not belong together; copy both again.")
             tensors = load(content)
@@ -254,8 +263,8 @@ class Toolkens:
             )  # fmt: skip
         except (ToolkensError, ToolError):
             raise
-        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-            raise ToolkensError(f"the toolkens in {folder} are damaged ({type(error).__name__}: {error}); copy both files again.") from None
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ToolkensError(f"the toolkens in {folder} are damaged ({type(error).__name__}: {first_line(error)}); {_COPY}") from None
 
 
 def _check_facts(facts: Mapping, place: str) -> None:
@@ -263,13 +272,14 @@ def _check_facts(facts: Mapping, place: str) -> None:
 
     Raises: ToolkensError.
     """
-    count, whole, number = len(facts["tools"]), "a whole number", "a number"
+    count, whole, number = len(facts["tools"] or ()), "a whole number", "a number"
     calibration = facts["calibration"] if isinstance(facts["calibration"], dict) else {}
     base = facts["base"] if isinstance(facts["base"], dict) else {}
     for name, value, is_right, needed in (
         ("calibration", facts["calibration"], lambda value: isinstance(value, dict), "an object with temperature, threshold and k"),
         ("base", facts["base"], lambda value: isinstance(value, dict), "an object with name, digest and hidden_size"),
-        ("training", facts["training"], lambda value: isinstance(value, dict), "an object"),
+        ("tools", facts["tools"], lambda value: isinstance(value, list), "a list"),
+        ("training", facts["training"], _is_training, "an object, with texts in trained_on and removed, and trainings in merged"),
         ("vocabulary", facts["vocabulary"], lambda value: type(value) is int and value > 0, f"{whole} of 1 or more"),
         ("tokenizer_digest", facts["tokenizer_digest"], lambda value: isinstance(value, str), "a digest"),
         ("k", calibration.get("k"), lambda value: type(value) is int and 0 < value <= count, f"{whole} from 1 to {count}"),
@@ -281,11 +291,25 @@ def _check_facts(facts: Mapping, place: str) -> None:
         ("hidden_size", base.get("hidden_size"), lambda value: type(value) is int and value > 0, f"{whole} of 1 or more"),
     ):  # fmt: skip
         if not is_right(value):
-            raise ToolkensError(f"{name} is {short(value)} in {place}, and it must be {needed}; copy both files again.")
+            raise ToolkensError(f"{name} is {short(value)} in {place}, and it must be {needed}; {_COPY}")
 
 
 def _is_number(value) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_training(value) -> bool:
+    """Whether `trained_on`, `removed`, `merged` and the seed are what is read of them."""
+    if not isinstance(value, dict) or not isinstance(value.get("settings", {}), dict):
+        return False
+    seed, merged = value.get("settings", {}).get("seed", 0), value.get("merged", [])
+    texts = (value.get(name, []) for name in ("trained_on", "removed"))
+    return (
+        type(seed) is int
+        and all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in texts)
+        and isinstance(merged, list)
+        and all(map(_is_training, merged))
+    )
 
 
 def encoding_digest(tokenizer) -> str:

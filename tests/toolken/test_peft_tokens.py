@@ -116,6 +116,28 @@ def test_another_adapter_is_refused(tmp_path, changes):
     (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, **changes}))
     with pytest.raises(ToolkensError, match="no set of 3 trainable tokens from 257 on"):
         import_peft(tmp_path)
-    (tmp_path / CONFIG_FILE).write_text("{")
-    with pytest.raises(ToolkensError, match="is damaged"):
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(one, "no set of 3 trainable tokens from 257 on") for one in ("[1]", "null", "5", '"a"', "{}")]
+    + [("{", "is no JSON"), ("[" * 5000, "holds lists in lists"), ('{"a": NaN}', "NaN is no value of JSON")],
+)
+def test_an_adapter_of_another_shape_is_refused(tmp_path, text, words):
+    model, tokenizer = model_of(False, 257), tiny_tokenizer()
+    export_peft(toolkens_for(model, tokenizer), model, tokenizer, tmp_path)
+    (tmp_path / CONFIG_FILE).write_text(text)
+    with pytest.raises(ToolkensError, match=words):
+        import_peft(tmp_path)
+
+
+def test_damaged_rows_of_an_adapter_are_refused(tmp_path):
+    model, tokenizer = model_of(False, 257), tiny_tokenizer()
+    export_peft(toolkens_for(model, tokenizer), model, tokenizer, tmp_path)
+    tensors = load_file(tmp_path / ADAPTER_FILE)
+    save_file({name: rows.fill_(float("nan")) for name, rows in tensors.items()}, tmp_path / ADAPTER_FILE)
+    with pytest.raises(ToolkensError, match="^rows hold numbers that are not finite"):
+        import_peft(tmp_path)
+    (tmp_path / ADAPTER_FILE).write_bytes(b"\xff" * 100)
+    with pytest.raises(ToolkensError, match=r"adapter_model.safetensors in .* is damaged \(.*\); copy the folder again.$"):
         import_peft(tmp_path)

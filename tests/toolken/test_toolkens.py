@@ -127,7 +127,11 @@ def test_damaged_facts_are_refused(tmp_path, damage):
         (("calibration", "threshold"), -1, "threshold is -1"), (("calibration", "threshold"), "x", "threshold is 'x'"),
         (("calibration", "documentation_tokens"), 1.5, "documentation_tokens is 1.5"), (("vocabulary",), None, "vocabulary is None"),
         (("base", "hidden_size"), "32", "hidden_size is '32'"), (("base", "name"), 3, "name is 3"), (("base",), [], "base is"),
-        (("training",), [], "training is"), (("tokenizer_digest",), 5, "tokenizer_digest is 5"),
+        (("training",), [], "training is"), (("training", "trained_on"), 5, "training is"), (("training", "trained_on"), [[]], "training is"),
+        (("training", "trained_on"), "a-1", "training is"), (("training", "removed"), [1], "training is"), (("tools",), {}, "tools is"),
+        (("training", "merged"), 5, "training is"), (("training", "merged"), [1], "training is"),
+        (("training", "merged"), [{"trained_on": [1]}], "training is"), (("training", "settings"), [1], "training is"),
+        (("training", "settings"), {"seed": [1]}, "training is"), (("tokenizer_digest",), 5, "tokenizer_digest is 5"),
     ],
 )  # fmt: skip
 def test_a_value_that_no_training_wrote_is_named(tmp_path, path, value, words):
@@ -145,8 +149,25 @@ def test_a_value_that_no_training_wrote_is_named(tmp_path, path, value, words):
 def test_text_that_is_no_json_is_refused(tmp_path):
     made().save(tmp_path)
     (tmp_path / FACTS_FILE).write_text("{")
-    with pytest.raises(ToolkensError, match="are damaged .*; copy both files again"):
+    with pytest.raises(ToolkensError, match="toolkens.json in .* is no JSON .*; copy both files again"):
         Toolkens.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a": NaN}', '{"a": 1, "a": 2}', "[1]", "null", "5", '"a"'])
+def test_facts_of_another_shape_are_refused(tmp_path, text):
+    made().save(tmp_path)
+    (tmp_path / FACTS_FILE).write_text(text)
+    with pytest.raises(ToolkensError, match="; copy both files again.$"):
+        Toolkens.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rows", "rerank_rows"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_rows_that_are_not_finite_are_refused(name, value):
+    rows = getattr(made(), name).clone()
+    rows[-1, -1] = value
+    with pytest.raises(ToolkensError, match=f"^{name} hold numbers that are not finite"):
+        made(**{name: rows})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
