@@ -144,7 +144,9 @@ def _of_schema(tool_name: str, name: str, schema: dict, is_required: bool) -> Pa
     kinds = schema.get("type")
     if kinds is None and choices:
         kinds = sorted({_schema_type(one) for one in choices})
-    kinds = [kinds] if isinstance(kinds, str) else list(kinds or [])
+    kinds = [kinds] if isinstance(kinds, str) else [] if kinds is None else kinds
+    if not isinstance(kinds, list) or not all(isinstance(one, str) for one in kinds):
+        raise ToolError(f'parameter {name!r} of tool {tool_name!r} has the type {kinds!r:.40}; a "type" is a word or a list of words.')
     if "null" in kinds:
         kinds, is_required = [one for one in kinds if one != "null"], False
     if set(kinds) == {"integer", "number"}:

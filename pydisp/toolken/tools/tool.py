@@ -9,6 +9,8 @@ A tool is data: it can be saved beside its toolkens, and its function is importe
 import re
 from dataclasses import dataclass
 
+from pydisp.given_value import short
+
 TYPES = ("number", "integer", "string", "boolean", "list")
 REJECT = "REJ"  # the name of the choice to call none; no tool may have it
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,79}")
@@ -78,6 +80,10 @@ class Tool:
         for one in self.parameters:
             if not isinstance(one.name, str) or not _NAME.fullmatch(one.name):
                 raise ToolError(f"tool {self.name!r} has a parameter named {one.name!r}; its name needs letters, digits, '_', '.' and '-'.")
+            if not (isinstance(one.is_required, bool) and isinstance(one.documentation, str) and isinstance(one.choices, tuple)):
+                raise ToolError(
+                    f"parameter {one.name!r} of tool {self.name!r} has parts of other types; it is {short(one)}: write it anew."
+                )
             if one.type not in TYPES:
                 raise ToolError(f"parameter {one.name!r} of tool {self.name!r} is of type {one.type!r}; known: {', '.join(TYPES)}.")
             for choice in one.choices:
@@ -86,6 +92,8 @@ class Tool:
                         f"parameter {one.name!r} of tool {self.name!r}, of type {one.type}, has the choice {choice!r}; "
                         "choices are texts of a string, or finite numbers of a number or an integer."
                     )
+        if not all(isinstance(one, Example) and isinstance(one.text, str) and isinstance(one.arguments, str) for one in self.examples):
+            raise ToolError(f"tool {self.name!r} has the examples {short(self.examples)}; each is a text and the arguments behind it.")
         if self.function is not None and not (isinstance(self.function, str) and _FUNCTION.fullmatch(self.function)):
             raise ToolError(f"tool {self.name!r} has the function {self.function!r}; it is written 'module:name'.")
 

@@ -160,7 +160,8 @@ def test_a_schema_without_parameters_is_a_tool_without_arguments():
      ({"name": "a", "description": "x", "properties": {"b": {"type": ["string", "integer"]}}}, "string, integer"), ({"name": "a b", "description": "x"}, "'a b'"),
      ({"name": "a", "description": "x", "properties": {"b c": {"type": "string"}}}, "'b c'"), ({"name": "a", "description": "x", "parameters": [1]}, "no object"),
      ({"name": "a", "description": "x", "properties": {"b": {"type": "integer", "enum": ["x"]}}}, "choice 'x'"),
-     ({"name": "a", "description": "x", "properties": {"b": {"type": "number", "enum": 5}}}, "enum"), ({"name": "REJ", "description": "x"}, "REJ")],
+     ({"name": "a", "description": "x", "properties": {"b": {"type": "number", "enum": 5}}}, "enum"), ({"name": "a", "description": "x", "properties": {"b": {"type": 5}}}, "'b' of tool 'a' has the type 5"),
+     ({"name": "a", "description": "x", "properties": {"b": {"type": ["x", [1]]}}}, "has the type"), ({"name": "REJ", "description": "x"}, "REJ")],
 )  # fmt: skip
 def test_a_schema_that_is_no_tool_says_why(values, says):
     with pytest.raises(ToolError, match=says):
