@@ -6,9 +6,9 @@
 A kill leaves whole lines and perhaps a torn last one, which is dropped.
 """
 
-import json
 from pathlib import Path
 
+from pydisp.given_value import json_value
 from pydisp.holobench.answers.predictions import Prediction
 from pydisp.holobench.sealed_file import json_line, read_file, shown
 from pydisp.workspace import lock_file
@@ -76,7 +76,7 @@ class Journal:
 
     def _take(self) -> None:
         try:
-            was, *lines = [json.loads(line) for line in self._whole.split(b"\n") if line]
+            was, *lines = [json_value(line, "", "") for line in self._whole.split(b"\n") if line]
             if not isinstance(was, dict):
                 raise TypeError
             self.done = {line["batch"]: [Prediction.from_dict(one) for one in line["predictions"]] for line in lines}

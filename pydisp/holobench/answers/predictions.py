@@ -53,8 +53,15 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, values: dict) -> "Prediction":
-        """Other programs' fields are left out."""
+        """Other programs' fields are left out.
+
+        Raises: PredictionsError for a value that no prediction has.
+        """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        for name, value in known.items():
+            is_right, needed = _FIELDS.get(name, (lambda one: isinstance(one, str), "a text"))
+            if not is_right(value):
+                raise PredictionsError(f"{name!r} is {shown(value)}; it must be {needed}.")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 

@@ -10,6 +10,7 @@ any of it differs is refused, for its outcomes would not belong to these.
 import json
 from pathlib import Path
 
+from pydisp.given_value import json_value
 from pydisp.toolken.evaluating.outcomes import Outcome, OutcomeError
 from pydisp.workspace import lock_file
 
@@ -79,7 +80,7 @@ class Journal:
         if not whole:
             return
         try:
-            was, *lines = [json.loads(line) for line in whole.split(b"\n") if line]
+            was, *lines = [json_value(line, "", "") for line in whole.split(b"\n") if line]
             if not isinstance(was, dict):
                 raise TypeError
             self.done = {line["batch"]: [Outcome.from_dict(one) for one in line["outcomes"]] for line in lines}

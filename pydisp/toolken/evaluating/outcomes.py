@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 
+_TEXTS = ("problem", "group", "mode", "text", "answer", "kind", "family")
 CALLED, REJECTED, FAILED, REPEATED = "called", "rejected", "failed", "repeated"
 
 
@@ -86,6 +87,9 @@ class Outcome:
         if not isinstance(values, dict) or set(values) != names:
             found = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise OutcomeError(f"an outcome has {found}; it needs {sorted(names)}: write it again.")
+        wrong = [name for name in _TEXTS if not isinstance(values[name], str)]
+        if wrong:
+            raise OutcomeError(f"{wrong[0]} of an outcome is {values[wrong[0]]!r:.60}, and it must be a text; write it again.")
         steps = tuple(values["steps"])
         if not all(isinstance(step, dict) and isinstance(step.get("outcome"), str) for step in steps):
             raise OutcomeError(f"a step of problem {values['problem']!r} has no outcome; write it again.")

@@ -65,10 +65,14 @@ def test_a_journal_of_another_run_is_refused_and_stays(tmp_path, key, value):
     assert (tmp_path / "x.jsonl.partial").read_bytes() == before
 
 
+DEEP = b'{"format": 1}\n{"batch": ' + b"[" * 100_000 + b"\n"
+WRONG = b'{"format": 1}\n{"batch": 0, "predictions": [{"id": "a", "answer": 5}]}\n'
+
+
 def test_nothing_to_resume_and_damage_are_said(tmp_path):
     with pytest.raises(JournalError, match="there is no file .*--resume"):
         Journal(tmp_path / "x.jsonl", IDENTITY, resume=True)
-    for content in (b"[]\n", b"{\n", b'{"format": 1}\n{"batch": 0}\n', b'{"format": 1}\n[]\n', b"\xff\n"):
+    for content in (b"[]\n", b"{\n", b'{"format": 1}\n{"batch": 0}\n', b'{"format": 1}\n[]\n', b"\xff\n", DEEP, WRONG):
         (tmp_path / "x.jsonl.partial").write_bytes(content)
         with pytest.raises(JournalError, match="damaged"):
             Journal(tmp_path / "x.jsonl", IDENTITY, resume=True)

@@ -71,6 +71,13 @@ def test_two_runs_with_one_file_are_told_apart(tmp_path):
 
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "j"
+    with Journal(path, IDENTITY) as journal:
+        journal.append("a", outcomes("p"))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    for damaged in (b"[" * 100_000 + b"\n", second.replace(b'"p"', b"5"), second.replace(b'"called"', b"5"), second.replace(b'"a"', b"[]")):
+        path.write_bytes(first + damaged)
+        with pytest.raises(JournalError, match="is damaged"), Journal(path, IDENTITY):
+            pass
     for content in (b"[]\n", b"{\n", b'{"format": "pydisp-toolken-journal-1"}\n{"batch": "a"}\n'):
         path.write_bytes(content)
         with pytest.raises(JournalError, match=r"is damaged|repeat it as it was"), Journal(path, IDENTITY):
