@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pydisp.distribution import install_command
 from pydisp.fairness.documents import read_tokens
+from pydisp.fairness.parquet_table import read_parquet
 from pydisp.fairness.units import word_texts
 from pydisp.given_file import check_kind, read_text
 from pydisp.given_value import json_value, short
@@ -24,7 +24,7 @@ from pydisp.text import Text
 
 _NAMES = {"token": ("key", "id", "token", "token_id"), "word": ("key", "word", "type", "token")}
 _COUNT_NAMES = ("count", "n", "frequency")
-_MOST_BYTES = 1 << 30
+_MOST_BYTES, _MOST_TYPES = 1 << 28, 4_000_000  # about a GiB of memory; a thousand million words have about as many types
 DEMO_FILES = {"token": "token_counts.json.gz", "word": "word_counts.json.gz"}  # beside the demo model: what its training text had
 
 
@@ -121,39 +121,19 @@ def _from_json(path: Path) -> dict:
     return values
 
 
-class _Twice(Exception):
-    """A key of a JSON object that stands twice."""
-
-
-def _once(pairs: list[tuple]) -> dict:
-    """The object of these pairs."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Twice(next(key for key in keys if keys.count(key) > 1))
-    return found
-
-
 def _from_parquet(path: Path, unit: str) -> dict:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(f"{path} needs pyarrow to be read; install it with: {install_command('fairness')}") from error
-    try:
-        table = parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(
-            f"{path} is no Parquet file ({str(error).splitlines()[0]}); give one with the columns {_NAMES[unit][1]} and count."
-        ) from error
+    needed = f"give one with the columns {_NAMES[unit][1]} and {_COUNT_NAMES[0]}."
+    table = read_parquet(path, (*_NAMES[unit], *_COUNT_NAMES), needed)
     named = [next((name for name in names if name in table.column_names), None) for names in (_NAMES[unit], _COUNT_NAMES)]
     if None in named:
-        raise ValueError(f"{path} has the columns {', '.join(table.column_names)}; it needs {_NAMES[unit][1]} and {_COUNT_NAMES[0]}.")
+        raise ValueError(f"{path} has of the columns that are read {', '.join(table.column_names) or 'none'}; {needed}")
     keys, counts = (table[name].to_pylist() for name in named)
-    try:
-        return _once(list(zip(keys, counts, strict=True)))
-    except _Twice as error:
-        raise ValueError(f"{path} gives {error.args[0]!r} twice; add its counts up.") from None
+    found = dict(zip(keys, counts, strict=True))
+    if len(found) < len(keys):
+        seen: set = set()
+        twice = next(key for key in keys if key in seen or seen.add(key))
+        raise ValueError(f"{path} gives {short(twice)} twice; add its counts up.")
+    return found
 
 
 def _checked(values: dict, unit: str, name: str) -> dict:
@@ -162,14 +142,14 @@ def _checked(values: dict, unit: str, name: str) -> dict:
         raise ValueError(f"{name} has numbers for words, as counts by id have; count by id with --mode id, or give counts by word.")
     for key, count in values.items():
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**53:
-            raise ValueError(f"{name}: the count of {key!r} is {str(count)[:40]}; it must be a whole number from 0 to 2**53 - 1.")
+            raise ValueError(f"{name}: the count of {short(key)} is {short(count)}; it must be a whole number from 0 to 2**53 - 1.")
         if unit == "token":
             if isinstance(key, str) and re.fullmatch(r"0|[1-9][0-9]{0,17}", key):
                 key = int(key)
             if isinstance(key, bool) or not isinstance(key, int) or key < 0:
-                raise ValueError(f"{name}: {key!r} is no token id; give counts by id, or count by word with --mode word.")
+                raise ValueError(f"{name}: {short(key)} is no token id; give counts by id, or count by word with --mode word.")
         elif not isinstance(key, str):
-            raise ValueError(f"{name}: {key!r} is no word; give counts by word, or count by id with --mode id.")
+            raise ValueError(f"{name}: {short(key)} is no word; give counts by word, or count by id with --mode id.")
         checked[key] = count
     if not any(checked.values()):
         raise ValueError(f"{name} has no count above 0; give counts of a text.")

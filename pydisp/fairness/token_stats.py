@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pydisp.distribution import install_command
+from pydisp.fairness.parquet_table import pyarrow_and_parquet, read_parquet
 from pydisp.workspace import whole_file
 
 UNITS = ("token", "word")
 _KEY_DTYPES = {"token": np.int64, "word": object}
 _FORMAT = "pydisp-token-stats-1"
+_A_FILE = "give a file that TokenStats.save of this version wrote."
 
 
 class UnitValues(NamedTuple):
@@ -135,7 +136,7 @@ class TokenStats:
 
         Raises: ImportError without pyarrow.
         """
-        pyarrow, parquet = _pyarrow()
+        pyarrow, parquet = pyarrow_and_parquet()
         columns = {"key": pyarrow.array(self.keys.tolist(), pyarrow.int64() if self.unit == "token" else pyarrow.string())}
         columns |= {name: pyarrow.array(getattr(self, name)) for name in _SUMS}
         notes = {"format": _FORMAT, "unit": self.unit, "vocabulary": self.vocabulary}
@@ -148,27 +149,35 @@ class TokenStats:
 
         Raises: ImportError without pyarrow; FileNotFoundError; ValueError for any other file.
         """
-        pyarrow, parquet = _pyarrow()
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"'{path}' is no file; give one that TokenStats.save wrote.")
+        table = read_parquet(path, ("key", *_SUMS), _A_FILE)
         try:
-            table = parquet.read_table(path)
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}); give one that TokenStats.save wrote.") from error
-        notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items() if key != b"ARROW:schema"}
+            notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items() if key != b"ARROW:schema"}
+        except UnicodeDecodeError:
+            notes = {}
         if notes.get("format") != _FORMAT or {"key", *_SUMS} - set(table.column_names):
-            raise ValueError(f"{path} is not of format {_FORMAT}; give a file that TokenStats.save of this version wrote.")
-        keys = np.asarray(table["key"].to_pylist(), dtype=_KEY_DTYPES[notes["unit"]])
-        return cls(notes["unit"], keys, **{name: table[name].to_numpy() for name in _SUMS}, vocabulary=notes["vocabulary"])
+            raise ValueError(f"{path} is not of format {_FORMAT}; {_A_FILE}")
+        unit, vocabulary = notes.get("unit"), notes.get("vocabulary")
+        if unit not in UNITS or vocabulary is None:
+            raise ValueError(f"{path} does not say its unit and its vocabulary; {_A_FILE}")
+        _check_types(table, unit, path)
+        keys = np.asarray(table["key"].to_pylist(), dtype=_KEY_DTYPES[unit])
+        return cls(unit, keys, **{name: table[name].to_numpy() for name in _SUMS}, vocabulary=vocabulary)
+
+
+def _check_types(table, unit: str, path) -> None:
+    """Refuse columns of other types than `save` writes, and a type that was never scored: its mean would be a division by zero."""
+    from pyarrow import compute, types
+
+    is_whole, is_number, is_text = (types.is_int64,), (types.is_float64,), (types.is_string, types.is_large_string)
+    right = {"key": is_whole if unit == "token" else is_text} | {name: is_whole if name in _WHOLE else is_number for name in _SUMS}
+    for name, kinds in right.items():
+        if not any(is_it(table.schema.field(name).type) for is_it in kinds):
+            raise ValueError(
+                f"{path} has {table.schema.field(name).type} in the column {name}, not what {unit} stats hold there; {_A_FILE}"
+            )
+    if len(table) and compute.min(table["count"]).as_py() < 1:
+        raise ValueError(f"{path} has a count below 1; {_A_FILE}")
 
 
 _SUMS = tuple(f.name for f in fields(TokenStats) if f.name not in ("unit", "keys", "vocabulary"))
-
-
-def _pyarrow():
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(f"Parquet files need pyarrow; install it with: {install_command('fairness')}") from error
-    return pyarrow, parquet
+_WHOLE = ("count", "correct")

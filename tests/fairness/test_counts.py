@@ -24,11 +24,15 @@ def test_parquet_gives_the_same(tmp_path):
 
     parquet.write_table(pyarrow.table({"word": ["a", "b"], "count": [3, 1]}), tmp_path / "c.parquet")
     assert Counts.read(tmp_path / "c.parquet", "word").by_type == {"a": 3, "b": 1}
-    with pytest.raises(ValueError, match="it needs id and count"):
+    with pytest.raises(ValueError, match="has of the columns that are read count; give one with the columns id and count."):
         Counts.read(tmp_path / "c.parquet", "token")
     for columns, words in (
         ({"word": ["a", "a"], "count": [1, 2]}, "gives 'a' twice"),
         ({"word": ["a"], "count": [1.5]}, "whole number"),
+        ({"word": [["a"]], "count": [1]}, "has list<.*> in the column word, and it must hold numbers or texts"),
+        ({"word": [{"a": 1}], "count": [1]}, "has struct<.*> in the column word"),
+        ({"word": ["a", None], "count": [1, 1]}, "has 1 empty cells in the column word"),
+        ({"word": ["a"], "count": ["1"]}, "the count of 'a' is '1'"),
     ):
         parquet.write_table(pyarrow.table(columns), tmp_path / "wrong.parquet")
         with pytest.raises(ValueError, match=words):

@@ -77,3 +77,42 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     parquet.write_table(pyarrow.table({"key": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="is not of format"):
         TokenStats.load(tmp_path / "other.parquet")
+
+
+WHOLE, NUMBER = ("key", "count", "correct"), ("nats", "squares", "rank", "entropy", "confidence")
+NOTES = {"format": "pydisp-token-stats-1", "unit": "token", "vocabulary": "a"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "notes", "words"),
+    [
+        ({"key": [1, None]}, {}, "has 1 empty cells in the column key"),
+        ({"count": ["a", "b"]}, {}, "has string in the column count, not what token stats hold there"),
+        ({"nats": [1, 2]}, {}, "has int64 in the column nats"),
+        ({"key": ["a", "b"]}, {}, "has string in the column key"),
+        ({"key": [[1], [2]]}, {}, "has list<.*> in the column key, and it must hold numbers or texts"),
+        ({"key": [2, 1]}, {}, "keys are not sorted"),
+        ({"count": [0, 1]}, {}, "has a count below 1"),
+        ({}, {"unit": "byte"}, "does not say its unit"),
+        ({}, {"vocabulary": None}, "does not say its unit and its vocabulary"),
+        ({}, {"more": b"\xff"}, "is not of format"),
+    ],
+)
+def test_a_file_of_other_values_is_refused(tmp_path, columns, notes, words):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {name: [1, 2] for name in WHOLE} | {name: [1.0, 2.0] for name in NUMBER} | columns
+    notes = {name: value for name, value in {**NOTES, **notes}.items() if value is not None}
+    parquet.write_table(pyarrow.table(columns, metadata=notes), tmp_path / "s.parquet")
+    with pytest.raises(ValueError, match=words):
+        TokenStats.load(tmp_path / "s.parquet")
+
+
+def test_the_file_of_the_test_above_is_right_otherwise(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {name: [1, 2] for name in WHOLE} | {name: [1.0, 2.0] for name in NUMBER}
+    parquet.write_table(pyarrow.table(columns, metadata=NOTES), tmp_path / "s.parquet")
+    assert len(TokenStats.load(tmp_path / "s.parquet")) == 2
