@@ -5,18 +5,25 @@ yaml_value("keep_ratio: 0.5", "pydisp.yaml", "write lines such as 'keep_ratio: 0
 csv_rows("a,b", "matrix.csv", "give a CSV file.")
 
 `place` is where the value stands, `needed` what to do about it: the end of a sentence with its full stop.
+
+A value of JSON may take thirty times the memory that it has in the file. So a document has MOST_VALUES at most, which are 250 MiB, or 460
+if all are keys of one object (measured); its text comes to this, up to four bytes a character, once as it stands and once in the values.
 """
 
 import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 
+MOST_VALUES = 2_000_000  # of JSON
 JSON_DEEPEST = 64  # schemas of tools have lists in lists 20 deep
 YAML_DEEPEST = 20  # yaml reads deeper parts by recursion, to the end of Python's stack
 YAML_MOST_VALUES = 200_000  # about 100 MiB and 2 s, or 6 s where yaml comes without its library in C
 _LARGE_YAML, _MOST_YAML_WITHOUT_C = 1 << 17, 2 << 20  # characters; without it a million take up to 4 s
+# A string of JSON, or what begins as one and has no end. The repeats are possessive: they keep no way back, so no text takes memory or long.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _MOST_LETTERS, _MOST_WORDS = 60, 400  # of a value that a sentence repeats, and of a library's message
 
 
@@ -36,13 +43,17 @@ def first_line(error: Exception) -> str:
     return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
 
 
-def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = False):
+def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = False, most_values: int = MOST_VALUES):
     """The value of JSON.
 
     Args:
         strictly: refuse also a key that stands twice in an object, and NaN and infinities, which are no JSON.
-    Raises: ValueError for what is no JSON, is nested deeper than JSON_DEEPEST, or has a number of thousands of digits.
+        most_values: lists, objects and what stands between their commas.
+    Raises: ValueError for what is no JSON, is nested deeper than JSON_DEEPEST, has more values, or a number of thousands of digits.
     """
+    text = _decoded(text, place, needed) if isinstance(text, bytes) else text
+    if _has_more_values(text, most_values):
+        raise ValueError(f"{place} holds more than {most_values:,} values, and no more are read at once; {needed}")
     options = {"object_pairs_hook": _once, "parse_constant": _refuse_constant} if strictly else {}
     try:
         value = json.loads(text, **options)
@@ -53,11 +64,34 @@ def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = F
         raise ValueError(f"{place} is no JSON ({error.msg.removesuffix(' at')} at {line}column {error.colno}); {needed}") from None
     except RecursionError:
         raise ValueError(_too_deep(place, JSON_DEEPEST, needed)) from None
-    except ValueError as error:  # UnicodeDecodeError, and what `int` says of more digits than it reads
-        words = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "holds a number of thousands of digits"
-        raise ValueError(f"{place} {words}; {needed}") from None
+    except ValueError:  # of `int`, which reads no more digits than these
+        raise ValueError(f"{place} holds a number of thousands of digits; {needed}") from None
     check_depth(value, place, needed)
     return value
+
+
+def _decoded(data: bytes, place: str, needed: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{place} is not UTF-8; {needed}") from None
+
+
+def _has_more_values(text: str, most: int) -> bool:
+    """Whether there are more commas and opening brackets outside of strings."""
+    if _marks(text, 0, len(text)) <= most:  # those in strings too: most texts need no closer look
+        return False
+    count = end = 0
+    for number, string in enumerate(_STRING.finditer(text)):
+        count += _marks(text, end, string.start())
+        if count > most or number > 2 * most:  # each value has one string, and perhaps one for its key
+            return True
+        end = string.end()
+    return count + _marks(text, end, len(text)) > most
+
+
+def _marks(text: str, start: int, end: int) -> int:
+    return text.count(",", start, end) + text.count("[", start, end) + text.count("{", start, end)
 
 
 def check_depth(value, place: str, needed: str, deepest: int = JSON_DEEPEST) -> None:
@@ -85,8 +119,9 @@ class _Refused(Exception):
 def _once(pairs: list[tuple]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Refused(f"the key {short(next(key for key in keys if keys.count(key) > 1))} stands twice in one object, leave one out")
+        seen: set = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise _Refused(f"the key {short(twice)} stands twice in one object, leave one out")
     return found
 
 

@@ -55,7 +55,7 @@ def fuzz(name: str, cases: st.SearchStrategy, outcome: Callable, share: float = 
     tally = Tally(name)
 
     def run(case):
-        started, before = time.process_time(), _reset_peak_mib()
+        started, before = time.process_time(), reset_peak_mib()
         previous = signal.signal(signal.SIGALRM, _stop)
         signal.setitimer(signal.ITIMER_REAL, MOST_WAIT_SECONDS)
         sentence = None
@@ -68,7 +68,7 @@ def fuzz(name: str, cases: st.SearchStrategy, outcome: Callable, share: float = 
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
-        seconds, mib = time.process_time() - started, _peak_mib() - before
+        seconds, mib = time.process_time() - started, peak_mib() - before
         assert seconds < MOST_SECONDS and mib < MOST_MIB, f"it took {seconds:.1f} s and {mib:.0f} MiB"
         tally.seconds, tally.mib = max(tally.seconds, seconds), max(tally.mib, mib)
         tally.right += sentence is None
@@ -90,14 +90,14 @@ def _stop(_number, _frame):
     raise Hang(f"a case took longer than {MOST_WAIT_SECONDS} s")
 
 
-def _reset_peak_mib() -> float:
+def reset_peak_mib() -> float:
     """Forget the largest memory so far; returns the memory now."""
     with contextlib.suppress(OSError):  # some containers forbid it; the largest memory of all cases is then compared
         Path("/proc/self/clear_refs").write_text("5")
-    return _peak_mib()
+    return peak_mib()
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 

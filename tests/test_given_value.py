@@ -4,6 +4,7 @@ import time
 
 import pytest
 import yaml
+from fuzzing import peak_mib, reset_peak_mib
 
 from pydisp import given_value
 from pydisp.given_value import (
@@ -56,6 +57,60 @@ def test_the_depth_that_is_allowed_is_read_and_the_next_is_not():
 def test_what_is_no_json_is_refused(text, words):
     with pytest.raises(ValueError, match=f"^{words}.*; write it anew.$"):
         json_value(text, "a", NEEDED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" + "[1]," * 6_000_000 + "1]", '{"a": [' + '"b",' * 6_000_000 + "1]}", '[{"a": 1}' + ', {"a": 1}' * 2_500_000 + "]"],
+    ids=["lists", "texts", "objects"],
+)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_line_of_millions_of_values_is_refused_before_they_are_made(text, as_bytes):
+    given = text.encode() if as_bytes else text
+    before = reset_peak_mib()
+    started = time.process_time()
+    with pytest.raises(ValueError, match="^a holds more than 2,000,000 values, and no more are read at once; write it anew.$"):
+        json_value(given, "a", NEEDED)
+    assert peak_mib() - before < 64 and time.process_time() - started < 5  # the values would be 700 MiB
+
+
+@pytest.mark.parametrize("words", ["a, [b], {c}, ", r"\n, \", \\[ ", "é, {東} "], ids=["commas", "escapes", "letters"])
+def test_a_long_record_of_prose_is_read(words):
+    prose = words * ((25 << 20) // len(words))
+    before = reset_peak_mib()
+    value = json_value('{"text": "' + prose + '"}', "a", NEEDED, strictly=True)
+    assert len(value["text"]) > 10 << 20 and peak_mib() - before < 256
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("[]", 1),
+        ("3", 0),
+        ("[1, 2]", 2),
+        ('{"a": 1}', 1),
+        ('{"a,": ",[{"}', 1),
+        ('["\\",[{", 1]', 2),
+        ('["\\\\",[1]]', 3),
+        ('[",[{', 1),
+        ('"\\', 0),
+    ],
+)
+def test_values_are_counted_outside_of_strings(text, count):
+    for most in range(5):
+        assert given_value._has_more_values(text, most) == (count > most)
+
+
+def test_the_limit_is_the_callers():
+    assert json_value("[1, 2]", "a", NEEDED, most_values=2) == [1, 2]
+    with pytest.raises(ValueError, match="^a holds more than 1 values"):
+        json_value("[1, 2]", "a", NEEDED, most_values=1)
+
+
+def test_a_key_that_stands_twice_among_many_is_found_at_once():
+    text = "{" + "".join(f'"{n}":0,' for n in range(100_000)) + '"99999":1}'
+    with pytest.raises(ValueError, match="^a: the key '99999' stands twice"):
+        json_value(text, "a", NEEDED, strictly=True)
 
 
 @pytest.mark.parametrize(

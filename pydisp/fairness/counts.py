@@ -115,7 +115,7 @@ class Counts:
 
 def _from_json(path: Path) -> dict:
     needed = "write an object from id or word to count."
-    values = json_value(read_text(path, needed, most_bytes=_MOST_BYTES), str(path), needed, strictly=True)
+    values = json_value(read_text(path, needed, most_bytes=_MOST_BYTES), str(path), needed, strictly=True, most_values=_MOST_TYPES)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {short(values)}; it must hold an object from id or word to count.")
     return values
