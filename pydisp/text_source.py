@@ -19,6 +19,7 @@ A million characters without white space are no text.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydisp.distribution import install_command
@@ -31,6 +32,7 @@ PROSE, RECORDS = (".txt", ".md", ".rst", ".py"), (".jsonl", ".ndjson")
 MOST_BYTES, FIRST_BYTES, MOST_LINE_BYTES = 1 << 30, 1 << 25, 1 << 25
 _MOST_LIST_BYTES = 1 << 28  # a list is parsed as a whole
 _MOST_WORD = 1 << 20
+_MOST_FILES = 10_000  # of a folder, that are looked through for data of a hub
 _NEEDED = "text is a file, a folder, 'pythondoc' or 'hub:NAME'."
 _STRING = r'"(?:[^"\\]|\\.)*"\s*'
 _BEGINS_AS_JSON = re.compile(rf"\s*(?:(?:\[\s*)?\{{\s*{_STRING}:|\[\s*{_STRING},\s*{_STRING}[,\]])")
@@ -278,6 +280,8 @@ def _hub(given: str, first: bool) -> Source:
     if not name or given.count(":") > 4:
         raise ValueError(f"{given!r} names no data set; write hub:NAME[:CONFIG[:SPLIT[:FIELD]]].")
     split, field = split or "train", field or "text"
+    if _exists(name) and not any(path.suffix in (".parquet", ".arrow") for path in islice(Path(name).rglob("*"), _MOST_FILES)):
+        raise ValueError(f"{given} stands on this machine, where datasets would make a document of each line; leave out hub:.")
     try:
         from datasets import load_dataset
     except ImportError as error:

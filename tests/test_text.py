@@ -140,6 +140,25 @@ def test_hub_source_is_split_by_its_colons(monkeypatch):
         read_text(["hub:owner/set:::title"])
 
 
+def test_texts_of_this_machine_are_not_read_past_the_gate(monkeypatch, tmp_path):
+    (tmp_path / "a.txt").write_text("a\nb\n")
+    for name in (tmp_path, tmp_path / "a.txt"):
+        with pytest.raises(ValueError, match="stands on this machine, where datasets would make a document of each line; leave out hub:.$"):
+            read_text([f"hub:{name}"])
+
+    class Data(dict):
+        column_names = ["text"]
+
+    class Library:
+        @staticmethod
+        def load_dataset(name, config, split):
+            return Data(text=["a"])
+
+    monkeypatch.setitem(sys.modules, "datasets", Library)
+    (tmp_path / "train.parquet").touch()
+    assert read_text([f"hub:{tmp_path}"]).documents == ("a",)
+
+
 def test_ten_documents_are_split_by_documents():
     calibration, heldout = split_heldout(Text("notes", tuple(f"document {i}" for i in range(25))))
     assert calibration.documents == tuple(f"document {i}" for i in range(23)) and heldout.documents == ("document 23", "document 24")

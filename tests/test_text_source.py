@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+from fuzzing import peak_mib, reset_peak_mib
 
 from pydisp import text_source
 from pydisp.text import calibration_and_heldout, read_text
@@ -29,6 +30,16 @@ def write(tmp_path):
 @pytest.mark.parametrize("mark", ["", "\ufeff", "\n \n"], ids=["plain", "marked", "blank"])
 def test_lines_of_json_are_documents_whatever_their_file_is_called(write, name, mark):
     assert read_text([write(name, mark + LINES + "\n")]).documents == TEXTS
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
+def test_a_line_of_25_mb_is_read_if_it_is_prose_and_refused_if_it_is_lists(write, name):
+    prose = "a, [b], {c}, " * 2_000_000
+    assert read_text([write(name, json.dumps({"text": prose}) + "\n")]).documents == (prose,)
+    before = reset_peak_mib()
+    with pytest.raises(ValueError, match="holds more than 2,000,000 values, and no more are read at once; "):
+        read_text([write(name, '{"text": "a", "more": [' + "[1]," * 6_300_000 + "1]}\n")])
+    assert peak_mib() - before < 256
 
 
 @pytest.mark.parametrize("indent", [None, 1])
