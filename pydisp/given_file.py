@@ -71,17 +71,20 @@ def first_bytes(path: str | os.PathLike, needed: str, *, most_bytes: int) -> byt
         return stream.read(most_bytes)
 
 
-def read_lines(path: str | os.PathLike, needed: str, *, most_bytes: int) -> Iterator[bytes]:
+def read_lines(path: str | os.PathLike, needed: str, *, most_bytes: int, digest=None) -> Iterator[bytes]:
     """The lines of a regular file, one after the other, without their ends.
 
     Args:
         most_bytes: of a line.
+        digest: of hashlib; gets every byte that is read.
     Raises: as `read_bytes`; ValueError, naming the line, for one that is too long.
     """
     with _opened(path, needed) as stream:
         number = 0
         while line := stream.readline(most_bytes + 2):
             number += 1
+            if digest is not None:
+                digest.update(line)
             line = line.removesuffix(b"\n")
             if len(line) > most_bytes:
                 raise ValueError(f"{path}, line {number} has more than {most_bytes:,} bytes, and no longer line is read; {needed}")

@@ -49,7 +49,8 @@ def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = F
     Args:
         strictly: refuse also a key that stands twice in an object, and NaN and infinities, which are no JSON.
         most_values: lists, objects and what stands between their commas.
-    Raises: ValueError for what is no JSON, is nested deeper than JSON_DEEPEST, has more values, or a number of thousands of digits.
+    Raises: ValueError for what is no JSON (from json.JSONDecodeError, which knows where it ends), is nested deeper than JSON_DEEPEST, has more
+        values, or a number of thousands of digits.
     """
     text = _decoded(text, place, needed) if isinstance(text, bytes) else text
     if _has_more_values(text, most_values):
@@ -61,7 +62,7 @@ def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = F
         raise ValueError(f"{place}: {error}; {needed}") from None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in error.doc.rstrip() else ""
-        raise ValueError(f"{place} is no JSON ({error.msg.removesuffix(' at')} at {line}column {error.colno}); {needed}") from None
+        raise ValueError(f"{place} is no JSON ({error.msg.removesuffix(' at')} at {line}column {error.colno}); {needed}") from error
     except RecursionError:
         raise ValueError(_too_deep(place, JSON_DEEPEST, needed)) from None
     except ValueError:  # of `int`, which reads no more digits than these

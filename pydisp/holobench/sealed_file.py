@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydisp.given_file import read_bytes
-from pydisp.given_value import check_depth
+from pydisp.given_file import read_bytes, read_lines
+from pydisp.given_value import json_value
 from pydisp.workspace import whole_file
 
-_MOST_BYTES = 1 << 32  # a thousand items of a million tokens each
+_MOST_BYTES, _MOST_LINE_BYTES = 1 << 30, 1 << 26  # a line is an item: ten million tokens
 
 
 def manifest_path(path: str | os.PathLike) -> Path:
@@ -59,15 +59,17 @@ def read_records(path: str | os.PathLike, what: str, error: type[ValueError]) ->
     Args:
         what: what the records are, for messages. error: raised, with one sentence, if there is no such file or a line is no JSON object.
     """
-    content = read_file(path, what, error)
-    records = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            record = _parsed(line)
-            if not isinstance(record, dict):
-                raise error(f"{path}, line {number} is no JSON object; give a file of {what} with one object a line.")
-            records.append((number, record))
-    return records, hashlib.sha256(content).hexdigest()
+    digest, records = hashlib.sha256(), []
+    needed = f"give a file of {what} with one object a line."
+    lines = read_lines(path, needed, most_bytes=_MOST_LINE_BYTES, digest=digest)
+    try:
+        for number, line in enumerate(lines, 1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if line.strip():
+                records.append((number, _object(line, f"{path}, line {number}", needed)))
+    except (OSError, ValueError) as failed:
+        raise error(str(failed)) from None
+    return records, digest.hexdigest()
 
 
 def read_manifest(path: str | os.PathLike, error: type[ValueError]) -> dict | None:
@@ -75,10 +77,10 @@ def read_manifest(path: str | os.PathLike, error: type[ValueError]) -> dict | No
     beside = manifest_path(path)
     if not beside.exists():
         return None
-    manifest = _parsed(read_file(beside, "JSON", error))
-    if not isinstance(manifest, dict):
-        raise error(f"{beside} is no JSON object; copy it again from where {Path(path).name} was made.")
-    return manifest
+    try:
+        return _object(read_file(beside, "JSON", error), str(beside), f"copy it again from where {Path(path).name} was made.")
+    except ValueError as failed:
+        raise error(str(failed)) from None
 
 
 def read_file(path: str | os.PathLike, what: str, error: type[ValueError]) -> bytes:
@@ -95,16 +97,16 @@ def shown(value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _parsed(content: bytes):
-    """The value of JSON; None if it is none, or has NaN or text that is no Unicode (a lone surrogate, which no tokenizer takes)."""
+def _object(content: bytes, place: str, needed: str) -> dict:
+    """The object of JSON.
 
-    def refuse(constant):
-        raise ValueError(constant)
-
+    Raises: ValueError if it is none, has a key twice, NaN, an infinity or text that is no Unicode (a lone surrogate, which no tokenizer takes).
+    """
+    value = json_value(content, place, needed, strictly=True)
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is no JSON object; {needed}")
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=refuse)
-        check_depth(value, "", "")
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as an infinity
-        return value
-    except (ValueError, RecursionError):
-        return None
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # 1e999 is read as an infinity
+        raise ValueError(f"{place} holds half of a character, or a number that no float can hold; {needed}") from None
+    return value

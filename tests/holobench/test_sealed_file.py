@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -52,24 +53,32 @@ def test_what_json_cannot_say_is_not_written(tmp_path, value):
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "words"),
     [
-        b"{",
-        b"[1]",
-        b"null",
-        b'{"a": NaN}',
-        b'{"a": 1e999}',
-        b'{"a": "\\ud800"}',
-        b"\xff",
-        b"[" * 100_000,
-        b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}",
+        (b"{", r" is no JSON \(.*\)"),
+        (b"[1]", " is no JSON object"),
+        (b"null", " is no JSON object"),
+        (b'{"a": NaN}', ": NaN is no value of JSON"),
+        (b'{"a": 1, "b": 2, "a": 3}', ": the key 'a' stands twice in one object, leave one out"),
+        (b'{"a": 1e999}', " holds half of a character, or a number that no float can hold"),
+        (b'{"a": "\\ud800"}', " holds half of a character"),
+        (b"\xff", " is not UTF-8"),
+        (b"[" * 100_000, " holds lists in lists, more than 64 deep"),
+        (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", " holds lists in lists"),
+        (b'{"a": [' + b"1," * 2_000_000 + b"1]}", " holds more than 2,000,000 values"),
     ],
 )
-def test_a_line_that_is_no_object_is_named(tmp_path, line):
+def test_a_line_that_is_no_object_is_named(tmp_path, line, words):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"a": 1}\n\n' + line + b"\n")
-    with pytest.raises(WrongError, match="line 3 is no JSON object"):
+    with pytest.raises(WrongError, match=f"x.jsonl, line 3{words}.*; give a file of items with one object a line.$"):
         read_records(path, "items", WrongError)
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}\n{"a": 2}\n', b'{"a": 1}\n{"a": 2}', b'\xef\xbb\xbf{"a": 1}\r\n\n{"a": 2}\n\n'])
+def test_the_digest_is_that_of_all_bytes(tmp_path, content):
+    (tmp_path / "x.jsonl").write_bytes(content)
+    assert read_records(tmp_path / "x.jsonl", "items", WrongError)[1] == hashlib.sha256(content).hexdigest()
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
@@ -82,7 +91,11 @@ def test_only_a_file_is_read(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("none", "there is no file"), ("pipe", "is a pipe; give a file of items."), (".", "a folder")):
+    for name, words in (
+        ("none", "there is no file"),
+        ("pipe", "is a pipe; give a file of items with one object a line."),
+        (".", "a folder"),
+    ):
         with pytest.raises(WrongError, match=words):
             read_records(tmp_path / name, "items", WrongError)
     (tmp_path / "x.manifest.json").write_text("[]")

@@ -3,16 +3,16 @@
 import json
 import os
 import re
-import sys
 from dataclasses import dataclass
 
 from pydisp.given_file import read_text as read_given_text
+from pydisp.given_value import json_value
 from pydisp.toolken.problems.joining import joined
 from pydisp.toolken.problems.problem import Problem, ProblemError
 from pydisp.toolken.tools.tools import Tools
 
 _RECORDS = "give a JSON list of objects, or JSON lines"
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 28  # a thousand times what problems with calls have
 _HALF = re.compile("[\ud800-\udfff]")  # a surrogate: JSON can write one alone, no tokenizer and no file can take it
 _MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -122,17 +122,11 @@ def _message(error: json.JSONDecodeError) -> str:
 def _loaded(text: str, place):
     """Raises: json.JSONDecodeError; ProblemError for what is JSON and more than Python reads."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise
-    except RecursionError:
-        found = "lists or objects that are nested too deep to be read; a record is an object of texts, numbers and short lists"
-        raise ProblemError(f"{place} has {found}: correct it.") from None
-    except ValueError:  # of `int`, which reads no more digits than these
-        most = sys.get_int_max_str_digits()
-        raise ProblemError(
-            f"{place} has a whole number of more than {most:,} digits, and no number of a record is so long; correct it."
-        ) from None
+        return json_value(text, str(place), "a record is an object of texts, numbers and short lists: correct it.")
+    except ValueError as error:
+        if isinstance(error.__cause__, json.JSONDecodeError):
+            raise error.__cause__ from None
+        raise ProblemError(str(error)) from None
 
 
 def _is_cut_off(error: json.JSONDecodeError) -> bool:

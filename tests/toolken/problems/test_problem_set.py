@@ -25,10 +25,10 @@ def said(read, path, content: str | bytes) -> str:
 @pytest.mark.parametrize(
     "content, message",
     [
-        (MANY, " has lists or objects that are nested too deep to be read; a record is an object of texts, numbers and short lists: correct it."),
-        (f'{GOOD}\n{{"calls": {MANY}}}', ", line 2 has lists or objects that are nested too deep to be read"),
-        (f'{GOOD}\n\n{{"start": {LONG}}}\n', ", line 3 has a whole number of more than 4,300 digits, and no number of a record is so long; correct it."),
-        (f'[{{"start": {LONG}}}]', " has a whole number of more than 4,300 digits"),
+        (MANY, " holds lists in lists, more than 64 deep; a record is an object of texts, numbers and short lists: correct it."),
+        (f'{GOOD}\n{{"calls": {MANY}}}', ", line 2 holds lists in lists, more than 64 deep"),
+        (f'{GOOD}\n\n{{"start": {LONG}}}\n', ", line 3 holds a number of thousands of digits; a record is an object"),
+        (f'[{{"start": {LONG}}}]', " holds a number of thousands of digits"),
         ('{"prompt": "x\\ud800", "solution": "A"}', r", record 1: 'prompt' has half of a character (\ud800), which is no text; write both halves, or leave it out."),
         (f'{GOOD}\n\n{{"solution": "\\uDFFF"}}', r", record 2: 'solution' has half of a character (\udfff)"),
         (f'{GOOD}\n{{"calls": [{{"tool": "\\ud800"}}]}}', ", record 2: 'calls' has half of a character"),
@@ -79,8 +79,8 @@ def test_only_a_file_that_is_cut_off_is_to_be_copied_again(tmp_path, content, me
 def test_json_says_the_same(tmp_path):
     path = tmp_path / "p.json"
     assert said(read_json, path, "").startswith(" is empty; give")
-    assert said(read_json, path, MANY).startswith(" has lists or objects that are nested too deep")
-    assert said(read_json, path, LONG).startswith(" has a whole number of more than 4,300 digits")
+    assert said(read_json, path, MANY).startswith(" holds lists in lists")
+    assert said(read_json, path, LONG).startswith(" holds a number of thousands of digits")
     assert said(read_json, path, '{"a": "\\ud800"}').startswith(": 'a' has half of a character")
     assert said(read_json, path, "{'a': 1}").endswith("correct it there.")
     assert said(read_json, path, '{"a": ').endswith("copy it again.")
