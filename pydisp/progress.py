@@ -20,6 +20,7 @@ from typing import TextIO
 
 FIRST_LINE_SECONDS = 2.0  # what takes less needs no line
 LINE_SECONDS, MOST_LINE_SECONDS, SHARE_OF_TIME = 10.0, 60.0, 0.05  # between two lines: a share of the time so far, within these
+BYTE = "byte"  # a unit that is shown in MiB
 
 logger = logging.getLogger("pydisp")
 
@@ -81,27 +82,40 @@ class Bar:
     Lines come after 2 seconds, then every 10 to 60 seconds, and at the end of a phase that had one or has figures. They name the phase.
 
     Args:
-        steps: number of steps in all.
+        steps: number of steps in all; None if nobody knows it, which leaves out the time left. It may be changed on the way.
         say: a function that receives the lines.
         done: steps that an earlier process has done; the bar starts there.
         title: the name of the phase.
-        unit: name of a step.
+        unit: name of a step; BYTE is shown in MiB.
+        is_brief: whether it mostly takes less than 2 seconds; a terminal then shows it only after these, too.
     """
 
-    def __init__(self, steps: int, say: Callable[[str], None], done: int = 0, *, title: str, unit: str = "step"):
+    def __init__(
+        self,
+        steps: int | None,
+        say: Callable[[str], None],
+        done: int = 0,
+        *,
+        title: str,
+        unit: str = "step",
+        is_brief: bool = False,
+    ):
         from tqdm.auto import tqdm
 
         self.steps, self.say, self.first, self.title, self.unit = steps, say, done, title, unit
         self.step, self.start = done, time.monotonic()
         self.next_line = self.start + FIRST_LINE_SECONDS
         self.is_drawn = not is_silent(say) and (sys.stderr.isatty() or is_notebook())
-        self.bar = tqdm(total=steps, initial=done, unit=unit, desc=title, disable=not self.is_drawn)
+        scale = dict(unit="B", unit_scale=True, unit_divisor=1024) if unit == BYTE else dict(unit=unit)
+        delay = FIRST_LINE_SECONDS if is_brief else 0
+        self.bar = tqdm(total=steps, initial=done, desc=title, delay=delay, disable=not self.is_drawn, **scale)
 
     def __call__(self, step: int, **figures: float) -> None:
         """Show that `step` steps are done."""
         self.step = step
         shown = {name: f"{value:.3f}" for name, value in figures.items()}
         if self.is_drawn:
+            self.bar.total = self.steps
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(step - self.bar.n)
             return
@@ -110,10 +124,18 @@ class Bar:
         if step > self.first and (is_end or now >= self.next_line):
             used = now - self.start
             self.next_line = now + min(MOST_LINE_SECONDS, max(LINE_SECONDS, SHARE_OF_TIME * used))
-            left = used / (step - self.first) * (self.steps - step)
-            time_words = f"in {duration_words(used)}" if step == self.steps else f"about {duration_words(left)} left"
-            words = [f"{self.unit} {step:,} of {self.steps:,}", *(f"{name} {value}" for name, value in shown.items()), time_words]
+            words = [self._place(step), *(f"{name} {value}" for name, value in shown.items()), self._time_words(step, used)]
             self.say(f"{self.title}: {', '.join(words)}")
+
+    def _place(self, step: int) -> str:
+        if self.unit == BYTE:
+            return f"{step / 2**20:,.1f}{'' if self.steps is None else f' of {self.steps / 2**20:,.1f}'} MiB"
+        return f"{self.unit} {step:,}{'' if self.steps is None else f' of {self.steps:,}'}"
+
+    def _time_words(self, step: int, used: float) -> str:
+        if self.steps is None or step >= self.steps:
+            return f"in {duration_words(used)}"
+        return f"about {duration_words(used / (step - self.first) * (self.steps - step))} left"
 
     def advance(self, steps: int, **figures: float) -> None:
         """Show that so many more steps are done."""

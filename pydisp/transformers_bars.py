@@ -1,21 +1,22 @@
-"""transformers' own progress bars, shown as pydisp's while it reads or writes weights."""
+"""transformers' own progress bars, shown as pydisp's while it downloads, reads or writes weights."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
+from pydisp.hub_bars import hub_as_ours
 from pydisp.progress import Bar
 
 
 @contextlib.contextmanager
 def as_ours(say: Callable[[str], None], title: str, unit: str) -> Iterator[None]:
-    """Inside the `with`, what transformers would show a bar of is a `Bar` of this title; `silence` for `say` drops it."""
+    """Inside the `with`, what transformers would show a bar of is a `Bar` of this title, and a download has its own; `silence` drops them."""
     from transformers import modeling_gguf_pytorch_utils as unpacking
     from transformers.utils import logging
 
     def ours(*args, **kwargs):
         return _Shown(args[0], say, title, unit) if args and hasattr(args[0], "__len__") else logging.EmptyTqdm(*args, **kwargs)
 
-    with contextlib.ExitStack() as after:
+    with hub_as_ours(say), contextlib.ExitStack() as after:
         after.callback(setattr, unpacking, "tqdm", unpacking.tqdm)
         unpacking.tqdm = ours  # a GGUF file's weights have a bar that transformers cannot switch off
         if hasattr(logging, "set_tqdm_hook"):

@@ -47,6 +47,7 @@ FLOORS = [
         "intervals",
         "subject",
         "draws",
+        "hub_bars",
         "transformers_bars",
         "program",
         "arguments",

@@ -34,13 +34,16 @@ def progress(ctx: typer.Context) -> Callable[[str], None]:
 
 
 def begin(ctx: typer.Context) -> Callable[[str], None]:
-    """`progress`, when torch and transformers are loaded and silent: before that a line, because it takes seconds."""
+    """`progress`, when torch and transformers are loaded and silent: before that a line, because it takes seconds. Downloads have our bars."""
     say = progress(ctx)
     if not {"torch", "transformers"} <= sys.modules.keys():
         say("loading torch and transformers")
     import torch  # noqa: F401
 
     quiet_libraries()
+    from pydisp.hub_bars import hub_as_ours
+
+    ctx.find_root().with_resource(hub_as_ours(say))
     return say
 
 
