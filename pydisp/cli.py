@@ -5,10 +5,13 @@ the command cannot do what was asked; 2: an option is missing or wrong, or two e
 beyond a limit given with the command; 130: Ctrl-C or SIGTERM.
 """
 
+import copy
+import functools
 import sys
 from typing import Annotated, NoReturn
 
 import typer
+import typer.core
 
 from pydisp.commands.compare import compare
 from pydisp.commands.environment import env
@@ -24,7 +27,38 @@ from pydisp.commands.speed import speed
 from pydisp.commands.toolken import app as toolken
 from pydisp.progress import Interrupted
 
+_ANYWHERE = ("verbose", "quiet")
+
+
+class _Pydisp(typer.core.TyperGroup):
+    """The command `pydisp`, whose options --verbose and --quiet may stand after the name of a command too (help pages do not repeat them)."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._share([param for param in self.params if param.name in _ANYWHERE], self)
+
+    def _share(self, params: list, group: typer.core.TyperGroup) -> None:
+        for command in group.commands.values():
+            for param in map(copy.copy, params):
+                param.hidden, param.expose_value, param.callback = True, False, _set_for_all
+                command.params.append(param)
+            if hasattr(command, "commands"):
+                self._share(params, command)
+
+
+def _set_for_all(ctx: typer.Context, param, is_set: bool) -> None:
+    """Change the value of an option of `pydisp` that stands after a command's name, and until `pydisp` ends the level of the messages."""
+    if is_set:
+        import logging
+
+        whole, messages = ctx.find_root(), logging.getLogger()
+        whole.params[param.name] = True
+        whole.call_on_close(functools.partial(messages.setLevel, messages.level))
+        messages.setLevel(_level(whole.params["verbose"], whole.params["quiet"]))
+
+
 app = typer.Typer(
+    cls=_Pydisp,
     name="pydisp",
     help="Make a Hugging Face language model smaller along independent dimensions, and see what that did to it.",
     pretty_exceptions_enable=False,
@@ -62,7 +96,11 @@ def _main(
 ) -> None:
     import logging
 
-    logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=_level(verbose, quiet))
+
+
+def _level(verbose: bool, quiet: bool) -> str:
+    return "INFO" if verbose else "ERROR" if quiet else "WARNING"
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+import typer
 
 from pydisp import cli
 
@@ -24,6 +25,14 @@ def call(*args):
         except SystemExit as stop:
             status = stop.code or 0
     return status, out.getvalue(), err.getvalue()
+
+
+def every_command(command=None, path=()):
+    """The names of every command and of every group of them, as they are typed after `pydisp`."""
+    command = command or typer.main.get_command(cli.app)
+    yield path
+    for name, one in getattr(command, "commands", {}).items():
+        yield from every_command(one, (*path, name))
 
 
 def digests(folder):

@@ -8,10 +8,9 @@ import re
 import sys
 
 import pytest
-import typer
-from command_line import call
+from command_line import call, every_command
 
-from pydisp import cli, progress
+from pydisp import progress
 from pydisp.commands.output import print_table, print_words
 from pydisp.commands.prune import show
 
@@ -20,13 +19,6 @@ from pydisp.commands.prune import show
 def eighty_columns(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERMINAL_WIDTH", "80")
-
-
-def every_command(command=None, path=()):
-    command = command or typer.main.get_command(cli.app)
-    yield path
-    for name, one in getattr(command, "commands", {}).items():
-        yield from every_command(one, (*path, name))
 
 
 @pytest.mark.parametrize("path", list(every_command()), ids=lambda path: " ".join(path) or "pydisp")
