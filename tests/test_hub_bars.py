@@ -102,7 +102,7 @@ def test_files_side_by_side_are_one_bar_whose_size_grows(clock):
             hub_tqdm(desc=desc, total=0, initial=0, unit=unit, unit_scale=True, name="huggingface_hub.snapshot_download", disable=None)
             for desc, unit in (("Downloading bytes", "B"), ("Reconstructing (incomplete total...)", "B"), ("Fetching 2 files", "it"))
         ]
-        for number in (1, 2):
+        for _file in (1, 2):
             bars[1].total += 10 * MIB
             bars[1].refresh()
             for bar in bars[:2]:

@@ -3,11 +3,12 @@
 import typer
 
 from pydisp.commands.options import Json
-from pydisp.commands.output import print_json
+from pydisp.commands.output import begin, print_json
 
 
-def env(as_json: Json = False) -> None:
+def env(ctx: typer.Context, as_json: Json = False) -> None:
     """Versions, devices, instruction sets, and what runs each op."""
+    begin(ctx)
     from pydisp.environment import environment
 
     facts = environment()

@@ -63,6 +63,7 @@ def audit(
         raise WrongUsage("--overwrite goes with --out; leave it out.")
     if counts is not None and counts_text:
         raise WrongUsage("--counts and --counts-text exclude each other; give one of them.")
+    say = begin(ctx)
     from pydisp.fairness.gate import Gate
 
     gates = [Gate.parse(limit) for limit in fail_if or ()]
@@ -70,7 +71,6 @@ def audit(
     if unpaired:
         raise WrongUsage(f"the limit on {unpaired[0].name} compares two models; give --against REFERENCE.")
     with claimed(out, RESULT_FILE, "fairness audit", overwrite=overwrite) as workspace:
-        say = begin(ctx)
         from pydisp import fairness
         from pydisp.fairness.audit_report import in_words
 

@@ -131,6 +131,7 @@ def run(
 
 @app.command()
 def score(
+    ctx: typer.Context,
     data: Data,
     predictions: Annotated[Path, typer.Option(help="What `pydisp holobench run` wrote, or JSONL with an id and an answer each.")],
     against: Annotated[
@@ -145,11 +146,13 @@ def score(
     if overwrite and out is None:
         raise WrongUsage("--overwrite goes with --out; leave it out.")
     with claimed(out, RESULT_FILE, "holobench score", overwrite=overwrite) as workspace:
+        say = begin(ctx)
         from pydisp.holobench import score as score_files
 
-        scored = score_files(data, predictions, against=against, seed=seed)
+        scored = score_files(data, predictions, against=against, seed=seed, say=say)
         result, words = scored.as_dict(), scored.in_words()
         if workspace:
+            say("writing the report")
             from pydisp.workspace import write_whole
 
             workspace.begin({})

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pydisp.commands.options import Device, Dtype, Json, ModelName, Revision, TrustRemoteCode
-from pydisp.commands.output import WrongUsage, begin, claimed, print_json, print_words, quiet_libraries
+from pydisp.commands.output import WrongUsage, begin, claimed, print_json, print_words
 
 RESULT_FILE = "probe.json"  # the output of --json; no other command writes such a file, so --overwrite recognises its folders by it
 _CONCEPTS = "JSONL or YAML of passages with marked concepts; docs/legal_probe.md describes it."
@@ -54,9 +54,9 @@ def run(
         raise WrongUsage(f"--queries is {queries!r}; it must be all or later.")
     if null_spans < 1:
         raise WrongUsage(f"--null-spans is {null_spans}; it must be 1 or more.")
-    exclusion = _exclusion(exclude, exclude_token)
     with claimed(out, RESULT_FILE, "probe", overwrite=overwrite) as workspace:
         say = begin(ctx)
+        exclusion = _exclusion(exclude, exclude_token)
         from pydisp.legal_probe import probe
         from pydisp.legal_probe.probe_report import in_words
 
@@ -76,6 +76,7 @@ def run(
 
 @app.command()
 def check(
+    ctx: typer.Context,
     concepts: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help=_CONCEPTS, show_default="the passages that pydisp ships")
     ] = None,
@@ -87,13 +88,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Show the tokens of each marked span; a token in parentheses does not count. Every passage that this tokenizer cannot use is named."""
+    begin(ctx)
     exclusion = _exclusion(exclude, exclude_token)
     from pydisp.legal_probe import read_concepts, shipped
     from pydisp.legal_probe.passage_tokens import check_lines, tokenize_passage
     from pydisp.legal_probe.passages import ConceptsError
     from pydisp.loading import load_tokenizer
 
-    quiet_libraries()
     chosen = shipped() if concepts is None else read_concepts(concepts)
     loaded = load_tokenizer(tokenizer, revision=revision, trust_remote_code=trust_remote_code)
     rows, errors = [], []
@@ -121,11 +122,13 @@ def check(
 
 @app.command()
 def stats(
+    ctx: typer.Context,
     first: Annotated[Path, typer.Argument(metavar="A.csv", help="A row for each layer, a column for each head.")],
     second: Annotated[Path, typer.Argument(metavar="B.csv", help="The same of another model.")],
     as_json: Json = False,
 ) -> None:
     """The paper's statistics of A minus B: mean, skewness, kurtosis, entropy of the heads' differences, means and medians of the layers."""
+    begin(ctx)
     from pydisp.legal_probe.matrices import compare_matrices, read_matrix
 
     found = compare_matrices(read_matrix(first), read_matrix(second))

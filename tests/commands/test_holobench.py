@@ -6,6 +6,8 @@ import json
 import pytest
 from command_line import call, one_sentence, refused
 
+from pydisp import progress
+
 pytest.importorskip("duckdb")
 
 
@@ -23,7 +25,7 @@ def files(tmp_path_factory):
     return data, found, control
 
 
-def test_a_report_has_the_figures_of_the_json(files, tmp_path):
+def test_a_report_has_the_figures_of_the_json(files, tmp_path, monkeypatch):
     data, found, control = files
     out = tmp_path / "out"
     args = ["holobench", "score", "--data", data, "--predictions", found, "--against", control, "--out", out]
@@ -36,7 +38,14 @@ def test_a_report_has_the_figures_of_the_json(files, tmp_path):
     assert json.loads((out / "holobench.json").read_text()) == {key: value for key, value in result.items() if key != "out"}
     assert {"report.html", "report.md", "report.json"} <= {path.name for path in out.iterdir()}
     assert call(*args)[0] == 1
+    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS"):
+        monkeypatch.setattr(progress, name, 0.0)
+    status, _, err = call(*args, "--overwrite", "--quiet")
+    assert (status, err) == (0, "")
     status, printed, err = call(*args, "--overwrite")
+    phases = [line.partition(": ")[0] for line in err.splitlines()]
+    named = [name for place, name in enumerate(phases) if phases[place - 1 : place] != [name]]
+    assert named == [*["scores of demo", "intervals of demo"] * 2, "demo against demo without the facts", "writing the report"]
     assert status == 0 and "Accuracy among near misses" in printed and "report.html" in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 80
 

@@ -45,6 +45,7 @@ def test_a_folder_has_the_report_the_json_and_a_row_for_each_head(models, concep
     )
     status, _, err = call(*args)
     assert status == 1 and "exists" in one_sentence(err)
+    assert call(*args, "--overwrite", "--quiet")[2] == ""
     status, printed, err = call(*args, "--overwrite")
     assert status == 0 and "act" in printed and "report.html" in printed, err
 

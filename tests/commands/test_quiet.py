@@ -1,6 +1,8 @@
 """--quiet and --verbose stand before or after the name of any command; with --quiet a command that succeeds writes nothing to standard error."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -51,3 +53,44 @@ def test_quiet_and_verbose_are_taken_after_every_command(path):
 def test_help_pages_of_commands_do_not_repeat_them():
     assert "--quiet" in call("--help")[1]
     assert all("--quiet" not in call(*path, "--help")[1] for path in (("prune",), ("probe", "check")))
+
+
+# The least of each command that gets past the checks of its options.
+LEAST = [
+    "prune demo --keep-ratio 0.5 --out o", "recover d", "eval demo --text t", "info d", "export d --dense", "speed d", "compare a b --out o", "env",
+    "fairness audit demo --text t", "fairness sweep --config c --out o", "probe run demo", "probe check", "probe stats a b",
+    "holobench build --out o", "holobench run demo --data d --out o", "holobench score --data d --predictions p",
+    "toolken train demo --out o", "toolken eval demo --toolkens t --out o", "toolken run demo q --toolkens t",
+]  # fmt: skip
+
+
+def test_every_command_says_that_it_loads_torch_before_it_does(tmp_path):
+    """Else seconds pass without a word, and torch's and torchao's own warnings come before they are switched off."""
+    groups = {path[:-1] for path in PATHS}
+    assert {tuple(one.split()[:2]) if (one.split()[0],) in groups else (one.split()[0],) for one in LEAST} == set(PATHS) - groups
+    code = """
+import sys
+from pydisp import cli
+from pydisp.commands import output
+class Began(Exception): pass
+def begin(ctx):
+    loaded = sorted({"torch", "transformers", "torchao"} & sys.modules.keys())
+    assert not loaded, (sys.argv, loaded)
+    raise Began
+for module in [one for name, one in sys.modules.items() if name.startswith("pydisp.commands.") and hasattr(one, "begin")]:
+    module.begin = begin
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["pydisp", *line.split()]
+    try:
+        cli.main()
+    except Began:
+        print("began", line)
+"""
+    done = subprocess.run([sys.executable, "-c", code], input="\n".join(LEAST), cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [f"began {one}" for one in LEAST], done.stderr
+
+
+def test_a_quiet_command_writes_nothing_to_standard_error():
+    """In a process of its own, because what the libraries say they say once."""
+    done = subprocess.run([sys.executable, "-m", "pydisp", "probe", "check", "-q"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "fact elements" in done.stdout

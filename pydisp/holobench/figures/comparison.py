@@ -7,7 +7,7 @@ Items are paired; those that either model skipped, or has no prediction of, are 
 flip the signs of whole draws. Within a breakdown of one measure the p-values are corrected for the number of groups (Holm 1979).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydisp.holobench.figures.estimates import by_draw, difference_of
 from pydisp.holobench.figures.results import Results
 from pydisp.holobench.figures.scored_items import ScoredItem
 from pydisp.intervals import Estimate, Resamples
+from pydisp.progress import Bar, silence
 
 COMPARED = ("f1", "recall", "accuracy")
 P_LIMIT = 0.05  # a difference of up to this p is seen
@@ -95,11 +96,11 @@ class Comparison:
 Pair = tuple[ScoredItem, ScoredItem]
 
 
-def compare(first: Results, second: Results, *, seed: int = 0) -> Comparison:
+def compare(first: Results, second: Results, *, seed: int = 0, say: Callable[[str], None] = silence) -> Comparison:
     """First minus second, over the items that both answered.
 
     Args:
-        seed: of the sign flips; up to 13 draws take all of them.
+        seed: of the sign flips; up to 13 draws take all of them. say: a function that receives progress lines.
     Raises: ComparisonError if the two are of different benchmarks, or were asked in different forms.
     """
     pairs = _paired(first, second)
@@ -109,6 +110,13 @@ def compare(first: Results, second: Results, *, seed: int = 0) -> Comparison:
         raise ComparisonError(
             f"{first.model} and {second.model} have no item that both answered in one form; run both with the same --form on contexts that both read."
         )
+    by = {}
+    with Bar(1 + len(BREAKDOWNS), say, title=f"{first.name} against {second.name}", unit="part") as bar:
+        overall = {measure: _difference(answered, measure, seed) for measure in measures}
+        bar.advance(1)
+        for breakdown in BREAKDOWNS:
+            by[breakdown] = _broken_down(answered, breakdown, measures, first.shares, seed)
+            bar.advance(1)
     return Comparison(
         first=first.name,
         second=second.name,
@@ -116,8 +124,8 @@ def compare(first: Results, second: Results, *, seed: int = 0) -> Comparison:
         left_out=len(pairs) - len(answered),
         only_first=len(first.scored) - len(pairs),
         only_second=len(second.scored) - len(pairs),
-        overall={measure: _difference(answered, measure, seed) for measure in measures},
-        by={breakdown: _broken_down(answered, breakdown, measures, first.shares, seed) for breakdown in BREAKDOWNS},
+        overall=overall,
+        by=by,
         share=first.shares.breakdown,
     )
 

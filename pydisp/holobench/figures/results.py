@@ -4,7 +4,7 @@ found = results(items, predictions.predictions, manifest, predictions.manifest)
 found.overall.f1, found.by["length"][512].accuracy, found.as_dict()
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from pydisp.holobench.figures.claims import Claim, claims
 from pydisp.holobench.figures.effective_length import EffectiveLength, effective_length
 from pydisp.holobench.figures.scored_items import ScoredItem, score_items
 from pydisp.holobench.items import Item
+from pydisp.progress import Bar, silence
 
 _MOST_NAMES = 3  # of databases in a title
 
@@ -102,7 +103,13 @@ class Results:
 
 
 def results(
-    items: Sequence[Item], predictions: Sequence[Prediction], manifest: dict, predictions_manifest: dict, *, seed: int = 0
+    items: Sequence[Item],
+    predictions: Sequence[Prediction],
+    manifest: dict,
+    predictions_manifest: dict,
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = silence,
 ) -> Results:
     """Score the predictions and make all figures.
 
@@ -112,29 +119,39 @@ def results(
         items: of the benchmark. predictions: of these items, as `predictions.read_predictions` gives them.
         manifest, predictions_manifest: of the two files; what they do not say is left open.
         seed: of the permutations behind p-values; intervals need none.
+        say: a function that receives progress lines.
     Raises: ResultsError (a ValueError) with one sentence if the predictions are not of these items.
     """
     style = manifest.get("style") or {}
-    scored = score_items(items, predictions, is_reasoned=style.get("answer") == "reason")
+    model = str(predictions_manifest.get("model") or "model")
+    with Bar(len(predictions), say, title=f"scores of {model}", unit="answer") as bar:
+        scored = score_items(items, predictions, is_reasoned=style.get("answer") == "reason", told=lambda: bar.advance(1))
     shares = Shares.of(manifest)
     overall = Figures.of(scored)
     measures = [measure for measure, count in (("f1", overall.answered), ("accuracy", overall.chosen)) if count]
     tried = [] if predictions_manifest.get("without_context") else measures  # nothing that a control shows is an effect of its contexts
-    lengths = [effective_length(scored, measure, shares) for measure in tried]
+    parts = {
+        "by": lambda: broken_down(scored, shares),
+        "length_by_share": lambda: crossed(scored, "length", shares.breakdown, shares),
+        "length_by_class": lambda: crossed(scored, "length", "class", shares),
+        "effective": lambda: tuple(filter(None, (effective_length(scored, measure, shares) for measure in tried))),
+        "claims": lambda: claims(scored, tried[0], seed=seed) if tried else (),
+    }
+    made = {}
+    with Bar(len(parts), say, title=f"intervals of {model}", unit="part") as bar:
+        for name, part in parts.items():
+            made[name] = part()
+            bar.advance(1)
     return Results(
-        model=str(predictions_manifest.get("model") or "model"),
+        model=model,
         data=_data_name(manifest),
         scored=scored,
         not_asked=len(items) - len(scored),
         overall=overall,
-        by=broken_down(scored, shares),
-        length_by_share=crossed(scored, "length", shares.breakdown, shares),
-        length_by_class=crossed(scored, "length", "class", shares),
-        effective=tuple(one for one in lengths if one is not None),
-        claims=claims(scored, tried[0], seed=seed) if tried else (),
         manifest=dict(manifest),
         predictions_manifest=dict(predictions_manifest),
         seed=seed,
+        **made,
     )
 
 

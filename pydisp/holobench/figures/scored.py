@@ -5,9 +5,11 @@ score("bench.jsonl", "pruned.jsonl", against="dense.jsonl").report.write("report
 
 import os
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from pydisp.arguments import check_receiver
 from pydisp.holobench.answers.predictions import read_predictions
 from pydisp.holobench.figures.bench_report import report
 from pydisp.holobench.figures.comparison import Comparison, compare
@@ -15,6 +17,7 @@ from pydisp.holobench.figures.comparison_section import difference_words
 from pydisp.holobench.figures.result_words import COLUMNS, in_words
 from pydisp.holobench.figures.results import Results, results
 from pydisp.holobench.item_file import read_items
+from pydisp.progress import on_stderr
 from pydisp.report import Report
 
 
@@ -46,17 +49,25 @@ class Scored:
         return words if self.comparison is None else "\n".join([words, *textwrap.wrap(difference_words(self.comparison), COLUMNS)])
 
 
-def score(data: str | os.PathLike, predictions: str | os.PathLike, *, against: str | os.PathLike | None = None, seed: int = 0) -> Scored:
+def score(
+    data: str | os.PathLike,
+    predictions: str | os.PathLike,
+    *,
+    against: str | os.PathLike | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = on_stderr,
+) -> Scored:
     """Score predictions by the rules in data/SCORING.md.
 
     Args:
         data: a file that `build` wrote. predictions: of `run`, or JSONL with an id and an answer each.
-        against: predictions of another model on the same data. seed: of p-values.
+        against: predictions of another model on the same data. seed: of p-values. say: a function that receives progress lines.
     Raises: ValueError with one sentence for files that cannot be read or do not belong together.
     """
+    check_receiver(say)
     items, manifest = read_items(data)
     found = [
-        results(items, read.predictions, manifest, read.manifest, seed=seed)
+        results(items, read.predictions, manifest, read.manifest, seed=seed, say=say)
         for read in (read_predictions(path, items, manifest["sha256"]) for path in (predictions, against) if path is not None)
     ]
-    return Scored(found[0]) if against is None else Scored(*found, compare(*found, seed=seed))
+    return Scored(found[0]) if against is None else Scored(*found, compare(*found, seed=seed, say=say))

@@ -5,7 +5,7 @@ scored[0].value("f1"), scored[0].value("accuracy")
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydisp.holobench.answers.predictions import Prediction
@@ -59,11 +59,13 @@ class ScoredItem:
         return None if of is None else float(getattr(of, measure))
 
 
-def score_items(items: Sequence[Item], predictions: Sequence[Prediction], *, is_reasoned: bool) -> tuple[ScoredItem, ...]:
+def score_items(
+    items: Sequence[Item], predictions: Sequence[Prediction], *, is_reasoned: bool, told: Callable[[], None] = lambda: None
+) -> tuple[ScoredItem, ...]:
     """The items that have a prediction, in the order of the items.
 
     Args:
-        is_reasoned: whether the model was to reason first, so that its answer stands behind a marker.
+        is_reasoned: whether the model was to reason first, so that its answer stands behind a marker. told: is called after each.
     Raises: ResultsError if there is no prediction, two of one item, or one of no item.
     """
     by_id: dict[str, Prediction] = {}
@@ -78,7 +80,12 @@ def score_items(items: Sequence[Item], predictions: Sequence[Prediction], *, is_
         )
     if not by_id:
         raise ResultsError("there is no prediction; ask the model first.")
-    return tuple(_scored(item, by_id[item.id], is_reasoned) for item in items if item.id in by_id)
+    scored = []
+    for item in items:
+        if item.id in by_id:
+            scored.append(_scored(item, by_id[item.id], is_reasoned))
+            told()
+    return tuple(scored)
 
 
 def _scored(item: Item, one: Prediction, is_reasoned: bool) -> ScoredItem:
