@@ -130,7 +130,7 @@ def evaluate(
     context_tokens, batch_size, most_tokens = plain(context_tokens), plain(batch_size), plain(most_tokens)
     check_sizes(context_tokens, batch_size, most_tokens)
     check_receiver(say)
-    corpus = read_text([text] if isinstance(text, str) else text)
+    corpus = read_text([text] if isinstance(text, str) else text, say)
     if isinstance(model, str | os.PathLike):
         name = displayed_name(str(model))
         model, tokens = _load(str(model), tokenizer, corpus, context_tokens, device, dtype, revision, trust_remote_code, say)

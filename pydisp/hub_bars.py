@@ -24,11 +24,13 @@ def hub_as_ours(say: Callable[[str], None], *, data_sets: bool = False) -> Itera
 def _bar_classes(data_sets: bool) -> list[type]:
     from huggingface_hub.utils import tqdm
 
-    if not data_sets:
-        return [tqdm]
-    from datasets.utils import tqdm as of_data_sets
+    classes = [tqdm]
+    if data_sets:
+        with contextlib.suppress(ImportError):  # a version that keeps its bars elsewhere draws them itself
+            from datasets.utils import tqdm as of_data_sets
 
-    return [tqdm, of_data_sets]
+            classes.append(of_data_sets)
+    return classes
 
 
 def _replace(after: contextlib.ExitStack, cls: type, say: Callable[[str], None]) -> None:

@@ -17,11 +17,13 @@ import platform
 import sysconfig
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from pydisp.progress import Bar, silence
 
 KINDS = ("docstrings", "topics")
 PARTS = ("train", "calibration", "heldout")
@@ -54,8 +56,8 @@ def part_of(name: str) -> str:
     return "heldout" if bucket < 2 else "calibration" if bucket < 9 else "train"
 
 
-def documents(kind: str, part: str | None = None) -> list[Document]:
-    """The documents of one kind, in the order of their names; of one part, or of all three.
+def documents(kind: str, part: str | None = None, say: Callable[[str], None] = silence) -> list[Document]:
+    """The documents of one kind, in the order of their names; of one part, or of all three. `say` receives the progress of reading them.
 
     Raises: ValueError for a kind or part that does not exist.
     """
@@ -63,17 +65,28 @@ def documents(kind: str, part: str | None = None) -> list[Document]:
         raise ValueError(f"unknown kind of Python documentation {kind!r}; known: {', '.join(KINDS)}.")
     if part is not None and part not in PARTS:
         raise ValueError(f"unknown part {part!r} of the Python documentation; known: {', '.join(PARTS)}.")
-    everything = _docstrings() if kind == "docstrings" else _topics()
+    everything = _docstrings(say) if kind == "docstrings" else _topics()
     return [d for d in everything if part is None or part_of(d.name) == part]
 
 
-@cache
-def _docstrings() -> tuple[Document, ...]:
+_docstrings_read: list[Document] = []  # all of them, once they are read: it takes seconds
+
+
+def _docstrings(say: Callable[[str], None]) -> list[Document]:
+    if not _docstrings_read:
+        _docstrings_read.extend(_parsed_docstrings(say))
+    return _docstrings_read
+
+
+def _parsed_docstrings(say: Callable[[str], None]) -> list[Document]:
     root = Path(sysconfig.get_paths()["stdlib"])
     read, seen = [], set()
-    with _no_garbage_collection(), warnings.catch_warnings():
+    modules = _modules(root)
+    reading = Bar(len(modules), say, title="reading the documentation of Python", unit="module", is_brief=True)
+    with _no_garbage_collection(), warnings.catch_warnings(), reading as bar:
         warnings.simplefilter("ignore")  # warnings about invalid escapes in a module's source do not concern our users
-        for path in _modules(root):
+        for path in modules:
+            bar.advance(1)
             try:
                 tree = ast.parse(path.read_text(encoding="utf-8"))
             except (SyntaxError, UnicodeDecodeError, OSError):
@@ -85,7 +98,7 @@ def _docstrings() -> tuple[Document, ...]:
                     texts.append(text)
             if texts:
                 read.append(Document(path.relative_to(root).as_posix(), "\n\n".join(texts)))
-    return tuple(read)
+    return read
 
 
 def _modules(root: Path) -> list[Path]:

@@ -18,12 +18,13 @@ A document that is in calibration too is left out of the held-out text. `pythond
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pydisp.progress import silence
+from pydisp.progress import FIRST_LINE_SECONDS, duration_words, is_silent, silence
 from pydisp.text_source import PYTHONDOC, Source, read_pythondoc, read_sources
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 _JOINT = "\n\n"
 _FEWEST_DOCUMENTS_TO_SPLIT = 10
-_LARGE_BYTES = 2 * 2**20  # a second or two
+_LARGE_BYTES = 2**19  # what is smaller takes less than 2 seconds
+_SAMPLE_CHARACTERS = 2**16  # of a large text, tokenized to reckon how long the whole takes
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,12 @@ class Tokens:
 def tokenize(text: Text, tokenizer, say: Callable[[str], None] = silence) -> Tokens:
     """Tokenize the whole text in one call of a transformers tokenizer, with `tokenizer.bos_token_id` in front if there is one.
 
-    say: a function that is told of a text that takes seconds, because one call shows no progress.
+    say: as for `tell_of_tokenizing`.
     Raises: ValueError if the tokenizer returns no tokens.
     """
     import torch
 
-    if text.bytes >= _LARGE_BYTES:
-        say(f"tokenizing {text.name}: {text.bytes / 2**20:,.0f} MiB")
+    tell_of_tokenizing(text, tokenizer, say)
     ids = tokenizer(text.joined, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
         raise ValueError(f"{text.name}: the tokenizer made no token of {text.bytes} bytes; give the model's own tokenizer.")
@@ -130,22 +131,38 @@ def tokenize(text: Text, tokenizer, say: Callable[[str], None] = silence) -> Tok
     return Tokens(text.name, torch.tensor([*front, *ids]), text.bytes, has_bos)
 
 
-def read_text(sources: Sequence[str]) -> Text:
-    """All documents of all sources, in the given order.
+def tell_of_tokenizing(text: Text, tokenizer, say: Callable[[str], None], **options) -> None:
+    """Before a text is tokenized: tell `say` how long it will take, if that is seconds. (It is done in one call, which shows no progress.)
+
+    options: of the tokenizer's call, if it takes longer with them.
+    """
+    if is_silent(say) or text.bytes < _LARGE_BYTES:
+        return
+    start, sample = time.perf_counter(), text.joined[:_SAMPLE_CHARACTERS]
+    tokenizer(sample, add_special_tokens=False, verbose=False, **options)
+    seconds = (time.perf_counter() - start) * len(text.joined) / len(sample)
+    if seconds >= FIRST_LINE_SECONDS:
+        say(f"tokenizing {text.name}: {text.bytes / 2**20:,.1f} MiB, about {duration_words(seconds)}")
+
+
+def read_text(sources: Sequence[str], say: Callable[[str], None] = silence) -> Text:
+    """All documents of all sources, in the given order; `say` receives the progress of what takes more than 2 seconds to read.
 
     Raises: as `pydisp.text_source.read_sources`.
     """
-    read = read_sources(sources)
+    read = read_sources(sources, say=say)
     return Text(_joined_name([s.name for s in read]), tuple(d for s in read for d in s.documents))
 
 
-def calibration_and_heldout(sources: Sequence[str] | None = None) -> tuple[Text, Text]:
+def calibration_and_heldout(sources: Sequence[str] | None = None, say: Callable[[str], None] = silence) -> tuple[Text, Text]:
     """Calibration and held-out text of the sources (by default `pythondoc`); each source is split as the top of this file says.
+
+    say: as for `read_text`.
 
     Raises: as `read_text`; ValueError if no held-out text is left.
     """
     parts = []
-    for source in read_sources([PYTHONDOC] if sources is None else sources, first=True):
+    for source in read_sources([PYTHONDOC] if sources is None else sources, first=True, say=say):
         if source.given == PYTHONDOC:
             parts.append(tuple(_text(read_pythondoc(f"{PYTHONDOC}:{part}")) for part in ("calibration", "heldout")))
         else:

@@ -17,7 +17,7 @@ A million characters without white space are no text.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,8 @@ from pathlib import Path
 from pydisp.distribution import install_command
 from pydisp.given_file import decoded, first_bytes, read_bytes, read_lines, read_text
 from pydisp.given_value import json_value, short
+from pydisp.hub_bars import hub_as_ours
+from pydisp.progress import Bar, silence
 from pydisp.pythondoc import documents, python_version
 
 PYTHONDOC = "pythondoc"
@@ -57,12 +59,13 @@ class Source:
     keys: tuple[str, ...]
 
 
-def read_sources(sources: Sequence[str], *, first: bool = False) -> list[Source]:
+def read_sources(sources: Sequence[str], *, first: bool = False, say: Callable[[str], None] = silence) -> list[Source]:
     """The sources in the given order.
 
     Args:
         first: of a source with more than FIRST_BYTES of text (in UTF-8), take the documents at its start that have no more together, or the
             start of the first document; the name then says so. Else more than MOST_BYTES are refused.
+        say: a function that receives the progress of what takes more than 2 seconds to read.
     Raises: FileNotFoundError for a path that does not exist; ValueError for a source without text or with too much, for what is no regular
         file, no UTF-8 or no prose, for a record without the field (the message names its line), and for a file that is named twice;
         ImportError for `hub:` without its library.
@@ -75,7 +78,7 @@ def read_sources(sources: Sequence[str], *, first: bool = False) -> list[Source]
         raise ValueError("the name of a source of text is empty; name a file, a folder, 'pythondoc' or 'hub:NAME'.")
     read, seen = [], set()
     for given in sources:
-        source = _read(given, first)
+        source = _read(given, first, say)
         for key in source.keys:
             if key in seen:
                 raise ValueError(f"{key} is read twice by the sources {', '.join(sources)}; name each text once.")
@@ -84,15 +87,15 @@ def read_sources(sources: Sequence[str], *, first: bool = False) -> list[Source]
     return read
 
 
-def _read(given: str, first: bool) -> Source:
+def _read(given: str, first: bool, say: Callable[[str], None]) -> Source:
     if given.partition(":")[0] == PYTHONDOC:
-        return read_pythondoc(given)
+        return read_pythondoc(given, say)
     if given.startswith("hub:"):
-        return _hub(given, first)
+        return _hub(given, first, say)
     path, field = _path_and_field(given)
     if path.is_dir():
-        return _folder(given, path, first)
-    taken, suffix = _taken(given, ((given, part) for part in _file_documents(path, field, first)), first)
+        return _folder(given, path, first, say)
+    taken, suffix = _taken(given, ((given, part) for part in _file_documents(path, field, first)), first, say)
     if not taken:
         raise ValueError(f"{path} is empty; give a file with text in it.")
     return Source(given, path.name + suffix, taken, (_key(path),))
@@ -128,13 +131,13 @@ def _kind(path: Path) -> str:
     return (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
 
 
-def _folder(given: str, folder: Path, first: bool) -> Source:
+def _folder(given: str, folder: Path, first: bool, say: Callable[[str], None]) -> Source:
     paths = sorted(
         p
         for p in folder.rglob("*")
         if p.is_file() and _kind(p) in (*PROSE, *RECORDS) and not any(part.startswith(".") for part in p.relative_to(folder).parts)
     )
-    read, suffix = _taken(given, ((str(p), d) for p in paths for d in _file_documents(p, "text", first)), first)
+    read, suffix = _taken(given, ((str(p), d) for p in paths for d in _file_documents(p, "text", first)), first, say)
     if not read:
         raise ValueError(
             f"folder {folder} holds no text; it needs {', '.join((*PROSE, *RECORDS))} files (also .gz) with something in them; "
@@ -143,23 +146,25 @@ def _folder(given: str, folder: Path, first: bool) -> Source:
     return Source(given, (folder.resolve().name or "folder") + suffix, read, tuple(map(_key, paths)))
 
 
-def _taken(given: str, placed: Iterator[tuple[str, str]], first: bool) -> tuple[tuple[str, ...], str]:
+def _taken(given: str, placed: Iterator[tuple[str, str]], first: bool, say: Callable[[str], None]) -> tuple[tuple[str, ...], str]:
     """The documents that hold something, up to the limit, and what to add to the name of their source.
 
     Args:
         placed: the documents, each with where it stands.
     """
     taken, left = [], FIRST_BYTES if first else MOST_BYTES
-    for place, document in placed:
-        if not document.strip():
-            continue
-        _check_words(place, document)
-        left -= len(document.encode())
-        if left < 0 and not first:
-            raise ValueError(f"{given} has more than {MOST_BYTES >> 20:,} MiB of text, and no more is read; give a part of it.")
-        if left < 0 and taken:
-            break
-        taken.append(document if left >= 0 else _start(document))
+    with Bar(None, say, title=f"reading {Path(given).resolve().name}", unit="document", is_brief=True) as bar:
+        for place, document in placed:
+            bar.advance(1)
+            if not document.strip():
+                continue
+            _check_words(place, document)
+            left -= len(document.encode())
+            if left < 0 and not first:
+                raise ValueError(f"{given} has more than {MOST_BYTES >> 20:,} MiB of text, and no more is read; give a part of it.")
+            if left < 0 and taken:
+                break
+            taken.append(document if left >= 0 else _start(document))
     return tuple(taken), f" (first {FIRST_BYTES >> 20} MiB)" if left < 0 else ""
 
 
@@ -261,21 +266,21 @@ _PYTHONDOC_PARTS = {
 }
 
 
-def read_pythondoc(given: str) -> Source:
+def read_pythondoc(given: str, say: Callable[[str], None] = silence) -> Source:
     """`pythondoc` or a part of it.
 
     Raises: ValueError for a part that does not exist.
     """
     if given not in _PYTHONDOC_PARTS:
         raise ValueError(f"unknown source {short(given)}; known: {', '.join(_PYTHONDOC_PARTS)}.")
-    named = [(kind, d) for kind, part in _PYTHONDOC_PARTS[given] for d in documents(kind, part)]
+    named = [(kind, d) for kind, part in _PYTHONDOC_PARTS[given] for d in documents(kind, part, say)]
     words = "help topics" if given == "pythondoc:topics" else "docstrings"
     part = given.partition(":")[2]
     name = f"Python {python_version()} {words}" + (f" ({part})" if part in ("calibration", "heldout") else "")
     return Source(given, name, tuple(d.text for _, d in named), tuple(f"pythondoc {kind} {d.name}" for kind, d in named))
 
 
-def _hub(given: str, first: bool) -> Source:
+def _hub(given: str, first: bool, say: Callable[[str], None]) -> Source:
     name, config, split, field = (given.split(":")[1:] + [""] * 4)[:4]
     if not name or given.count(":") > 4:
         raise ValueError(f"{given!r} names no data set; write hub:NAME[:CONFIG[:SPLIT[:FIELD]]].")
@@ -286,8 +291,9 @@ def _hub(given: str, first: bool) -> Source:
         from datasets import load_dataset
     except ImportError as error:
         raise ImportError(f"{given} needs the library datasets; install it with: {install_command('data')}") from error
-    data = load_dataset(name, config or None, split=split)
+    with hub_as_ours(say, data_sets=True):
+        data = load_dataset(name, config or None, split=split)
     if field not in data.column_names:
         raise ValueError(f"{given}: no column '{field}'; it has {', '.join(data.column_names)}. Name one as the last part.")
-    texts, suffix = _taken(given, ((given, d) for d in data[field] if isinstance(d, str)), first)
+    texts, suffix = _taken(given, ((given, d) for d in data[field] if isinstance(d, str)), first, say)
     return Source(given, f"{name.rpartition('/')[2]} {split}{suffix}", texts, (f"hub:{name}:{config}:{split}:{field}",))

@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from pydisp import progress, pythondoc
+from pydisp import text as text_module
 from pydisp.pythondoc import documents, python_version
 from pydisp.text import Text, Tokens, calibration_and_heldout, other_text, read_text, split_heldout, tokenize
 
@@ -34,6 +36,42 @@ def folder(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\0\1\2")
     (tmp_path / ".hidden.txt").write_text("no", encoding="utf-8")
     return tmp_path
+
+
+class Slow(Characters):
+    """One that takes a second for 64 KiB, says the clock."""
+
+    def __init__(self, clock, bos_token_id=None):
+        super().__init__(bos_token_id)
+        self.clock = clock
+
+    def __call__(self, text, **options):
+        self.clock[0] += len(text) / 2**16
+        return super().__call__(text, **options)
+
+
+def test_tokenizing_a_large_text_is_told_with_the_time_it_takes_and_changes_no_token(monkeypatch):
+    clock, said = [0.0], []
+    monkeypatch.setattr(text_module.time, "perf_counter", lambda: clock[0])
+    large, small = Text("large", ("word " * 2**18,)), Text("small", ("word " * 2**16,))
+    told = tokenize(large, Slow(clock, 7), said.append)
+    assert said == ["tokenizing large: 1.2 MiB, about 20 s"]
+    assert torch.equal(told.ids, tokenize(large, Slow(clock, 7)).ids)
+    tokenize(small, Slow(clock), said.append)  # 5 s, but no such tokenizer is so slow
+    tokenize(large, Characters(), said.append)  # at once
+    assert len(said) == 1
+
+
+def test_reading_is_told_where_it_takes_seconds(monkeypatch, tmp_path):
+    clock, said = [0.0], []
+    (tmp_path / "many.jsonl").write_text('{"text": "words"}\n' * 5)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock.__setitem__(0, clock[0] + 1.5) or clock[0])
+    read_text([str(tmp_path / "many.jsonl")], said.append)
+    assert said == ["reading many.jsonl: document 2, in 3 s"]
+    pythondoc._docstrings_read.clear()
+    read_text(["pythondoc:heldout"], said.append)
+    assert all(line.startswith("reading the documentation of Python: module ") for line in said[1:]) and len(said) > 5
+    assert "left" in said[1] and ", in " in said[-1]
 
 
 def test_folder_gives_its_documents_in_the_order_of_their_paths(folder):

@@ -27,7 +27,7 @@ from pydisp.fairness.token_stats import TokenStats
 from pydisp.fairness.units import Units, token_units, word_starts, word_units
 from pydisp.intervals import Estimate, Ratio, Resamples
 from pydisp.loading import DEMO
-from pydisp.progress import on_stderr
+from pydisp.progress import Bar, on_stderr
 from pydisp.report import Report
 from pydisp.subject import Subject
 from pydisp.text import Text, read_text
@@ -177,31 +177,33 @@ def audit(
     check_sizes(context_tokens, batch_size, most_tokens)
     if text is None:
         raise ValueError("there is no text to audit on; name one or more files, folders or other sources.")
-    source = read_text([str(text)] if isinstance(text, str | os.PathLike) else list(map(str, text)))
+    source = read_text([str(text)] if isinstance(text, str | os.PathLike) else list(map(str, text)), say)
     by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     subjects = [Subject.of(model, tokenizer, **by_name)]
     if against is not None:
         is_named = isinstance(against, str | os.PathLike)
         its_tokenizer = against_tokenizer or (None if is_named else subjects[0].tokenizer)
         subjects.append(Subject.of(against, its_tokenizer, **(by_name if is_named else {})))
-    reads, has_one_tokenizer = _read(source, subjects)
+    reads, has_one_tokenizer = _read(source, subjects, say)
     unit = _unit(mode, subjects, has_one_tokenizer)
-    documents = Documents.of(source, reads[0], word_starts(source.joined))
-    units = _units(unit, documents, reads, subjects)
+    with Bar(2, say, title=f"places of the {unit}s", unit="pass", is_brief=True) as bar:
+        documents = Documents.of(source, reads[0], word_starts(source.joined))
+        bar.advance(1)
+        units = _units(unit, documents, reads, subjects)
+        bar.advance(1)
     if context_tokens is not None:
         for one, read in zip(subjects, reads, strict=True):
             check_context(context_tokens, one.config)
             read.tokens.windows(context_tokens)  # refuses a text that is too short
-    counted = _counts(counts, counts_text, unit, subjects, units[0])
+    counted = _counts(counts, counts_text, unit, subjects, units[0], say)
     counted.check(units[0].keys, subjects[0].vocabulary if unit == "token" else None)
     scores, context_tokens, facts = _scored(
         subjects, documents, reads, units, context_tokens, most_tokens, batch_size, has_one_tokenizer, say
     )  # fmt: skip
     described = {"name": source.name, "sha256": source.sha256, "bytes": source.bytes, "tokens": len(reads[0].tokens)}
     unknown = {one.name: share for one, read in zip(subjects, reads, strict=True) if (share := _unknown_share(one, read)) is not None}
-    say("drawing intervals")
     return _audited(
-        subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, unknown, {"text": described, "seed": seed, **facts}
+        subjects, documents, counted, scores, context_tokens, has_one_tokenizer, seed, unknown, {"text": described, "seed": seed, **facts}, say
     )  # fmt: skip
 
 
@@ -240,7 +242,7 @@ def _unknown_share(subject: Subject, read: ReadTokens) -> float | None:
 
 def _audited(
     subjects: Sequence[Subject], documents: Documents, counts: Counts, scores: Sequence[Scores], context_tokens: int, has_one_tokenizer: bool,
-    seed: int, unknown: dict[str, float], facts: dict,
+    seed: int, unknown: dict[str, float], facts: dict, say: Callable[[str], None],
 ) -> Audit:  # fmt: skip
     """The figures of the scores."""
     mine, units = scores[0], scores[0].units
@@ -254,16 +256,28 @@ def _audited(
     by_bin, by_part = groups.bins(units, of_units), groups.parts(units, of_units, among)
     by_decile, by_class = groups.deciles(units, of_units, among), groups.classes(units)
 
-    def measured(group: Group) -> tuple[Group, Figures | None]:
-        return group, figures(mine, group.holds, resamples)
+    if len(scores) > 1 and not (mine.is_whole & scores[1].is_whole).any():
+        raise ValueError(f"{documents.text.name}: no {units.unit} was scored whole by both models; ask for a longer context.")
 
-    comparison = None
-    if len(scores) > 1:
-        if not (mine.is_whole & scores[1].is_whole).any():
-            raise ValueError(f"{documents.text.name}: no {units.unit} was scored whole by both models; ask for a longer context.")
-        comparison = compare(
-            mine, scores[1], resamples, bins=by_bin, parts=by_part, deciles=by_decile, classes=by_class, has_one_tokenizer=has_one_tokenizer
+    def measured(group: Group) -> tuple[Group, Figures | None]:
+        found = figures(mine, group.holds, resamples)
+        bar.advance(1)
+        return group, found
+
+    count = len(by_bin) + len(by_part) + len(by_decile) + len(by_class)
+    with Bar(count * len(scores), say, title="intervals", unit="group") as bar:
+        measures = dict(
+            average=of_ratios([Ratio(mine.nats_by_document, mine.tokens_by_document)], resamples),
+            whole=figures(mine, mine.is_whole, resamples),
+            bins=tuple(map(measured, by_bin)),
+            parts={name: measured(group) for name, group in by_part.items()},
+            deciles=tuple(map(measured, by_decile)),
+            classes={name: measured(group) for name, group in by_class.items()},
         )
+        comparison = None
+        if len(scores) > 1:
+            shared = dict(has_one_tokenizer=has_one_tokenizer, told=lambda: bar.advance(1))
+            comparison = compare(mine, scores[1], resamples, bins=by_bin, parts=by_part, deciles=by_decile, classes=by_class, **shared)
     return Audit(
         model=subjects[0].name,
         reference=subjects[1].name if len(subjects) > 1 else None,
@@ -272,12 +286,7 @@ def _audited(
         counts=counts,
         scores=mine,
         counts_of_units=of_units,
-        average=of_ratios([Ratio(mine.nats_by_document, mine.tokens_by_document)], resamples),
-        whole=figures(mine, mine.is_whole, resamples),
-        bins=tuple(measured(group) for group in by_bin),
-        parts={name: measured(group) for name, group in by_part.items()},
-        deciles=tuple(measured(group) for group in by_decile),
-        classes={name: measured(group) for name, group in by_class.items()},
+        **measures,
         comparison=comparison,
         reference_scores=scores[1] if len(scores) > 1 else None,
         context_tokens=context_tokens,
@@ -288,12 +297,12 @@ def _audited(
     )
 
 
-def _read(source: Text, subjects: Sequence[Subject]) -> tuple[list[ReadTokens], bool]:
+def _read(source: Text, subjects: Sequence[Subject], say: Callable[[str], None]) -> tuple[list[ReadTokens], bool]:
     """The tokens of the text for each model, and whether both models have one tokenizer."""
-    reads = [read_tokens(source, subjects[0].tokenizer)]
+    reads = [read_tokens(source, subjects[0].tokenizer, say)]
     is_same = len(subjects) == 1 or subjects[0].tokenizer is subjects[1].tokenizer
     if len(subjects) > 1 and not is_same:
-        other = read_tokens(source, subjects[1].tokenizer)
+        other = read_tokens(source, subjects[1].tokenizer, say)
         is_same = subjects[0].digest == subjects[1].digest and np.array_equal(reads[0].tokens.ids.numpy(), other.tokens.ids.numpy())
         if not is_same:
             return [reads[0], other], False
@@ -320,7 +329,7 @@ def _units(unit: str, documents: Documents, reads: Sequence[ReadTokens], subject
     return word_units(documents, reads, special)
 
 
-def _counts(given, given_text, unit: str, subjects: Sequence[Subject], units: Units) -> Counts:
+def _counts(given, given_text, unit: str, subjects: Sequence[Subject], units: Units, say: Callable[[str], None]) -> Counts:
     if isinstance(given, Mapping):
         given = Counts.given(given, unit)
     if isinstance(given, Counts):
@@ -328,7 +337,8 @@ def _counts(given, given_text, unit: str, subjects: Sequence[Subject], units: Un
             raise ValueError(f"{given.source} has counts by {given.unit}, the audit is by {unit}; choose the other mode or other counts.")
         return given
     if given_text is not None:
-        return Counts.of_text(read_text([given_text] if isinstance(given_text, str) else given_text), unit, subjects[0].tokenizer)
+        source = read_text([given_text] if isinstance(given_text, str) else given_text, say)
+        return Counts.of_text(source, unit, subjects[0].tokenizer, say=say)
     is_demo = any(one.is_demo for one in subjects)
     if given == DEMO or (given is None and is_demo):
         if unit == "token" and not is_demo and subjects[0].digest != Subject.of(DEMO).digest:

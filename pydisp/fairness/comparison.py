@@ -1,6 +1,6 @@
 """Comparison: one model minus another on the same units of the same documents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +91,9 @@ class Comparison:
 
 def compare(
     scores: Scores, reference: Scores, resamples: Resamples, *, bins: Sequence[Group], parts: Mapping[str, Group],
-    deciles: Sequence[Group], classes: Mapping[str, Group], has_one_tokenizer: bool,
+    deciles: Sequence[Group], classes: Mapping[str, Group], has_one_tokenizer: bool, told: Callable[[], None] = lambda: None,
 ) -> Comparison:  # fmt: skip
-    """Pair two models unit by unit; units that one of them did not score whole are left out."""
+    """Pair two models unit by unit; units that one of them did not score whole are left out. `told` is called after each group."""
     is_whole = scores.is_whole & reference.is_whole
     nats = scores.values.nats - reference.values.nats
     hits = scores.values.is_correct.astype(np.float64) - reference.values.is_correct
@@ -119,6 +119,11 @@ def compare(
             agreement=None if agrees is None else float(agrees[inside].mean()),
         )
 
+    def of(group: Group) -> Difference | None:
+        found = difference(group.holds)
+        told()
+        return found
+
     whole = difference(is_whole)
     if has_one_tokenizer:
         lost = scores.nats_by_document - reference.nats_by_document
@@ -132,10 +137,10 @@ def compare(
         whole=whole,
         balanced=balanced_difference(nats[is_whole], document[is_whole], scores.units.type[is_whole], resamples),
         excess=_excess(nats, document, is_whole, parts["tail"].holds, resamples),
-        bins=tuple(difference(group.holds) for group in bins),
-        parts={name: difference(group.holds) for name, group in parts.items()},
-        deciles=tuple(difference(group.holds) for group in deciles),
-        classes={name: difference(group.holds) for name, group in classes.items()},
+        bins=tuple(map(of, bins)),
+        parts={name: of(group) for name, group in parts.items()},
+        deciles=tuple(map(of, deciles)),
+        classes={name: of(group) for name, group in classes.items()},
         nats=nats,
         is_whole=is_whole,
     )

@@ -8,7 +8,7 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydisp.fairness.parquet_table import read_parquet
 from pydisp.fairness.units import word_texts
 from pydisp.given_file import check_kind, read_text
 from pydisp.given_value import json_value, short
+from pydisp.progress import silence
 from pydisp.text import Text
 
 _NAMES = {"token": ("key", "id", "token", "token_id"), "word": ("key", "word", "type", "token")}
@@ -67,12 +68,12 @@ class Counts:
             raise ValueError(f"{self.source} has none of the {len(keys)} types of the text; give counts of {self.unit}s of such text.")
 
     @classmethod
-    def of_text(cls, text: Text, unit: str, tokenizer=None, *, is_biased: bool = False) -> "Counts":
-        """Count a text: its words, or the ids that the tokenizer makes of it."""
+    def of_text(cls, text: Text, unit: str, tokenizer=None, *, is_biased: bool = False, say: Callable[[str], None] = silence) -> "Counts":
+        """Count a text: its words, or the ids that the tokenizer makes of it; `say` as for `read_tokens`."""
         if unit == "word":
             types = word_texts(text.joined)
         else:
-            read = read_tokens(text, tokenizer)
+            read = read_tokens(text, tokenizer, say)
             types = read.tokens.ids[int(read.tokens.has_bos) :].tolist()
         counts: dict = {}
         for one in types:

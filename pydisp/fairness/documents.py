@@ -4,13 +4,15 @@ A text of fewer than 50 documents (one long file, say) is cut into blocks of abo
 need replicates, and rare types stand in some of them only. A block ends where a word begins.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from pydisp.text import Text, Tokens
+from pydisp.progress import silence
+from pydisp.text import Text, Tokens, tell_of_tokenizing
 
 FEWEST_DOCUMENTS = 30  # for an interval
 _FEWEST_WHOLE = 50
@@ -90,8 +92,8 @@ class ReadTokens:
         return np.maximum(self.ends - 1, 0)
 
 
-def read_tokens(text: Text, tokenizer) -> ReadTokens:
-    """Tokenize the whole text as `pydisp.text.tokenize` does, and keep the offsets.
+def read_tokens(text: Text, tokenizer, say: Callable[[str], None] = silence) -> ReadTokens:
+    """Tokenize the whole text as `pydisp.text.tokenize` does, and keep the offsets; `say` is told how long that takes, if it is seconds.
 
     Raises: ValueError for a tokenizer without offsets, or if it makes no token.
     """
@@ -99,6 +101,7 @@ def read_tokens(text: Text, tokenizer) -> ReadTokens:
         raise ValueError(
             f"{type(tokenizer).__name__} does not tell the characters of a token; an audit needs a fast tokenizer (one with a tokenizer.json)."
         )
+    tell_of_tokenizing(text, tokenizer, say, return_offsets_mapping=True)
     encoded = tokenizer(text.joined, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     if not encoded["input_ids"]:
         raise ValueError(f"{text.name}: the tokenizer made no token of {text.bytes} bytes; give the model's own tokenizer.")

@@ -24,7 +24,7 @@ class Corpora:
     def read(cls, sources: Sequence[str] | None, tokenizer, vocabulary: int, say: Callable[[str], None] = silence) -> "Corpora":
         """Raises: as `calibration_and_heldout`; ValueError for a token id from `vocabulary` on, which has no embedding."""
         say("reading the texts")
-        calibration, heldout = calibration_and_heldout(sources)
+        calibration, heldout = calibration_and_heldout(sources, say)
         # If the masks are calibrated on the help topics, these are no text of another kind.
         other = read_text(["pythondoc:heldout"]) if any(s == "pythondoc:topics" for s in sources or ()) else other_text()
         corpora = cls(*(tokenize(t, tokenizer, say) for t in (calibration, heldout, other)), calibration.sha256)

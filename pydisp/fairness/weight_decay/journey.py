@@ -74,7 +74,7 @@ def sweep(
 def _swept(
     settings: SweepSettings, workspace: Workspace, resume: bool, workers: int, say: Callable[[str], None], checkpoint_seconds: float
 ) -> tuple[Report, dict]:
-    text = read_sweep_text(settings)
+    text = read_sweep_text(settings, say)
     _check_memory(settings, workers)
     say(f"{settings.name}: {_plan_words(settings.runs)}, in {workers} process{'es' * (workers != 1)}")
     workspace.begin(_identity(settings, text), resume=resume)
