@@ -38,9 +38,10 @@ class _Logits(nn.Module):
         return self.model(input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False).logits
 
 
-def made_program(model: nn.Module) -> ExportedProgram:
+def made_program(model: nn.Module, told: Callable[[], None] = lambda: None) -> ExportedProgram:
     """The program of a causal language model in memory; it shares the model's weights.
 
+    told: is called when the forward is traced, and when its operators are torch's own.
     Returns: a program of input_ids and attention_mask, (B, T) int64 each, that gives logits (B, T, V) in the model's dtype.
     Raises: ValueError if torch cannot export the model, or if an operator of another library (a quantizer's) stays in the program.
     """
@@ -54,7 +55,9 @@ def made_program(model: nn.Module) -> ExportedProgram:
             words = str(error).strip().splitlines()
             why = words[0] if words else type(error).__name__
             raise ValueError(f"torch.export cannot make a program of {type(model).__name__} ({why}); export the dense model.") from error
+        told()
         program = program.run_decompositions(ops.decompositions())
+        told()
     foreign = sorted({str(node.target) for node in program.graph.nodes if node.op == "call_function" and not _is_own(node.target)})
     if foreign:
         raise ValueError(f"the program would need {foreign[0]}, which torch alone does not have; load the model unquantized.")

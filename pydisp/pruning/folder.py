@@ -15,7 +15,7 @@ from pydisp.modeling.config import check_widths, stock_config
 from pydisp.modeling.feature_index import INDEX_NAMES
 from pydisp.origin import Origin
 from pydisp.plan import SETS, PruningPlan
-from pydisp.progress import on_stderr, silence
+from pydisp.progress import Bar, on_stderr, silence
 from pydisp.pruning.model_card import model_card
 from pydisp.pruning.outcome import Outcome
 from pydisp.spec import decoder_layers, family_of
@@ -172,14 +172,18 @@ def export_program(
         dtype = choose_dtype(None, torch.device("cpu"), stored_dtype(config))
         tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
         model = load_model(str(folder), device=torch.device("cpu"), dtype=dtype, say=say)
-        say("making the program, then running it beside the model")
-        made = program.made_program(model)
         origin = {"exported_from": config.model_type, "plan_digest": config.pydisp["plan_digest"], "file": f"model.{form}"}
-        workspace.begin(origin)
-        workspace.output.mkdir()
         file = workspace.output / origin["file"]
-        save(made, file)
-        difference = program.largest_difference(run(file), model)
+        with Bar(5, say, title="making the program", unit="step") as bar:
+            made = program.made_program(model, told=lambda: bar.advance(1))  # two steps
+            workspace.begin(origin)
+            workspace.output.mkdir()
+            save(made, file)
+            bar.advance(1)
+            forward = run(file)
+            bar.advance(1)
+            difference = program.largest_difference(forward, model)
+            bar.advance(1)
         tokenizer.save_pretrained(workspace.output)
         _forget_loading(workspace.output / "tokenizer_config.json")
         write_whole(workspace.output / EXPORT_FILE, json.dumps(origin, indent=1, sort_keys=True) + "\n")

@@ -12,7 +12,7 @@ from pydisp.cost import cost_of
 from pydisp.environment import run_facts
 from pydisp.placement import free_bytes_around, is_offloaded, places
 from pydisp.plan import PruningPlan
-from pydisp.progress import duration_words
+from pydisp.progress import Bar, duration_words
 from pydisp.pruning.corpora import Corpora
 from pydisp.pruning.estimate import (
     RecoveryTrial,
@@ -40,7 +40,6 @@ from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, SEARCHED, Pru
 from pydisp.report.words import counted
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec
 
-_MEASURING = "measuring what a step takes"
 TIGHT = 0.85  # share of the free memory from which on a run warns: estimates are right to a tenth, and other processes want some
 
 
@@ -190,11 +189,14 @@ class Run:
         A number of steps that is given stays; the other stage and the evaluation then have the share of the time that they would have had.
         """
         s, recovery = self.settings, self.recovery
-        self.say(_MEASURING)
-        trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
         r = self._resolved_recovery() if recovery else None
-        recovering = try_recovery(self.model, self.windows, r, self._kept) if r else None
-        forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
+        with self._measuring(self.is_search + bool(r) + 1) as bar:
+            trial = try_search(self.model, self.spec, self.windows, s) if self.is_search else None
+            bar.advance(self.is_search)
+            recovering = try_recovery(self.model, self.windows, r, self._kept) if r else None
+            bar.advance(bool(r))
+            forward_token = estimate_evaluation(self.model, self.windows, 1) / s.context_tokens
+            bar.advance(1)
         speeds = Speeds(forward_token)
         if recovering:
             with_states = 1 + 1 / SLOWEST_SAVING  # the time in which states are saved
@@ -277,15 +279,18 @@ class Run:
     def announce_estimate(self) -> None:
         """Say what is to come in time and memory, and warn if the memory may not do."""
         needed, free = self.needed_bytes, free_bytes_around(self.model)
-        if not self.forward_token:
-            self.say(_MEASURING)
         beside = "" if free is None else f", {needed / 2**20:,.0f} MiB more than now ({free / 2**20:,.0f} MiB are free)"
-        self.say(f"estimate: {self._estimate(needed)}{beside}")
+        with self._measuring(self.is_search + 1) as bar:
+            words = self._estimate(needed, bar)
+        self.say(f"estimate: {words}{beside}")
         if free is not None and needed > TIGHT * free:
             self.say(
                 f"warning: about {needed / 2**30:.1f} of {free / 2**30:.1f} GiB of free memory will be used; if anything else needs some, this run "
                 "may be killed, so choose a smaller --batch-size or --context, or --gradient-checkpointing."
             )
+
+    def _measuring(self, trials: int) -> Bar:
+        return Bar(trials, self.say, title="measuring what a step takes", unit="trial", is_brief=True)
 
     @property
     def needed_bytes(self) -> float:
@@ -299,18 +304,20 @@ class Run:
             stages.append(recovery_bytes(self.model, self.spec, self._resolved_recovery(), self.kept_parameters))
         return max(stages)
 
-    def _estimate(self, needed_bytes: float) -> str:
-        """What is to come in time and memory, in words; the pruned model is taken to be as slow as the dense one."""
+    def _estimate(self, needed_bytes: float, bar: Bar) -> str:
+        """What is to come in time and memory, in words; the pruned model is taken to be as slow as the dense one. `bar` shows the trials."""
         s, search = self.settings, ""
         held = self.trial.held_bytes if self.trial else held_bytes(self.model, self.spec)  # before any trial adds to it
         if self.is_search:
             trial = self.trial or try_search(self.model, self.spec, self.windows, s)
             expected = trial.estimate(self.model, self.spec, s)
             search = f"about {duration_words(expected.seconds)} of search (from a trial of {expected.trial_tokens} tokens), then "
+            bar.advance(1)
         memory = f"; about {(held + needed_bytes) / 2**20:,.0f} MiB of memory"
         scored = 2 * self.corpora.evaluated_windows(s.context_tokens, self.most_evaluated)
         scored += self.corpora.windows_before(s.context_tokens, self.most_evaluated) if self.recovery else 0
         window = s.context_tokens * self.forward_token if self.forward_token else estimate_evaluation(self.model, self.windows, 1)
+        bar.advance(1)
         recovery = ""
         if self.recovery_trial:
             r, tried = self._resolved_recovery(), self.recovery_trial

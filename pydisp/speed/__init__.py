@@ -19,6 +19,7 @@ from torch import nn
 
 from pydisp.loading import displayed_name
 from pydisp.modeling.plain import plain_model
+from pydisp.progress import Bar, silence
 from pydisp.report.words import counted
 from pydisp.speed.memory import ask_for_huge_pages, peaks_of
 from pydisp.speed.models import NAMES, PRUNED, SAME, UNPRUNED, Source, build, check_memory
@@ -37,7 +38,7 @@ def quick(
     title: str,
     against: str,
     at_most_seconds: float = 60.0,
-    say: Callable[[str], None] = lambda _line: None,
+    say: Callable[[str], None] = silence,
 ) -> dict:
     """`compare` for two models in memory, in about a minute.
 
@@ -50,15 +51,23 @@ def quick(
     started = time.monotonic()
     models = {UNPRUNED: dense, PRUNED: pruned, SAME: plain_model(pruned, dense.config)}
     say(f"measuring speed and memory: at most about {at_most_seconds:.0f} s, more where a single round takes longer")
-    times = time_models(models, workload, at_most_seconds=at_most_seconds / 3, say=say)
     peaks, absent = {}, {}
-    try:
-        check_memory(source)
-        for name, peak in peaks_of(source, workload, say, at_most_seconds - (time.monotonic() - started)):
-            peaks[name] = peak
-    except (OSError, ValueError) as error:
-        absent = {"peak_absent": " ".join(str(error).split())}
+    with _bar(1 + workload.rounds + len(NAMES), say) as bar:
+        times = time_models(models, workload, at_most_seconds=at_most_seconds / 3, told=lambda: bar.advance(1))
+        bar.steps = bar.step + len(NAMES)  # without the rounds that there was no time for
+        try:
+            check_memory(source)
+            for name, peak in peaks_of(source, workload, at_most_seconds - (time.monotonic() - started)):
+                peaks[name] = peak
+                bar.advance(1)
+        except (OSError, ValueError) as error:
+            absent = {"peak_absent": " ".join(str(error).split())}
     return {**comparison_of(title, against, models, times, workload, peaks), **absent}
+
+
+def _bar(steps: int, say: Callable[[str], None]) -> Bar:
+    """A step is the peak of a model, the building of all, their warm-up or a round."""
+    return Bar(steps, say, title="speed and memory", unit="measurement")
 
 
 def _plan(source: Source, workload: Workload, memory: bool) -> str:
@@ -66,12 +75,12 @@ def _plan(source: Source, workload: Workload, memory: bool) -> str:
     device, dtype = source.placed()
     peaks = f"peak memory of {len(NAMES)} models, each built in a process of its own (--no-memory leaves this out), then " if memory else ""
     return (
-        f"{source.title} on {device} in {str(dtype).removeprefix('torch.')}: {peaks}{counted(workload.rounds, 'round')} of {len(NAMES)} models, "
+        f"{source.title} on {device} in {str(dtype).removeprefix('torch.')}, {counted(torch.get_num_threads(), 'thread')}: {peaks}{counted(workload.rounds, 'round')} of {len(NAMES)} models, "
         f"prompts of {workload.prompt_tokens} tokens and {workload.decode_tokens} one by one"
     )
 
 
-def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = lambda _line: None) -> dict:
+def compare(source: Source, workload: Workload, *, memory: bool = True, say: Callable[[str], None] = silence) -> dict:
     """Measure the three models of a source. Returns: the object that `pydisp speed --json` prints.
 
     Args:
@@ -82,14 +91,13 @@ def compare(source: Source, workload: Workload, *, memory: bool = True, say: Cal
     check_memory(source)
     check_positions(source, workload)
     say(_plan(source, workload, memory))
-    peaks = dict(peaks_of(source, workload, say)) if memory else {}
-    say(f"building {source.title}")
-    models = build(source)
-    pruned = models[PRUNED]
-    say(
-        f"{pruned.config.model_type} on {pruned.device} in {str(pruned.dtype).removeprefix('torch.')}, {counted(torch.get_num_threads(), 'thread')}: "
-        f"prompts of {workload.prompt_tokens} tokens, then {workload.decode_tokens} one by one"
-    )
-    times = time_models(models, workload, say=say)
+    peaks = {}
+    with _bar((len(NAMES) if memory else 0) + 1 + 1 + workload.rounds, say) as bar:
+        for name, peak in peaks_of(source, workload) if memory else ():
+            peaks[name] = peak
+            bar.advance(1)
+        models = build(source)
+        bar.advance(1)
+        times = time_models(models, workload, told=lambda: bar.advance(1))
     against = displayed_name(source.against) if source.against else "its stock shapes"
     return comparison_of(source.title, against, models, times, workload, peaks)

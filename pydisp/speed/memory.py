@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -93,14 +93,9 @@ def print_peak(recipe: str) -> None:
     print(_peak_mib(model, Workload(**given["workload"])))
 
 
-def peaks_of(
-    source: Source, workload: Workload, say: Callable[[str], None], at_most_seconds: float | None = None
-) -> Iterator[tuple[str, float]]:
+def peaks_of(source: Source, workload: Workload, at_most_seconds: float | None = None) -> Iterator[tuple[str, float]]:
     """Yield the name and the peak_mib of each model of a source, one after the other."""
     started = time.monotonic()
-    for number, name in enumerate(NAMES):
-        used = time.monotonic() - started
-        rest = f", about {used / number * (len(NAMES) - number):.0f} s left" if number else ""
-        say(f"peak memory of {name} in a process of its own ({number + 1} of {len(NAMES)}){rest}")
-        left = None if at_most_seconds is None else max(0.0, at_most_seconds - used)
+    for name in NAMES:
+        left = None if at_most_seconds is None else max(0.0, at_most_seconds - (time.monotonic() - started))
         yield name, peak_mib(source, name, workload, torch.get_num_threads(), left)

@@ -104,14 +104,15 @@ def time_models(
     workload: Workload,
     *,
     at_most_seconds: float = float("inf"),
-    say: Callable[[str], None] = lambda _line: None,
+    told: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of each turn by model and phase ("prefill": a prompt, "decode": a token).
 
     In a round, every model runs the prompt in turn; then each decodes TURN_TOKENS tokens in turn, until all are decoded. So compared times
     are close together. The order changes from turn to turn, in the same way in every run: the caches hold the data of the model that ran
     before, and with a fixed or rotating order a model would always follow the same other one. The first calls of each model warm up and are
-    not counted. Rounds stop early once `at_most_seconds` are over, but not before the first is done.
+    not counted. Rounds stop early once `at_most_seconds` are over, but not before the first is done. `told` is called after the
+    warm-up and after each round.
     Raises: ValueError if there are more tokens than the model has positions.
     """
     for model in models.values():
@@ -122,6 +123,7 @@ def time_models(
     start = time.monotonic()
     for name in models:
         run_once(models[name], replace(workload, decode_tokens=min(2, workload.decode_tokens)))
+    told()
     for number in range(workload.rounds):
         caches = {}
         for name in next(orders["prefill"]):
@@ -131,9 +133,8 @@ def time_models(
             positions = range(first, min(first + TURN_TOKENS, workload.decode_tokens))
             for name in next(orders["decode"]):
                 times[name]["decode"].append(_decode(models[name], prompts[name], caches[name], positions))
+        told()
         used = time.monotonic() - start
-        left = used / (number + 2) * (workload.rounds - number - 1)  # the warm-up took about as long as a round
-        if number + 1 < workload.rounds and used + used / (number + 2) > at_most_seconds:
+        if used + used / (number + 2) > at_most_seconds:  # the warm-up took about as long as a round
             break
-        say(f"round {number + 1} of {workload.rounds}: {used:.0f} s, about {left:.0f} s left")
     return times

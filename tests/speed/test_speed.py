@@ -1,6 +1,7 @@
 """`pydisp speed` from end to end, of a folder and of a shape, and what it refuses."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -15,9 +16,17 @@ QUICK = ["--prompt-tokens", "12", "--decode-tokens", "2", "--rounds", "2"]
 def test_speed_of_a_folder(folder):
     status, out, err = call("speed", folder[0], *QUICK, "--json")
     comparison = json.loads(out)
-    assert status == 0 and set(comparison["models"]) == set(NAMES) and "s left" in err
-    plan = err.strip().splitlines()[0]
-    assert " on cpu in float32: peak memory of 3 models, " in plan and "then 2 rounds of 3 models, prompts of 12 tokens and 2 one" in plan
+    assert status == 0 and set(comparison["models"]) == set(NAMES)
+    plan, *told = [line for line in err.splitlines() if not line.startswith("loading")]
+    lines = [
+        re.fullmatch(r"speed and memory: measurement (\d) of 7, (about .* left|in .*)", line) for line in told
+    ]  # 3 peaks, building, 1 + 2 rounds
+    assert all(lines) and lines[0][1] == "1" and "left" in lines[0][2] and lines[-1][1] == "7" and "in " in lines[-1][2]
+    assert (
+        " on cpu in float32, " in plan
+        and ": peak memory of 3 models, " in plan
+        and "then 2 rounds of 3 models, prompts of 12 tokens and 2 one" in plan
+    )
     assert (
         comparison["rounds"] == 2
         and comparison["prompt_tokens"] == 12
@@ -42,7 +51,7 @@ def test_speed_of_a_shape(tiny_shape):
         and 0.3 < comparison["kept_block"] <= 0.4
         and "random weights" in comparison["source"]
     )
-    assert err.startswith("tiny, random weights on ") and " in bfloat16: 2 rounds of 3 models, " in err.splitlines()[0]
+    assert err.startswith("tiny, random weights on ") and ": 2 rounds of 3 models, " in err.splitlines()[0] and " in bfloat16, " in err
 
 
 def test_bad_input_is_told_in_one_sentence(folder, tiny_shape, tmp_path, monkeypatch):
