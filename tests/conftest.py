@@ -40,6 +40,15 @@ def deterministic_algorithms():
 
 
 @pytest.fixture
+def many_lines(monkeypatch):
+    """Phases say lines from their first step on; short ones too."""
+    from pydisp import progress
+
+    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS"):
+        monkeypatch.setattr(progress, name, 0.0)
+
+
+@pytest.fixture
 def generator(request) -> torch.Generator:
     """A generator of its own for each test; PYDISP_TEST_SEED (shown with a failure) draws the same inputs again."""
     print(f"PYDISP_TEST_SEED={SEED}")

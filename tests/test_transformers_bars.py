@@ -9,16 +9,9 @@ import torch
 from tiny_text import tiny_llama
 from transformers.utils import logging
 
-from pydisp import progress
 from pydisp.loading import load_model
 from pydisp.progress import silence
 from pydisp.transformers_bars import as_ours
-
-
-@pytest.fixture
-def many_lines(monkeypatch):
-    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS"):
-        monkeypatch.setattr(progress, name, 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ def run(
         say = begin(ctx)
         exclusion = _exclusion(exclude, exclude_token)
         from pydisp.legal_probe import probe
-        from pydisp.legal_probe.probe_report import in_words
+        from pydisp.legal_probe.probe_report import in_words, report
 
         found = probe(
             model, None, concepts, against=against or (), concepts=concept or None, queries=queries,
@@ -67,8 +67,7 @@ def run(
         )  # fmt: skip
         result, words = found.as_dict(), in_words(found)
         if workspace:
-            say("writing the report")
-            _write(workspace, found, result)
+            _write(workspace, report(found, say), found, result)
             result = {"out": str(out), **result}
             words += f"\nreport: {out / 'report.html'}"
     print_json(result) if as_json else print_words(words)
@@ -163,11 +162,11 @@ def _exclusion(rules: str, tokens: list[str] | None):
         raise WrongUsage(str(error)) from None
 
 
-def _write(workspace, found, result: dict) -> None:
+def _write(workspace, report, found, result: dict) -> None:
     from pydisp.workspace import write_whole
 
     workspace.begin({})
-    found.report.write(workspace.output)
+    report.write(workspace.output)
     write_whole(workspace.output / RESULT_FILE, f"{json.dumps(result, indent=2, allow_nan=False, default=float)}\n")
     write_whole(workspace.output / "heads.csv", _heads(found))
     workspace.finish()

@@ -1,7 +1,7 @@
 """The report of a probe: sentences, cards, tables and pictures. `report.json` has in its facts all that `pydisp probe run --json` prints."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from pydisp.legal_probe.probe_words import (
 )
 from pydisp.legal_probe.reference_section import reference_section
 from pydisp.legal_probe.strip_section import strip_section
+from pydisp.progress import Bar, silence
 from pydisp.report import Metric, Picture, Report, Section, Table
 
 if TYPE_CHECKING:
@@ -36,22 +37,26 @@ _MOST_METRICS = 8
 _MOST_CONCEPT_METRICS = 7
 
 
-def report(probe: "Probe") -> Report:
-    """The report; its facts hold the JSON of the probe."""
+def report(probe: "Probe", say: Callable[[str], None] = silence) -> Report:
+    """The report; its facts hold the JSON of the probe. `say` receives the progress of drawing its sections."""
     names = [one.model for one in probe.references]
     against = f" against {', '.join(names)}" if names else ""
     titles = distinct([f"Against {name}" for name in names])
+    sections: list[Section] = []
+    with Bar(3 + len(names), say, title="drawing the report", unit="section") as bar:
+        for draw in (_concepts, _layers_and_heads):
+            sections.append(draw(probe))
+            bar.advance(1)
+        for number, both in enumerate(zip(titles, names, strict=True)):
+            sections.append(reference_section(probe, number, *both))
+            bar.advance(1)
+        sections += [*strip_section(probe), method_section(probe)]
+        bar.advance(1)
     return Report(
         title=f"{probe.model}{against}: attention to the concepts of {probe.concepts.name}",
         summary=[*summary(probe), *cautions(probe)],
         metrics=_differences(probe, names) if names else _enrichments(probe),
-        sections=[
-            _concepts(probe),
-            _layers_and_heads(probe),
-            *(reference_section(probe, number, *both) for number, both in enumerate(zip(titles, names, strict=True))),
-            *strip_section(probe),
-            method_section(probe),
-        ],
+        sections=sections,
         facts={"result": probe.as_dict(), **probe.facts},
     )
 

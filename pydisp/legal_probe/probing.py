@@ -24,7 +24,7 @@ from pydisp.legal_probe.passage_tokens import PassageTokens, tokenize_passage
 from pydisp.legal_probe.passages import ConceptsError, ConceptSet, concept_set, read_concepts, shipped
 from pydisp.legal_probe.reading import Reading, read_attention
 from pydisp.legal_probe.windows import cut
-from pydisp.progress import on_stderr
+from pydisp.progress import Bar, on_stderr
 from pydisp.report import Report
 from pydisp.subject import Subject
 
@@ -165,21 +165,18 @@ def probe(
         subjects, names, [tokenized for tokenized, _ in prepared], chosen.groups, queries == "later", null_spans, seed, say
     )
     skipped = [(name, *one) for name, (_, missed), read in zip(names, prepared, readings, strict=True) for one in (*missed, *read.skipped)]
-    say("drawing intervals")
     reading, *references = readings
     measured = [one for one in (*chosen.concepts, *chosen.groups) if one in reading.passages]
     if not measured:
         raise ConceptsError(f"{chosen.name}: no span could be measured ({skipped[0][3]}); mark others or exclude less.")
+    figures, comparisons = _figures(reading, references, measured, seed, say)
     return Probe(
         model=reading.model,
         concepts=chosen,
         reading=reading,
-        figures={concept: concept_figures(reading, concept, seed=seed) for concept in measured},
+        figures=figures,
         references=tuple(references),
-        comparisons=tuple(
-            {concept: compared for concept in measured if (compared := compare(reading, one, concept, seed=seed)) is not None}
-            for one in references
-        ),
+        comparisons=comparisons,
         queries=queries,
         exclusion=exclusion,
         null_spans=null_spans,
@@ -221,6 +218,25 @@ def _read(
             facts = facts or run_facts(loaded)
             del loaded  # else it would stay in memory beside the next one
     return readings, facts
+
+
+def _figures(
+    reading: Reading, references: Sequence[Reading], measured: Sequence[str], seed: int, say: Callable[[str], None]
+) -> tuple[dict[str, ConceptFigures], tuple[dict[str, ConceptComparison], ...]]:
+    """The figures of each concept, and for each reference the differences from it, of the concepts that it has too."""
+    with Bar(len(measured) * (1 + len(references)), say, title="intervals", unit="concept") as bar:
+        figures = {}
+        for concept in measured:
+            figures[concept] = concept_figures(reading, concept, seed=seed)
+            bar.advance(1)
+        comparisons = tuple({} for _ in references)
+        for one, found in zip(references, comparisons, strict=True):
+            for concept in measured:
+                compared = compare(reading, one, concept, seed=seed)
+                if compared is not None:
+                    found[concept] = compared
+                bar.advance(1)
+    return figures, comparisons
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

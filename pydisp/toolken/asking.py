@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydisp.progress import silence
+from pydisp.progress import Bar, silence
 from pydisp.subject import Subject
 from pydisp.toolken.decisions import MODES
 from pydisp.toolken.decoding.generating import generate
@@ -66,10 +66,11 @@ def ask(
     subject = Subject.of(model, tokenizer, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     prompt = question if as_it_is else QUESTION.format(question=question)
     stops = {} if as_it_is else {"stop_strings": [NEXT_QUESTION]}
-    with subject.loaded(say) as loaded:
-        say(f"{subject.name} answers, with at most {max_new_tokens} tokens")
+    phase = dict(title=f"answer of {subject.name}", unit="token", is_brief=True)
+    with subject.loaded(say) as loaded, Bar(max_new_tokens, say, **phase) as bar:
         made = generate(
-            loaded, subject.tokenizer, found, prompt, mode=mode, max_new_tokens=max_new_tokens, do_sample=False, **stops
+            loaded, subject.tokenizer, found, prompt, mode=mode, max_new_tokens=max_new_tokens, do_sample=False,
+            told=lambda tokens: bar(min(tokens, max_new_tokens)), **stops,
         )  # fmt: skip
     text, trace = made.texts[0], made.traces[0]
     marked = marked_text(text, trace).removesuffix(shown(NEXT_QUESTION, "\n")).strip()

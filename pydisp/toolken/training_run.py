@@ -67,7 +67,7 @@ def train_to_folder(
             known = read_tools(tools)
             found = read_problems(data, seed=settings.seed, count=count, tools=known)
             known = _tools_of(tools, known, found)
-            problems, wrong = _checked(found, known)
+            problems, wrong = _checked(found, known, say)
             left_out = [*found.left_out, *([in_words(wrong)] if wrong else [])]
             for sentence in left_out:
                 say(sentence)
@@ -119,10 +119,10 @@ def _tools_of(source: str, given: Tools, found: ProblemSet) -> Tools:
     return given
 
 
-def _checked(found: ProblemSet, tools: Tools) -> tuple[list[Problem], list[Wrong]]:
+def _checked(found: ProblemSet, tools: Tools, say: Callable[[str], None]) -> tuple[list[Problem], list[Wrong]]:
     """The problems whose gold calls give the results that stand in them, and the others."""
     with Caller(tools) as caller:
-        return checked(found.problems, caller)
+        return checked(found.problems, caller, say)
 
 
 def _identity(subject: Subject, tools: Tools, problems: Sequence[Problem], settings: TrainSettings) -> dict:

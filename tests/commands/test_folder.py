@@ -11,7 +11,6 @@ import torch
 from command_line import digests, one_sentence, refused
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from pydisp import progress
 from pydisp.loading import stored_dtype
 
 
@@ -135,12 +134,10 @@ def test_export_dense_is_the_same_function(pruned, run, tmp_path, text):
     assert run("export", pruned[0], "--dense", "--out", out, "--overwrite")[0] == 0
 
 
-def test_export_to_pt2_is_a_program_without_pydisp(pruned, run, tmp_path, monkeypatch):
+def test_export_to_pt2_is_a_program_without_pydisp(pruned, run, tmp_path, many_lines):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS"):
-        monkeypatch.setattr(progress, name, 0.0)
     status, printed, err = run("export", pruned[0], "--to", "pt2", "--out", tmp_path / "program", "--json")
     written = json.loads(printed)
     assert (

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 from command_line import call, one_sentence, refused
@@ -27,7 +28,7 @@ def models(tmp_path_factory):
     return [write_model(folder / name, seed) for name, seed in (("one", 0), ("other", 1))]
 
 
-def test_a_folder_has_the_report_the_json_and_a_row_for_each_head(models, concepts, tmp_path):
+def test_a_folder_has_the_report_the_json_and_a_row_for_each_head(models, concepts, tmp_path, many_lines):
     out = tmp_path / "out"
     args = ["probe", "run", models[0], "--against", models[1], "--against", models[0], "--concepts", concepts, "--out", out]
     status, printed, err = call(*args, "--json")
@@ -47,6 +48,9 @@ def test_a_folder_has_the_report_the_json_and_a_row_for_each_head(models, concep
     assert status == 1 and "exists" in one_sentence(err)
     assert call(*args, "--overwrite", "--quiet")[2] == ""
     status, printed, err = call(*args, "--overwrite")
+    for phase, steps in (("intervals: concept", 6), ("drawing the report: section", 5)):  # 2 concepts, and against 2 references
+        told = [line for line in err.splitlines() if line.startswith(phase)]
+        assert re.match(f"{phase} 1 of {steps}, about .* left", told[0]) and re.match(f"{phase} {steps} of {steps}, in ", told[-1]), err
     assert status == 0 and "act" in printed and "report.html" in printed, err
 
 

@@ -87,7 +87,7 @@ def run(
     items = list(items)[:limit]
     prompts = Prompts(subject.tokenizer, Style(**manifest["style"]))
     options = dict(form=form, without_context=without_context)
-    asked, skipped = ask(items, prompts, positions=positions(subject.config), check=not any_tokenizer, **options)
+    asked, skipped = ask(items, prompts, positions=positions(subject.config), check=not any_tokenizer, say=say, **options)
     _check_asked(asked, skipped, subject)
     if skipped:
         say(_skipped_words(skipped, len(items)))

@@ -7,7 +7,7 @@ groups = batches(asked, batch_tokens=8192)
 # T tokens of a prompt
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from pydisp.holobench.answers.predictions import Prediction
 from pydisp.holobench.items import Item
 from pydisp.holobench.prompts import Prompts
+from pydisp.progress import Bar, silence
 
 FORMS = ("generate", "likelihood", "both")
 
@@ -52,17 +53,24 @@ class Asked:
 
 
 def ask(
-    items: Sequence[Item], prompts: Prompts, *, form: str, positions: int | None, without_context: bool = False, check: bool = True
+    items: Sequence[Item],
+    prompts: Prompts,
+    *,
+    form: str,
+    positions: int | None,
+    without_context: bool = False,
+    check: bool = True,
+    say: Callable[[str], None] = silence,
 ) -> tuple[list[Asked], list[Prediction]]:
     """The tokens of each item, and those that are skipped with the reason.
 
     Args:
         form: one of FORMS. positions: of the model; items that need more are skipped, never cut.
-        without_context: ask with no facts. check: compare each prompt with the item's SHA-256.
+        without_context: ask with no facts. check: compare each prompt with the item's SHA-256. say: a function that receives progress lines.
     Raises: AskingError if a prompt is not the one that the benchmark was built with.
     """
     asked, skipped = [], []
-    for item in items:
+    for item in _told(items, say):
         if check and hashlib.sha256(prompts.text(item.context, item.question).encode()).hexdigest() != item.sha256:
             raise AskingError(
                 f"item {item.id!r}: the tokenizer's chat template or this version of pydisp writes another prompt than the one that was built; "
@@ -80,6 +88,14 @@ def ask(
         words = f"its {len(one.prompt):,} tokens and {room:,} for the answer are more than the model's {positions:,} positions"
         skipped.append(Prediction(item.id, skipped=words))
     return _with_shared(asked), skipped
+
+
+def _told(items: Sequence[Item], say: Callable[[str], None]) -> Iterator[Item]:
+    """The items, with a bar: each prompt is tokenized once more with each of its choices."""
+    with Bar(len(items), say, title="tokenizing the prompts", unit="prompt", is_brief=True) as bar:
+        for item in items:
+            yield item
+            bar.advance(1)
 
 
 def batches(asked: Sequence[Asked], batch_tokens: int) -> list[list[Asked]]:

@@ -85,6 +85,7 @@ def generate(
     writer: ArgumentWriter | None = None,
     most_calls: int = MOST_CALLS,
     is_checked: bool = False,
+    told: Callable[[int], None] = lambda _tokens: None,
     attention_mask: Tensor | None = None,
     **generate_kwargs,
 ) -> Generated:
@@ -100,6 +101,7 @@ def generate(
         documentation, writer: to be used again in many calls; by default new ones, the documentation with the room it had in training.
         most_calls: of one text, failed ones and those broken off included, 0 or more. What failed in a text is not run in it again (`calling_rows`).
         is_checked: whether `toolkens.check` was done for this model, which takes a moment each time.
+        told: receives the number of new tokens (of the longest text, results included) after each step.
         attention_mask: (B, S) for `input_ids`.
         generate_kwargs: as of `model.generate`: max_new_tokens, do_sample, temperature, stop_strings, generation_config, ... Neither beams,
             nor assistants, nor streamers, nor caches of other kinds than DynamicCache. A stop string ends a text behind a result, never
@@ -125,7 +127,7 @@ def generate(
             tools = opened.enter_context(
                 _tools_in_the_loop(opened, reader, tokenizer, toolkens, policy, documentation, writer, caller, most_calls)
             )
-        loop = Loop(reader, tools, filler, _stand_in(tokenizer, filler, model.get_input_embeddings().weight.shape[0]))
+        loop = Loop(reader, tools, filler, _stand_in(tokenizer, filler, model.get_input_embeddings().weight.shape[0]), told)
         settings = opened.enter_context(_stop_strings(model, tokenizer, generate_kwargs))
         if mask is not None:  # without one, transformers looks for padding itself
             settings["attention_mask"] = mask

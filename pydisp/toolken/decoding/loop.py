@@ -40,14 +40,21 @@ class Loop:
     """A decoding method for `custom_generate`; one for each `generate`.
 
     Args:
-        tools: None for the plain model. filler, stand_in: ids, see `BatchRows`.
+        tools: None for the plain model. filler, stand_in: ids, see `BatchRows`. told: receives the new tokens of the longest text after each step.
 
     After the run `rows` holds the texts and `ends` the tokens of each up to its end, given padding included; `prompt_tokens` and `padding`
     (an id) are what was given.
     """
 
-    def __init__(self, reader: CachedModel, tools: ToolsInTheLoop | None, filler: int, stand_in: int | None = None):
-        self.reader, self.tools, self.filler, self.stand_in = reader, tools, filler, stand_in
+    def __init__(
+        self,
+        reader: CachedModel,
+        tools: ToolsInTheLoop | None,
+        filler: int,
+        stand_in: int | None = None,
+        told: Callable[[int], None] = lambda _tokens: None,
+    ):
+        self.reader, self.tools, self.filler, self.stand_in, self.told = reader, tools, filler, stand_in, told
         self.rows: BatchRows | None = None
         self.ends: list[int] = []
         self.padding = filler
@@ -80,6 +87,7 @@ class Loop:
                 for row in [row for row, one in put_in.items() if not one]:
                     ends[row], unfinished[row], put_in[row] = rows.lengths[row], 0, [self.padding]
                 rows.append_(tokens, put_in)
+                self.told(max(rows.lengths) - self.prompt_tokens)
                 unfinished = unfinished & ~rows.by_length(lambda ids: stopping_criteria(ids, None))
                 if is_padded_at_end:
                     ends = [

@@ -6,10 +6,11 @@ with Caller(tools) as caller:
     in_words(wrong)                               # a sentence
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
+from pydisp.progress import Bar, silence
 from pydisp.report.words import counted
 from pydisp.toolken.problems.problem import GoldCall, Problem, ProblemError
 
@@ -30,12 +31,13 @@ class Wrong:
         return f"{self.problem.id}: {self.call.tool}({self.call.arguments}) gives {self.found}, the problem says {gold}"
 
 
-def checked(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:
-    """As `executed`, of problems to train on.
+def checked(problems: Sequence[Problem], caller, say: Callable[[str], None] = silence) -> tuple[list[Problem], list[Wrong]]:
+    """As `executed`, of problems to train on; `say` receives progress lines.
 
     Raises: ProblemError if no problem with a call is right although some have one; ToolError as `executed`.
     """
-    right, wrong = executed(problems, caller)
+    with Bar(len(problems), say, title="checking the gold calls", unit="problem", is_brief=True) as bar:
+        right, wrong = executed(problems, caller, told=lambda: bar.advance(1))
     if wrong and not right:
         raise ProblemError(
             f"no problem is left of {len(wrong):,}, for each has a gold call that gives another result (the first: {wrong[0]}); {_ADVICE}"
@@ -54,11 +56,12 @@ def in_words(wrong: Sequence[Wrong]) -> str:
     return f"{counted(len(wrong), 'problem')} with a gold call that gives another result, not trained on: {first}{rest}."
 
 
-def executed(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[Wrong]]:
+def executed(problems: Sequence[Problem], caller, told: Callable[[], None] = lambda: None) -> tuple[list[Problem], list[Wrong]]:
     """Execute every gold call that has arguments and a result. A call that the data only names, or of a tool without a function, counts as right.
 
     Args:
         caller: `tools`, and `call(tool, arguments_text)`, which returns something with `text` (None if it failed) and `error`.
+        told: is called after each problem.
     Raises: ToolError for a call of a tool that is not there.
     Returns: the problems that are right, in their order, and the others with the first call that is wrong.
     """
@@ -80,6 +83,7 @@ def executed(problems: Sequence[Problem], caller) -> tuple[list[Problem], list[W
             right.append(problem)
         else:
             wrong.append(mistake)
+        told()
     return right, wrong
 
 

@@ -27,6 +27,14 @@ def test_prompts_are_the_item_s_and_end_is_left_to_read():
         assert (one.read, one.room, one.choices) == (len(one.prompt) - 1, 8, ()) and len(one.prompt) == one.item.prompt_tokens
 
 
+def test_tokenizing_the_prompts_has_a_bar(many_lines):
+    said = []
+    assert len(asked_of("both", say=said.append)[0]) == 6
+    assert said[0].startswith("tokenizing the prompts: prompt 1 of 6, about ") and said[-1].startswith(
+        "tokenizing the prompts: prompt 6 of 6, in "
+    )
+
+
 def test_scored_tokens_are_those_behind_the_prompt():
     for one in asked_of("likelihood")[0]:
         assert one.room == 0 and one.scored == (2, 2, 2, 5)  # a space and a digit, a space and "many"

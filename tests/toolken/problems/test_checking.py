@@ -58,6 +58,14 @@ def test_every_call_of_a_problem_is_checked_and_equal_calls_once():
     assert not right and [one.call.tool for one in wrong] == ["add", "add"] and caller.count == 2
 
 
+def test_checking_has_a_bar_over_the_problems(many_lines):
+    said = []
+    checked(generate("b", 40, seed=2), Direct(), said.append)
+    assert said[0].startswith("checking the gold calls: problem 1 of 40, about ") and said[-1].startswith(
+        "checking the gold calls: problem 40 of 40, in "
+    )
+
+
 def test_what_has_no_result_is_not_executed():
     named = Problem("p", "Q", "", (GoldCall("multiply", None, 0, 0),))
     open_call = Problem("q", "Q", "", (GoldCall("multiply", "1, 2", 0, 0),))
