@@ -72,7 +72,7 @@ def evaluate(
             options = dict(include_paths=include_path or (), limit=limit, apply_chat_template=chat_template or apply_chat_template)
             arguments = dict(model_args=_arguments(model_args, "--model-args"), metadata=_arguments(metadata, "--metadata"))
             with quietly(say):
-                result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **arguments, **shared)
+                result = evaluate_tasks(model, [name.strip() for name in tasks.split(",")], **options, **arguments, **shared, say=say)
             words = _task_words(result)
         else:
             from pydisp import evaluation

@@ -8,7 +8,7 @@ lm_eval run --model hf --model_args pretrained=DIR,trust_remote_code=True ...   
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pydisp  # makes pydisp_* models loadable
 from pydisp.distribution import install_command
 from pydisp.gguf import is_gguf
+from pydisp.hub_bars import hub_as_ours
 from pydisp.integrations.token_log_likelihood import TokenLogLikelihood
 from pydisp.integrations.toolken_generation import ToolkenGeneration
 from pydisp.loading import (
@@ -30,6 +31,8 @@ from pydisp.loading import (
     stored_dtype,
     weights_to_load,
 )
+from pydisp.progress import on_stderr, silence
+from pydisp.transformers_bars import as_ours
 
 try:
     from lm_eval import utils
@@ -51,6 +54,7 @@ class PydispLM(HFLM):
 
     Args:
         toolkens: a folder of `pydisp toolken train` for this model: it calls these tools while it generates. toolken_mode: how it decides.
+        say: a function that receives the progress of loading the model.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class PydispLM(HFLM):
         dtype: str | None = "auto",
         toolkens: str | None = None,
         toolken_mode: str = "calibrated",
+        say: Callable[[str], None] = silence,
         **kwargs,
     ):
         source = {key: kwargs[key] for key in ("revision", "trust_remote_code") if kwargs.get(key)}
@@ -69,11 +74,13 @@ class PydispLM(HFLM):
         if getattr(config, "pydisp", None):  # lm-eval does not know the pruned families
             kwargs.setdefault("backend", "causal")
         if is_gguf(pretrained):  # transformers would keep the weights packed
-            model = load_model(pretrained, device=chosen, dtype=computed, **source)
+            model = load_model(pretrained, device=chosen, dtype=computed, say=say, **source)
             super().__init__(pretrained=model, tokenizer=load_tokenizer(pretrained, **source), **kwargs)
         else:
             weights_to_load(pretrained, **source)  # refuses what would take all memory
-            super().__init__(pretrained=resolved_name(pretrained), device=str(chosen), dtype=str(computed).removeprefix("torch."), **kwargs)
+            placed = dict(device=str(chosen), dtype=str(computed).removeprefix("torch."))
+            with as_ours(say, title=f"loading {displayed_name(pretrained)}", unit="tensor"):
+                super().__init__(pretrained=resolved_name(pretrained), **placed, **kwargs)
         if toolkens is not None and self.mixed_precision_dtype is not None:
             raise ValueError("mixed_precision_dtype goes without toolkens; choose a dtype instead, or leave the toolkens out.")
         self.with_toolkens = None if toolkens is None else ToolkenGeneration(self.model, self.tokenizer, str(toolkens), toolken_mode)
@@ -183,6 +190,7 @@ def evaluate_tasks(
     model_args: dict | None = None,
     metadata: dict | None = None,
     apply_chat_template: bool | str = False,
+    say: Callable[[str], None] = on_stderr,
 ) -> dict:
     """Run tasks of lm-eval. Returns: {"model", "results": {task: {metric: value}}, "n_samples"}; None for a
     value that is not finite.
@@ -196,21 +204,24 @@ def evaluate_tasks(
         metadata: values from which tasks are made, such as {"max_seq_lengths": [4096]}; the model's name ("pretrained") and arguments are
             among them, as in lm-eval.
         apply_chat_template: whether to put prompts into the tokenizer's chat template; or the name of one of several templates.
+        say: a function that receives progress lines; what lm-eval itself would show or print does not appear.
     Raises: ValueError for no task or an empty name, a limit or batch size below 1, `pretrained` among model_args, an unknown
         task, or a chat template that the tokenizer lacks, FileNotFoundError for a folder that does not exist,
         TypeError for an argument that the model does not take. Only the last is raised after the model is loaded.
     """
     from lm_eval import simple_evaluate
 
+    from pydisp.integrations.lm_eval_bars import lm_eval_as_ours
+
     _check_options(tasks, limit, batch_size, model_args or {})
-    manager = _task_manager(tasks, include_paths, {"pretrained": model, **(model_args or {}), **(metadata or {})})
+    manager = _task_manager(tasks, include_paths, {"pretrained": model, **(model_args or {}), **(metadata or {})}, say)
     source = dict(trust_remote_code=trust_remote_code, **({"revision": revision} if revision else {}))
     if apply_chat_template and not load_tokenizer(model, **source).chat_template:
         raise ValueError(f"the tokenizer of {displayed_name(model)} has no chat template; leave --apply-chat-template out.")
     options = dict(device=device, dtype=dtype or "auto", batch_size=batch_size) | source | (model_args or {})
-    scores = simple_evaluate(
-        model=PydispLM(model, **options), tasks=list(tasks), task_manager=manager, limit=limit, apply_chat_template=apply_chat_template
-    )
+    lm = PydispLM(model, say=say, **options)
+    with hub_as_ours(say, data_sets=True), lm_eval_as_ours(say):
+        scores = simple_evaluate(model=lm, tasks=list(tasks), task_manager=manager, limit=limit, apply_chat_template=apply_chat_template)
     results = {
         task: {name: value if math.isfinite(value) else None for name, value in values.items() if isinstance(value, int | float)}
         for task, values in scores["results"].items()
@@ -228,7 +239,7 @@ def _check_options(tasks: Sequence[str], limit: int | None, batch_size: int, mod
         raise ValueError(f"the model's arguments have pretrained={model_args['pretrained']}, but the model is named already; leave it out.")
 
 
-def _task_manager(tasks: Sequence[str], include_paths: Sequence[str | os.PathLike], metadata: dict | None):
+def _task_manager(tasks: Sequence[str], include_paths: Sequence[str | os.PathLike], metadata: dict | None, say: Callable[[str], None]):
     from lm_eval.tasks import TaskManager
 
     for path in include_paths:
@@ -238,6 +249,7 @@ def _task_manager(tasks: Sequence[str], include_paths: Sequence[str | os.PathLik
     manager = TaskManager(include_path=folders, include_defaults=False, metadata=metadata)
     if all(name in manager.all_tasks for name in tasks):
         return manager
+    say("reading the tasks of lm-eval, about 30 s")
     manager = TaskManager(include_path=folders, metadata=metadata)
     unknown = [name for name in tasks if name not in manager.all_tasks]
     if unknown:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from tiny_text import tiny_llama, tiny_tokenizer, write_model
 
 from pydisp.indices import IndexSet
 from pydisp.plan import AttentionPlan, LayerPlan, MLPPlan, PruningPlan
+from pydisp.progress import silence
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
 
@@ -90,6 +92,39 @@ def test_three_ways_one_result(pruned, tasks):
     handed_over = evaluate_tasks(str(pruned), ["arithmetic_choice"], include_paths=[tasks])
     assert handed_over["results"]["arithmetic_choice"]["acc,none"] == accuracy == registered["results"]["arithmetic_choice"]["acc,none"]
     assert handed_over["n_samples"]["arithmetic_choice"]["effective"] == 12
+
+
+def test_its_bars_are_ours_and_nothing_else_is_shown(pruned, tasks, tmp_path, monkeypatch, many_lines, capfd):
+    import tqdm
+    from lm_eval import evaluator
+    from lm_eval.api import task
+
+    from pydisp.integrations.lm_eval import evaluate_tasks
+
+    monkeypatch.chdir(tmp_path)  # git would say that it is no repository
+    before = [evaluator.get_git_commit_hash, task.tqdm, tqdm.tqdm]
+    results, said = [], []
+    for say in (said.append, silence):
+        capfd.readouterr()
+        results.append(evaluate_tasks(str(pruned), ["arithmetic_choice"], include_paths=[tasks], say=say))
+        shown = capfd.readouterr()
+        assert shown.out == "" and not any(words in shown.err for words in ("it/s", "\r", "git", "Running"))
+        assert [evaluator.get_git_commit_hash, task.tqdm, tqdm.tqdm] == before
+    assert results[0] == results[1]
+    phases = list(dict.fromkeys(line.partition(":")[0] for line in said))
+    assert phases == ["loading pruned", "requests of the tasks", "tokenizing inputs", "log-likelihoods"]
+    assert re.match(r"log-likelihoods: request \d+ of 36, about \d+ s left", next(line for line in said if line.startswith("log")))
+
+
+def test_what_lm_eval_prints_and_bars_that_it_imports_on_its_way_do_not_appear(capfd, monkeypatch):
+    from lm_eval.api import metrics
+
+    from pydisp.integrations.lm_eval_bars import lm_eval_as_ours
+
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    with lm_eval_as_ours(silence):
+        metrics.bootstrap_stderr(lambda values: sum(values) / len(values), [1.0, 2.0, 3.0], iters=1000)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_unknown_tasks_and_folders_are_refused(pruned, tasks, tmp_path, monkeypatch):
