@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pydisp.arguments import check_receiver, plain
+from pydisp.arguments import BY_NAME, MODEL, RECEIVER, SOURCES, TOKENIZER, check, optional, takes, whole
 from pydisp.environment import run_facts
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.placement import refuse_empty
@@ -31,6 +31,7 @@ from pydisp.token_nll import scorer, token_nll
 from pydisp.torch_modes import usual_modes
 
 _TOKENS_PER_FORWARD = 4096  # without a batch size; the memory of a forward grows with it
+SIZES = {"context_tokens": optional(whole(2)), "batch_size": optional(whole(1)), "most_tokens": optional(whole(2))}  # as `takes` needs them
 _MOST_LOGITS = 2**26  # values in the logits of one forward, if logits are used: 256 MiB in float32
 
 
@@ -97,6 +98,7 @@ class Evaluation(TextLoss):
         )
 
 
+@takes(model=MODEL, tokenizer=optional(TOKENIZER), text=SOURCES, **SIZES, **BY_NAME, say=RECEIVER)
 @usual_modes()
 def evaluate(
     model: nn.Module | str | os.PathLike,
@@ -127,10 +129,8 @@ def evaluate(
     Raises: ValueError (LoadingError is one), TypeError or FileNotFoundError with one sentence, if possible before the model is loaded; and
         the errors of `evaluate_text`.
     """
-    context_tokens, batch_size, most_tokens = plain(context_tokens), plain(batch_size), plain(most_tokens)
-    check_sizes(context_tokens, batch_size, most_tokens)
-    check_receiver(say)
-    corpus = read_text([text] if isinstance(text, str) else text, say)
+    check_most(most_tokens, context_tokens)
+    corpus = read_text(text, say)
     if isinstance(model, str | os.PathLike):
         name = displayed_name(str(model))
         model, tokens = _load(str(model), tokenizer, corpus, context_tokens, device, dtype, revision, trust_remote_code, say)
@@ -155,6 +155,7 @@ def usual_context_tokens(model: nn.Module) -> int:
     return min(usual, positions(model.config) or usual)
 
 
+@takes(context_tokens=whole(2), most_tokens=SIZES["most_tokens"], batch_size=SIZES["batch_size"])
 def evaluate_text(
     model: nn.Module,
     tokens: Tokens,
@@ -181,7 +182,7 @@ def evaluate_text(
     Raises: ValueError for a text shorter than one window, a context longer than the model's, token ids outside the model's
         vocabulary, a batch size below 1, and a loss that is not finite (it names the window); TypeError for a model without logits.
     """
-    check_sizes(context_tokens, batch_size, most_tokens)
+    check_most(most_tokens, context_tokens)
     windows = tokens.windows(context_tokens, most_tokens)
     check_context(context_tokens, model.config)
     check_token_ids(tokens, _vocabulary(model))
@@ -259,10 +260,7 @@ def check_tokenizer(tokenizer) -> None:
     """
     if tokenizer is None:
         raise ValueError("a model in memory was given without its tokenizer; give both.")
-    if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
-        raise TypeError(
-            f"tokenizer is a {type(tokenizer).__name__}; give the model's tokenizer of transformers, such as AutoTokenizer loads."
-        )
+    check("tokenizer", tokenizer, TOKENIZER)
 
 
 def positions(config) -> int | None:
@@ -274,22 +272,13 @@ def _vocabulary(model: nn.Module) -> int:
     return model.get_input_embeddings().weight.shape[0]
 
 
-def check_sizes(context_tokens: int | None, batch_size: int | None, most_tokens: int | None) -> None:
-    """Refuse numbers that leave nothing to score.
+def check_most(most_tokens: int | None, context_tokens: int | None) -> None:
+    """Refuse a limit that leaves nothing to score.
 
     Raises: ValueError.
     """
-    for name, value in {"context_tokens": context_tokens, "batch_size": batch_size, "most_tokens": most_tokens}.items():
-        if value is not None and type(value) is not int:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number.")
-    if context_tokens is not None and context_tokens < 2:
-        raise ValueError(f"the context is {context_tokens} tokens; it must be at least 2, because the first token is not scored.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
     if most_tokens is not None and most_tokens < (context_tokens or 2):
-        raise ValueError(
-            f"at most {most_tokens} tokens were to be scored, one window has {context_tokens or 2} or more; allow more tokens."
-        )
+        raise ValueError(f"most_tokens is {most_tokens}, one window has {context_tokens or 2} or more; allow more tokens.")
 
 
 def check_context(context_tokens: int, config) -> None:

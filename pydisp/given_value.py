@@ -99,7 +99,8 @@ def check_depth(value, place: str, needed: str, deepest: int = JSON_DEEPEST) -> 
     """Raises: ValueError if lists, tuples or dicts are nested more than `deepest` deep; it takes no recursion to see that."""
     level = [value]
     for _ in range(deepest):
-        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list | tuple)]
+        inside = (inner for one in level for inner in _inside(one) if isinstance(inner, dict | list | tuple))
+        level = list({id(inner): inner for inner in inside}.values())  # a list that holds itself twice would double at each step
         if not level:
             return
     raise ValueError(_too_deep(place, deepest, needed))

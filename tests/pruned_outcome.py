@@ -26,7 +26,7 @@ def tiny_outcome() -> Outcome:
     model = tiny_llama()
     spec = ModelSpec.from_model(model)
     settings = PruneSettings(keep_ratio=0.6, ratio_of="block", round_to=4, context_tokens=32, steps=2, batch_size=1).resolved(spec, 128)
-    plan = make_plan(model, spec, torch.empty(0, 32), replace(settings, method="random")).plan
+    plan = make_plan(model, spec, torch.empty(0, 32, dtype=torch.long), replace(settings, method="random")).plan
     progress = SearchProgress(history=[{"step": 1, "loss": 4.5, "kept": 0.9}, {"step": 2, "loss": 4.0, "kept": 0.7}])
     costs = {"dense": Cost(2 * 2**20, 4 * 10**9), "pruned": Cost(2**20, 10**9)}
     return Outcome("tiny", settings, spec, plan, progress, LOSSES, costs, "pydisp prune tiny", {"threads": 1}, torch.bfloat16)

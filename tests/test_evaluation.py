@@ -55,7 +55,7 @@ def test_a_limit_scores_fewer_windows_and_says_how_many(model, tokens):
     assert loss.tokens == 4 * 15
     picked = Tokens(tokens.name, tokens.windows(16, 70).flatten(), tokens.text_bytes, tokens.has_bos)
     assert loss.nats_per_token == evaluate_text(model, picked, 16).nats_per_token
-    with pytest.raises(ValueError, match="at most 15 tokens were to be scored, one window has 16"):
+    with pytest.raises(ValueError, match="most_tokens is 15, one window has 16"):
         evaluate_text(model, tokens, 16, most_tokens=15)
 
 
@@ -113,7 +113,7 @@ def test_bad_input_is_refused(model, tokens):
         evaluate_text(model, tokens, 118)
     with pytest.raises(ValueError, match="a context of 65 tokens was asked for, the model has 64 positions"):
         evaluate_text(model, tokens, 65)
-    with pytest.raises(ValueError, match="batch_size is 0; it must be 1 or more"):
+    with pytest.raises(ValueError, match="batch_size is 0; it must be a whole number of at least 1"):
         evaluate_text(model, tokens, 16, batch_size=0)
     with pytest.raises(ValueError, match="token id 50 is outside the model's vocabulary of 50"):
         evaluate_text(model, Tokens("notes", torch.full((32,), 50), 10, has_bos=False), 16)
@@ -217,14 +217,14 @@ def test_what_cannot_be_evaluated_is_refused_before_the_weights_are_read(folder,
         (lambda: pydisp.evaluate(model, tokenizer, text=text, device="cpu"), "device goes with the name of a model"),
         (lambda: pydisp.evaluate(model, tokenizer, text=text), "is outside the model's vocabulary of 50"),
         (lambda: pydisp.evaluate(7, tokenizer, text=text), "model is a int; give a transformers causal language model"),
-        (lambda: pydisp.evaluate(folder, text=text, context_tokens=1), "the context is 1 tokens; it must be at least 2"),
+        (lambda: pydisp.evaluate(folder, text=text, context_tokens=1), "context_tokens is 1; it must be a whole number of at least 2"),
         (lambda: pydisp.evaluate(folder, text=short, context_tokens=128), "one window needs 128"),
         (lambda: pydisp.evaluate(folder, text=text, context_tokens=129), "the model has 128 positions"),
         (lambda: pydisp.evaluate(folder, text=text, context_tokens=128, batch_size=0), "batch_size is 0"),
         (lambda: pydisp.evaluate(folder, text=text, dtype="int8"), "unknown dtype 'int8'"),
-        (lambda: pydisp.evaluate(folder, text=""), "the name of a source of text is empty"),
-        (lambda: pydisp.evaluate(folder, text=None), "sources is None; it must be a list of strings"),
-        (lambda: pydisp.evaluate("", text=text), "the name of the model is empty"),
+        (lambda: pydisp.evaluate(folder, text=""), "text is ''; give a file"),
+        (lambda: pydisp.evaluate(folder, text=None), "text is None; give a file"),
+        (lambda: pydisp.evaluate("", text=text), "model is ''; give the name of a folder"),
     ]
     monkeypatch.setattr(evaluation, "load_model", lambda *_args, **_kwargs: pytest.fail("the weights were read"))
     for call, words in cases:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from pydisp.arguments import BY_NAME, MODEL, PATH, RECEIVER, SEED, SOURCES, TOKENIZER, Kind, one_of, optional, takes
 from pydisp.environment import run_facts
-from pydisp.evaluation import check_context, check_sizes, check_token_ids, positions, usual_context_tokens
+from pydisp.evaluation import SIZES, check_context, check_most, check_token_ids, positions, usual_context_tokens
 from pydisp.fairness import groups
 from pydisp.fairness.comparison import Comparison, compare
 from pydisp.fairness.counts import Counts
@@ -33,6 +34,10 @@ from pydisp.subject import Subject
 from pydisp.text import Text, read_text
 
 MODES = ("auto", "id", "word")
+COUNTS = Kind(
+    "give a file of counts, a mapping from id or word to count, Counts, or 'demo'",
+    lambda value: isinstance(value, Mapping | Counts) or PATH.is_right(value),
+)
 _FEWEST_IDS = 8192  # with fewer, almost no id is rare: words are counted
 
 
@@ -132,6 +137,10 @@ class Audit:
         }  # fmt: skip
 
 
+@takes(
+    model=MODEL, tokenizer=optional(TOKENIZER), text=optional(SOURCES), against=optional(MODEL), against_tokenizer=optional(TOKENIZER),
+    mode=one_of(MODES), counts=optional(COUNTS), counts_text=optional(SOURCES), **SIZES, **BY_NAME, seed=SEED, say=RECEIVER,
+)  # fmt: skip
 def audit(
     model: nn.Module | str | os.PathLike,
     tokenizer=None,
@@ -170,14 +179,12 @@ def audit(
     Raises: ValueError, TypeError, FileNotFoundError or ImportError with one sentence, if possible before weights are loaded: for two
         tokenizers in mode "id", counts of another vocabulary, a text that is too short or all padding.
     """
-    if mode not in MODES:
-        raise ValueError(f"the mode is {mode!r}; it must be one of: {', '.join(MODES)}.")
     if counts is not None and counts_text is not None:
         raise ValueError("counts and a text to count exclude each other; give one of them.")
-    check_sizes(context_tokens, batch_size, most_tokens)
+    check_most(most_tokens, context_tokens)
     if text is None:
         raise ValueError("there is no text to audit on; name one or more files, folders or other sources.")
-    source = read_text([str(text)] if isinstance(text, str | os.PathLike) else list(map(str, text)), say)
+    source = read_text(text, say)
     by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     subjects = [Subject.of(model, tokenizer, **by_name)]
     if against is not None:
@@ -337,8 +344,7 @@ def _counts(given, given_text, unit: str, subjects: Sequence[Subject], units: Un
             raise ValueError(f"{given.source} has counts by {given.unit}, the audit is by {unit}; choose the other mode or other counts.")
         return given
     if given_text is not None:
-        source = read_text([given_text] if isinstance(given_text, str) else given_text, say)
-        return Counts.of_text(source, unit, subjects[0].tokenizer, say=say)
+        return Counts.of_text(read_text(given_text, say), unit, subjects[0].tokenizer, say=say)
     is_demo = any(one.is_demo for one in subjects)
     if given == DEMO or (given is None and is_demo):
         if unit == "token" and not is_demo and subjects[0].digest != Subject.of(DEMO).digest:

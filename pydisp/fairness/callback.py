@@ -8,6 +8,7 @@ callback.history        # [{"step": 0, "loss": 9.7, "loss_head": 9.6, "loss_tail
 
 from transformers import TrainerCallback
 
+from pydisp.arguments import Kind, optional, takes, whole
 from pydisp.fairness.frequency_probe import FrequencyProbe
 
 PREFIX = "frequency/"
@@ -24,11 +25,12 @@ class FrequencyLossCallback(TrainerCallback):
     Raises: ValueError for fewer than 1 step.
     """
 
+    @takes(
+        probe=Kind("give a FrequencyProbe", callable, error=TypeError),
+        every=whole(1),
+        trainer=optional(Kind("give a Trainer of transformers", lambda value: hasattr(value, "log"), error=TypeError)),
+    )
     def __init__(self, probe: FrequencyProbe, *, every: int = 500, trainer=None):
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every is {every!r}; it must be a whole number of 1 step or more.")
-        if not callable(probe):
-            raise TypeError(f"the probe is {probe!r}; give a FrequencyProbe.")
         self.probe, self.every, self.trainer = probe, every, trainer
         self.history: list[dict[str, float]] = []
 

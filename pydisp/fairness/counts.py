@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pydisp.arguments import PATH, RECEIVER, SWITCH, TEXT, TOKENIZER, check_fields, instance_of, one_of, optional, takes
 from pydisp.fairness.documents import read_tokens
 from pydisp.fairness.parquet_table import read_parquet
 from pydisp.fairness.units import word_texts
@@ -24,6 +25,8 @@ from pydisp.progress import silence
 from pydisp.text import Text
 
 _NAMES = {"token": ("key", "id", "token", "token_id"), "word": ("key", "word", "type", "token")}
+_UNIT = one_of(tuple(_NAMES))
+_MAPPING = instance_of(Mapping, "give a mapping from id or word to count")
 _COUNT_NAMES = ("count", "n", "frequency")
 _MOST_BYTES, _MOST_TYPES = 1 << 28, 4_000_000  # about a GiB of memory; a thousand million words have about as many types
 DEMO_FILES = {"token": "token_counts.json.gz", "word": "word_counts.json.gz"}  # beside the demo model: what its training text had
@@ -44,6 +47,9 @@ class Counts:
     unit: str
     by_type: Mapping[int | str, int]
     is_biased: bool = False
+
+    def __post_init__(self):
+        check_fields(self, source=TEXT, unit=_UNIT, by_type=_MAPPING, is_biased=SWITCH)
 
     def of(self, keys: np.ndarray) -> np.ndarray:
         """(V,) int64 the count of each key."""
@@ -68,6 +74,13 @@ class Counts:
             raise ValueError(f"{self.source} has none of the {len(keys)} types of the text; give counts of {self.unit}s of such text.")
 
     @classmethod
+    @takes(
+        text=instance_of(Text, "give what pydisp.text.read_text returns"),
+        unit=_UNIT,
+        tokenizer=optional(TOKENIZER),
+        is_biased=SWITCH,
+        say=RECEIVER,
+    )
     def of_text(cls, text: Text, unit: str, tokenizer=None, *, is_biased: bool = False, say: Callable[[str], None] = silence) -> "Counts":
         """Count a text: its words, or the ids that the tokenizer makes of it; `say` as for `read_tokens`."""
         if unit == "word":
@@ -87,6 +100,7 @@ class Counts:
         return cls("training text of the demo model", unit, _checked(json.loads(gzip.decompress(packed)), unit, DEMO_FILES[unit]))
 
     @classmethod
+    @takes(path=PATH, unit=_UNIT)
     def read(cls, path: str | os.PathLike, unit: str) -> "Counts":
         """Counts from a file: a JSON object (also .gz) from id or word to count, or Parquet with a column of each.
 
@@ -98,6 +112,7 @@ class Counts:
         return cls(path.name, unit, _checked(values, unit, path.name))
 
     @classmethod
+    @takes(values=_MAPPING, unit=_UNIT)
     def given(cls, values: Mapping, unit: str) -> "Counts":
         """Counts from a mapping of id or word to count.
 
@@ -105,6 +120,7 @@ class Counts:
         """
         return cls("the given counts", unit, _checked(dict(values), unit, "the given counts"))
 
+    @takes(path=PATH)
     def write(self, path: str | os.PathLike) -> None:
         """Write the counts as JSON, the most frequent type first; as gzip if the name ends in .gz, with the same bytes each time."""
         from pydisp.workspace import write_whole

@@ -12,13 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from pydisp.evaluation import check_context, check_sizes
+from pydisp.arguments import PATH, SOURCES, TOKENIZER, Kind, optional, takes, whole
+from pydisp.evaluation import SIZES, check_context, check_most
 from pydisp.fairness.counts import Counts
 from pydisp.fairness.documents import read_tokens
 from pydisp.fairness.frequency import bin_limits
 from pydisp.fairness.frequency_loss import by_frequency, scored
 from pydisp.fairness.token_stats import TokenStats
 from pydisp.text import read_text
+
+COUNTS = Kind("give a file of counts by id, or Counts", lambda value: isinstance(value, Counts) or PATH.is_right(value))
 
 
 class FrequencyProbe:
@@ -35,6 +38,10 @@ class FrequencyProbe:
     Raises: as `pydisp.fairness.audit`; at the first call for a context longer than the model's, or another vocabulary.
     """
 
+    @takes(
+        tokenizer=TOKENIZER, text=SOURCES, counts=optional(COUNTS), counts_text=optional(SOURCES), context_tokens=whole(2), most_tokens=whole(2),
+        batch_size=SIZES["batch_size"],
+    )  # fmt: skip
     def __init__(
         self,
         tokenizer,
@@ -48,8 +55,8 @@ class FrequencyProbe:
     ):
         if counts is not None and counts_text is not None:
             raise ValueError("counts and a text to count exclude each other; give one of them.")
-        check_sizes(context_tokens, batch_size, most_tokens)
-        source = read_text([text] if isinstance(text, str) else text)
+        check_most(most_tokens, context_tokens)
+        source = read_text(text)
         self.windows = read_tokens(source, tokenizer).tokens.windows(context_tokens, most_tokens)
         self.batch_size = batch_size
         if isinstance(counts, Counts):
@@ -59,7 +66,7 @@ class FrequencyProbe:
         elif counts is not None:
             self.counts = Counts.read(counts, "token")
         elif counts_text is not None:
-            self.counts = Counts.of_text(read_text([counts_text] if isinstance(counts_text, str) else counts_text), "token", tokenizer)
+            self.counts = Counts.of_text(read_text(counts_text), "token", tokenizer)
         else:
             self.counts = Counts.of_text(source, "token", tokenizer, is_biased=True)
         keys = np.unique(self.windows[:, 1:].numpy())

@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from pydisp.arguments import SEED, instance_of, takes, whole
 from pydisp.fairness.token_stats import TokenStats
+from pydisp.given_value import short
 
 THEORY = -0.5
 LARGEST_READABLE_NATS = 1.0  # there a change of the loss by 1 % moves log(1 - e^-loss) by 0.58 %; at 4 nats by 0.07 %
 _FEWEST_TYPES = 10
 _LEVEL = 0.95
+_MOST_DRAWS = 10**6
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Slope:
         return asdict(self) | {"interval": list(self.interval), "is_readable": self.is_readable}
 
 
+@takes(stats=instance_of(TokenStats, "give TokenStats"), least_count=whole(1), draws=whole(1, _MOST_DRAWS), seed=SEED)
 def slope_of(stats: TokenStats, counts: np.ndarray | None = None, *, least_count: int = 5, draws: int = 1000, seed: int = 0) -> Slope:
     """The slope over the types of a text.
 
@@ -61,7 +65,7 @@ def slope_of(stats: TokenStats, counts: np.ndarray | None = None, *, least_count
         draws, seed: of the bootstrap.
     Raises: ValueError if fewer than 10 types can be used, or if all of them have one count.
     """
-    counts = stats.count if counts is None else counts
+    counts = stats.count if counts is None else _checked(counts, len(stats))
     nats = stats.mean_nats
     is_frequent = (counts >= least_count) & (stats.count > 0)
     used = is_frequent & (nats > 0)
@@ -76,6 +80,13 @@ def slope_of(stats: TokenStats, counts: np.ndarray | None = None, *, least_count
     low, high = _interval(x, y, draws, np.random.default_rng(seed))
     types, left_out = int(used.sum()), int(is_frequent.sum() - used.sum())
     return Slope(_least_squares(x, y), (low, high), types, left_out, least_count, float(np.median(nats[used])))
+
+
+def _checked(counts, length: int) -> np.ndarray:
+    found = np.asarray(counts) if isinstance(counts, np.ndarray | list | tuple) else None
+    if found is None or found.shape != (length,) or found.dtype.kind not in "iu":
+        raise ValueError(f"counts is {' '.join(short(counts).split())}; it must hold one whole number for each of the {length} types.")
+    return found
 
 
 def _least_squares(x: np.ndarray, y: np.ndarray) -> float:

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pydisp.arguments import PATH, TEXT, check_fields, instance_of, one_of, takes
 from pydisp.fairness.parquet_table import pyarrow_and_parquet, read_parquet
 from pydisp.workspace import whole_file
 
 UNITS = ("token", "word")
 _KEY_DTYPES = {"token": np.int64, "word": object}
+_COLUMN = instance_of(np.ndarray, "give a numpy array of one value a type")
 _FORMAT = "pydisp-token-stats-1"
 _A_FILE = "give a file that TokenStats.save of this version wrote."
 
@@ -61,8 +63,7 @@ class TokenStats:
     vocabulary: str = ""
 
     def __post_init__(self):
-        if self.unit not in UNITS:
-            raise ValueError(f"the unit is {self.unit!r}; it must be one of: {', '.join(UNITS)}.")
+        check_fields(self, unit=one_of(UNITS), vocabulary=TEXT, **dict.fromkeys(("keys", *_SUMS), _COLUMN))
         lengths = {name: len(getattr(self, name)) for name in ("keys", *_SUMS)}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"TokenStats: {lengths} differ; every sum needs one value a type.")
@@ -70,6 +71,7 @@ class TokenStats:
             raise ValueError("TokenStats: keys are not sorted, or one stands twice; sort them and add up the sums of equal keys.")
 
     @classmethod
+    @takes(unit=one_of(UNITS), values=instance_of(UnitValues, "give UnitValues"), vocabulary=TEXT)
     def of(cls, unit: str, types: Sequence | np.ndarray, values: UnitValues, *, vocabulary: str = "") -> "TokenStats":
         """The sums of these units.
 
@@ -77,6 +79,9 @@ class TokenStats:
             types: (U,) the id or the word of each unit.
             values: what the model did on each.
         """
+        lengths = {name: np.shape(column) for name, column in {"types": types, **values._asdict()}.items()}
+        if len(set(lengths.values())) > 1 or len(lengths["types"]) != 1:
+            raise ValueError(f"TokenStats: types and values are of the shapes {lengths}; give one value of each for every unit.")
         keys, place = np.unique(np.asarray(types, dtype=_KEY_DTYPES[unit]), return_inverse=True)
 
         def total(column, dtype=np.float64):
@@ -131,6 +136,7 @@ class TokenStats:
         """The mean over the types of their accuracy."""
         return float((self.correct / self.count).mean())
 
+    @takes(path=PATH)
     def save(self, path: str | os.PathLike) -> None:
         """Write one Parquet file, a row for each type; it appears whole or not at all.
 
@@ -144,6 +150,7 @@ class TokenStats:
             parquet.write_table(pyarrow.table(columns, metadata=notes), partial)
 
     @classmethod
+    @takes(path=PATH)
     def load(cls, path: str | os.PathLike) -> "TokenStats":
         """Read a file that `save` wrote.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from pydisp.arguments import check_receiver
+from pydisp.arguments import RECEIVER, SOURCES, ZERO_OR_MORE, instance_of, optional, takes
 from pydisp.evaluation import check_tokenizer
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.origin import read_origin
@@ -38,6 +38,12 @@ SPEED_SECONDS = 75.0  # of the quick measurement of speed: a minute, and a round
 _USUAL = PruneSettings(keep_ratio=0.5)
 
 
+@takes(
+    text=optional(SOURCES),
+    plan=optional(instance_of(PruningPlan, "give a PruningPlan, such as PruningPlan.load(FILE) returns")),
+    recover=instance_of((bool, RecoverySettings), "give True, False or RecoverySettings"),
+    say=RECEIVER,
+)
 @usual_modes()
 def prune(
     model: nn.Module,
@@ -73,23 +79,17 @@ def prune(
         too few minutes; SearchDiverged, RecoveryDiverged.
     """
     limit = TimeLimit(minutes)
-    check_receiver(say)
     if keep_ratio is None and plan is None:
         raise ValueError("no keep_ratio was given; name the share of the parameters to keep, such as 0.5, or give a plan.")
-    if plan is not None and not isinstance(plan, PruningPlan):
-        raise TypeError(f"plan is a {type(plan).__name__}; give a PruningPlan, such as PruningPlan.load(FILE) returns.")
-    if not isinstance(recover, bool | RecoverySettings):
-        raise TypeError(f"recover is {recover!r}; give True, False or RecoverySettings.")
-    model = dense_model(model)
-    check_tokenizer(tokenizer)
-    sources = [text] if isinstance(text, str) else text
     asked = None if plan else PruneSettings(keep_ratio=keep_ratio, ratio_of=ratio_of, method=method, **settings)
     limit.check(asked)
+    model = dense_model(model)
+    check_tokenizer(tokenizer)
     working = working_model(model, say)
     spec = ModelSpec.from_model(working)
     asked = asked or settings_for_plan(plan, spec, **settings)
     name = displayed_name(getattr(model.config, "_name_or_path", "") or model.config.model_type)
-    corpora = Corpora.read(sources, tokenizer, working.get_input_embeddings().num_embeddings, say)
+    corpora = Corpora.read(text, tokenizer, working.get_input_embeddings().num_embeddings, say)
     asked_recovery = RecoverySettings(seed=asked.seed, bfloat16=asked.bfloat16) if recover is True else recover or None
     run = replace(Run.checked(name, working, spec, asked, corpora, plan, say, limit, asked_recovery), stored=model.dtype)
     stage = recovery_stage(run)
@@ -101,7 +101,7 @@ def prune(
     done = stage.run(pruned) if stage else None
     store_in_(pruned, model.dtype)
     comparable = working_model(pruned)
-    outcome = run.outcome(planned, comparable, _call(run.settings, sources, plan, stage and stage.settings), pruned.dtype)
+    outcome = run.outcome(planned, comparable, _call(run.settings, text, plan, stage and stage.settings), pruned.dtype)
     return pruned, (replace(outcome, recovered=done.recovered(outcome.losses)) if done else outcome).report()
 
 
@@ -127,6 +127,7 @@ def _call(
     return f"pydisp.prune(model, tokenizer, keep_ratio={settings.keep_ratio}, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
 
 
+@takes(request=instance_of(FolderRequest, "give a FolderRequest"), say=RECEIVER, checkpoint_seconds=ZERO_OR_MORE)
 @usual_modes()
 def prune_to_folder(
     request: FolderRequest, *, say: Callable[[str], None] = on_stderr, checkpoint_seconds: float = CHECKPOINT_SECONDS

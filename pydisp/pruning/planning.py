@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pydisp.arguments import RECEIVER, instance_of, takes
 from pydisp.placement import is_offloaded
 from pydisp.plan import PruningPlan
 from pydisp.progress import Bar, silence
@@ -18,6 +19,7 @@ from pydisp.pruning.start import drawn_windows, feature_costs, gradient_scores, 
 from pydisp.spec import ModelSpec
 
 ACTIVATION_WINDOWS = 64  # for wanda, flap and layerdrop, drawn at random
+_READS_NO_WINDOWS = ("random", "magnitude")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Planned:
     progress: SearchProgress
 
 
+@takes(
+    model=instance_of(nn.Module, "give a transformers causal language model"),
+    spec=instance_of(ModelSpec, "give what ModelSpec.from_model returns"),
+    windows=instance_of(Tensor, "give an int64 tensor of (windows, tokens)"),
+    settings=instance_of(PruneSettings, "give PruneSettings, resolved"),
+    say=RECEIVER,
+)
 def make_plan(
     model: nn.Module,
     spec: ModelSpec,
@@ -48,6 +57,7 @@ def make_plan(
         say: a function that receives the progress of what takes long.
     Raises: ValueError for too little text or a budget that cannot be met; SearchDiverged.
     """
+    _check(model, windows, settings)
     if settings.method in SEARCHED:
         search = Search(model, spec, windows, settings)
         if state is not None:
@@ -67,8 +77,6 @@ def make_plan(
         progress.forwards = progress.backwards = len(chosen)
         progress.tokens = chosen.numel()
         plan = convert(masks_of(gradient_scores(squares, feature_costs(spec)), is_tied=False), spec, budget, round_to)
-    elif settings.method not in ("wanda", "flap", "layerdrop"):
-        raise ValueError(f"the method {settings.method!r} makes no plan; choose one of {', '.join(METHODS)}.")
     else:
         chosen = drawn_windows(windows, ACTIVATION_WINDOWS, settings.seed)
         batches = chosen.split(settings.batch_size)
@@ -79,6 +87,29 @@ def make_plan(
         plan = methods[settings.method](model, spec, seen, budget, round_to)
     progress.seconds = time.perf_counter() - start
     return Planned(plan, progress)
+
+
+def _check(model: nn.Module, windows: Tensor, settings: PruneSettings) -> None:
+    """Refuse settings that leave something open or make no plan, and windows that the model cannot read.
+
+    Raises: ValueError.
+    """
+    if settings.method not in METHODS:
+        raise ValueError(f"the method {settings.method!r} makes no plan; choose one of {', '.join(METHODS)}.")
+    left = [name for name, value in settings.in_use().items() if value is None]
+    if left:
+        raise ValueError(f"settings leave {left[0]} open; give what their resolved(spec, positions) returns.")
+    if windows.ndim != 2 or windows.dtype != torch.int64:
+        raise ValueError(
+            f"windows are {windows.dtype} of shape {tuple(windows.shape)}; they must be torch.int64 of shape (windows, tokens)."
+        )
+    if not windows.numel():
+        if settings.method in _READS_NO_WINDOWS:
+            return
+        raise ValueError(f"windows are empty, and the method {settings.method!r} reads them; give one window or more.")
+    least, largest, vocabulary = int(windows.min()), int(windows.max()), model.get_input_embeddings().weight.shape[0]
+    if least < 0 or largest >= vocabulary:
+        raise ValueError(f"windows hold ids from {least} to {largest}, the model has 0 to {vocabulary - 1}; use the model's own tokenizer.")
 
 
 def _searched(search: Search, after_step: Callable[[Search], None], say: Callable[[str], None]) -> PruningPlan:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pydisp.arguments import check_receiver
+from pydisp.arguments import RECEIVER, SOURCES, ZERO_OR_MORE, instance_of, optional, takes
 from pydisp.environment import run_facts
 from pydisp.evaluation import TextLoss, check_tokenizer
 from pydisp.given_file import read_text
@@ -54,6 +54,7 @@ _COPY = "copy the whole folder again."
 _MOST_REPORT_BYTES = 1 << 28
 
 
+@takes(text=optional(SOURCES), say=RECEIVER)
 @usual_modes()
 def recover(
     model: nn.Module,
@@ -81,8 +82,6 @@ def recover(
         model's teacher, or too little memory; ImportError for LoRA without peft; RecoveryDiverged.
     """
     asked = RecoverySettings(**settings)
-    check_receiver(say)
-    sources = [text] if isinstance(text, str) else text
     model, teacher = pruned_model(model), dense_model(teacher, "teacher")
     check_tokenizer(tokenizer)
     if is_offloaded(model):
@@ -94,7 +93,7 @@ def recover(
     name = displayed_name(getattr(teacher.config, "_name_or_path", "") or teacher.config.model_type)
     refuse_other_teacher(name, spec, model.config.pydisp["model_digest"])
     working = working_model(teacher, say)
-    corpora = Corpora.read(sources, tokenizer, teacher.get_input_embeddings().num_embeddings, say)
+    corpora = Corpora.read(text, tokenizer, teacher.get_input_embeddings().num_embeddings, say)
     context = asked.context_tokens or min(CONTEXT_TOKENS, positions(teacher.config) or CONTEXT_TOKENS)
     corpora.check(context)
     most = None if spec.parameters_total < SMALL_MODEL_PARAMETERS else max(LARGE_MODEL_EVALUATION_TOKENS, context)
@@ -105,7 +104,7 @@ def recover(
     store_in_(recovered, model.dtype)
     comparable = working_model(recovered)
     losses = corpora.losses(working, comparable, context, say, most)
-    return recovered, _report(name, losses, done, corpora, working, _call(stage.settings, sources))
+    return recovered, _report(name, losses, done, corpora, working, _call(stage.settings, text))
 
 
 def _call(settings: RecoverySettings, sources: Sequence[str] | None) -> str:
@@ -152,6 +151,7 @@ def refuse_other_teacher(name: str, spec: ModelSpec, digest: str) -> None:
         )
 
 
+@takes(request=instance_of(RecoverRequest, "give a RecoverRequest"), say=RECEIVER, checkpoint_seconds=ZERO_OR_MORE)
 @usual_modes()
 def recover_to_folder(
     request: RecoverRequest, *, say: Callable[[str], None] = on_stderr, checkpoint_seconds: float = CHECKPOINT_SECONDS

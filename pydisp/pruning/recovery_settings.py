@@ -1,10 +1,10 @@
 """RecoverySettings: the settings of a recovery, checked before anything long starts, with defaults by the size of the model."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from pydisp.arguments import check_number, check_switch, check_whole, plain
+from pydisp.arguments import ABOVE_ZERO, SEED, SHARE, SWITCH, check_fields, optional, whole
 from pydisp.pruning.precision import has_bfloat16
 from pydisp.spec import SMALL_MODEL_PARAMETERS
 
@@ -36,30 +36,13 @@ class RecoverySettings:
     seed: int = 0
 
     def __post_init__(self):
-        for field in fields(self):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-        for name, least in (("steps", 1), ("batch_size", 1), ("context_tokens", 2), ("lora_rank", 0), ("seed", 0)):
-            if self._is_given(name):
-                check_whole(f"recovery: {name}", getattr(self, name), least)
-        if self.seed >= 2**63:
-            raise ValueError(f"recovery: seed is {self.seed}; it must be below 2**63.")
-        if self.learning_rate is not None:
-            check_number("recovery: learning_rate", self.learning_rate, "be a finite number above 0")
-            if not 0 < self.learning_rate < float("inf"):
-                raise ValueError(f"recovery: learning_rate is {self.learning_rate}; it must be a finite number above 0.")
-        for name in ("warmup_share", "cross_entropy"):
-            check_number(f"recovery: {name}", getattr(self, name), "lie between 0 and 1")
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"recovery: {name} is {getattr(self, name)}; it must lie between 0 and 1.")
-        for name in ("trains_head", "bfloat16"):
-            if self._is_given(name):
-                check_switch(f"recovery: {name}", getattr(self, name))
+        check_fields(
+            self, "recovery: ", steps=optional(whole(1)), batch_size=optional(whole(1)), context_tokens=optional(whole(2)), lora_rank=whole(0),
+            seed=SEED, learning_rate=optional(ABOVE_ZERO), warmup_share=SHARE, cross_entropy=SHARE, trains_head=optional(SWITCH),
+            bfloat16=optional(SWITCH),
+        )  # fmt: skip
         if self.lora_rank and self.trains_head:
             raise ValueError("recovery: LoRA leaves embeddings and head as they are; leave out lora_rank or trains_head.")
-
-    def _is_given(self, name: str) -> bool:
-        """Whether a setting is not left open; only those whose default is None may be."""
-        return getattr(self, name) is not None or self.__dataclass_fields__[name].default is not None
 
     def resolved(self, parameters: int, batch_size: int, context_tokens: int, device: torch.device) -> "RecoverySettings":
         """These settings with every None replaced.

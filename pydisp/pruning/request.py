@@ -5,10 +5,16 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.arguments import BY_NAME, MODEL, NAME, PATH, SOURCES, SWITCH, check_fields, instance_of, optional, whole
 from pydisp.loading import displayed_name
 from pydisp.pruning.folder import SETTINGS_FILE
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.settings import PruneSettings
+
+_SHARED = {
+    "out": PATH, "text": optional(SOURCES), **BY_NAME, "device_map": optional(NAME),
+    **dict.fromkeys(("resume", "overwrite", "measures_speed"), SWITCH), "evaluation_tokens": optional(whole(0)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,14 @@ class FolderRequest:
     minutes: float | None = None
     measures_speed: bool = True
     recovery: RecoverySettings | None = None
+
+    def __post_init__(self):
+        check_fields(
+            self, model=MODEL, **_SHARED, settings=optional(instance_of(PruneSettings, "give PruneSettings")), plan_file=optional(PATH),
+            context_tokens=optional(whole(2)), recovery=optional(instance_of(RecoverySettings, "give RecoverySettings")),
+        )  # fmt: skip
+        if self.settings is None and self.plan_file is None:
+            raise ValueError("settings is None, and there is no plan_file either; give PruneSettings, or the file of a plan.")
 
     @property
     def source(self) -> dict:
@@ -98,6 +112,11 @@ class RecoverRequest:
     evaluation_tokens: int | None = None
     minutes: float | None = None
     measures_speed: bool = True
+
+    def __post_init__(self):
+        check_fields(
+            self, folder=PATH, **_SHARED, settings=instance_of(RecoverySettings, "give RecoverySettings"), teacher=optional(MODEL)
+        )  # fmt: skip
 
     @property
     def source(self) -> dict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from pydisp.arguments import check_number, plain
+from pydisp.arguments import check_fields, number, optional
 from pydisp.cost import cost_of
 from pydisp.environment import run_facts
 from pydisp.placement import free_bytes_around, is_offloaded, places
@@ -67,10 +67,7 @@ class TimeLimit:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self):
-        if self.minutes is not None:
-            check_number("minutes", plain(self.minutes), "be a number above 0")
-            if not 0 < self.minutes < float("inf"):
-                raise ValueError(f"minutes is {self.minutes:g}; it must be a number above 0.")
+        check_fields(self, minutes=optional(number("be a number above 0", lambda value: value > 0)))
 
     def other_seconds(self) -> float:
         """What has passed, and what comes beside the stages."""

@@ -1,8 +1,8 @@
 """PruneSettings: the settings of a pruning run, checked before anything long starts, with defaults by the size of the model."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
-from pydisp.arguments import check_number, check_switch, check_whole, plain
+from pydisp.arguments import SEED, SWITCH, ZERO_OR_MORE, check_fields, number, one_of, optional, whole
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, check_keep_ratio
 
 METHODS = ("disp", "constrained", "gradient", "magnitude", "wanda", "flap", "random", "layerdrop")
@@ -64,42 +64,23 @@ class PruneSettings:
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     def __post_init__(self):
-        for field in fields(self):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-        is_plan = self.method == "plan"  # a given plan may keep everything
-        check_number("the keep ratio", self.keep_ratio, "lie between 0 and 1, both excluded, such as 0.5")
-        check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=is_plan)
-        if self.method not in METHODS and not is_plan:
-            raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}.")
-        if self.start not in STARTS:
-            raise ValueError(f"unknown start {self.start!r} of a search; known: {', '.join(STARTS)}.")
-        for name, least in (
-            ("steps", 1),
-            ("start_windows", 1),
-            ("batch_size", 1),
-            ("context_tokens", 2),
-            ("accumulate", 1),
-            ("round_to", 1),
-            ("seed", 0),
-            ("evaluation_tokens", 0),
-        ):
-            if self._is_given(name):
-                check_whole(name, getattr(self, name), least)
-        if self.seed >= 2**63:
-            raise ValueError(f"seed is {self.seed}; it must be below 2**63.")
-        for name in ("learning_rate", "weight_decay", "regularization"):
-            if self._is_given(name):
-                value, words = getattr(self, name), "be a finite number of at least 0"
-                check_number(name, value, words)
-                if not 0 <= value < float("inf"):
-                    raise ValueError(f"{name} is {value}; it must {words}.")
-        for name in ("hypernetwork", "gradient_checkpointing", "bfloat16"):
-            if self._is_given(name):
-                check_switch(name, getattr(self, name))
-
-    def _is_given(self, name: str) -> bool:
-        """Whether a setting is not left open; only those whose default is None may be."""
-        return getattr(self, name) is not None or self.__dataclass_fields__[name].default is not None
+        check_fields(
+            self,
+            keep_ratio=number("lie between 0 and 1, both excluded, such as 0.5", lambda value: True),  # its range is checked below
+            ratio_of=one_of(("total", "block")),
+            method=replace(one_of(METHODS), is_right=lambda value: isinstance(value, str) and value in (*METHODS, "plan")),
+            start=one_of(STARTS),
+            **dict.fromkeys(("steps", "batch_size", "round_to"), optional(whole(1))),
+            **dict.fromkeys(("accumulate", "start_windows"), whole(1)),
+            context_tokens=optional(whole(2)),
+            evaluation_tokens=optional(whole(0)),
+            seed=SEED,
+            learning_rate=optional(ZERO_OR_MORE),
+            **dict.fromkeys(("weight_decay", "regularization"), ZERO_OR_MORE),
+            hypernetwork=SWITCH,
+            **dict.fromkeys(("gradient_checkpointing", "bfloat16"), optional(SWITCH)),
+        )
+        check_keep_ratio(self.keep_ratio, self.ratio_of, may_keep_all=self.method == "plan")  # a given plan may keep everything
 
     def resolved(self, spec: ModelSpec, positions: int | None, *, has_bfloat16: bool = False) -> "PruneSettings":
         """These settings with every None replaced; `positions` is the longest context of the model, if it has one, and `has_bfloat16`

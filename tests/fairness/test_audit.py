@@ -296,8 +296,8 @@ def test_a_loss_that_is_not_finite_names_the_document(models, documents):
 
 @pytest.mark.parametrize(
     "changes, words",
-    [({"mode": "byte"}, "the mode is 'byte'"), ({"counts": "a.json", "counts_text": "b"}, "exclude each other"), ({"text": None}, "no text to audit"),
-     ({"context_tokens": 1}, "must be at least 2"), ({"context_tokens": 4096}, "has 128 positions"), ({"counts": "absent.json"}, "is no file"),
+    [({"mode": "byte"}, "mode is 'byte'"), ({"counts": "a.json", "counts_text": "b"}, "exclude each other"), ({"text": None}, "no text to audit"),
+     ({"context_tokens": 1}, "of at least 2"), ({"context_tokens": 4096}, "has 128 positions"), ({"counts": "absent.json"}, "is no file"),
      ({"counts": Counts("c", "token", {1: 1})}, "has counts by token, the audit is by word")],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(changes, words, models, documents):

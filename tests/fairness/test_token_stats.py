@@ -64,7 +64,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
         ids.merged(words)
     with pytest.raises(ValueError, match="of vocabulary 'a' and 'b' cannot be added"):
         ids.merged(TokenStats.of("token", [1, 2, 2], values, vocabulary="b"))
-    with pytest.raises(ValueError, match="the unit is 'byte'"):
+    with pytest.raises(ValueError, match="unit is 'byte'"):
         TokenStats("byte", *[ids.keys] * 8)
     with pytest.raises(ValueError, match="not sorted"):
         TokenStats("token", ids.keys[::-1], *[ids.nats] * 7)

@@ -19,9 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from pydisp.arguments import plain
 from pydisp.fairness.weight_decay.settings import ArmSettings, SweepSettings, is_named
 from pydisp.given_file import read_text
-from pydisp.given_value import short, yaml_value
+from pydisp.given_value import check_depth, short, yaml_value
 from pydisp.report.values import slug
 
 _MOST_BYTES = 1 << 16
@@ -36,6 +37,7 @@ def read_config(config: Mapping | str | os.PathLike) -> SweepSettings:
     Raises: FileNotFoundError; ValueError, with one sentence, for an unknown or missing setting, or a value that cannot be used.
     """
     if isinstance(config, Mapping):
+        check_depth(config, "the sweep's settings", "give settings such as {'epochs': 2}.")
         return _of(dict(config), Path(), "the sweep's settings", "sweep")
     path = Path(config)
     return _of(_parsed(path), path.parent, str(path), path.stem)
@@ -90,7 +92,9 @@ def _arm(values: dict, place: str) -> ArmSettings:
             raise ValueError(f"{place}: {key} is missing; give it for this arm, or at the top for all.")
     try:
         # as JSON, because in strict mode pydantic makes a dataclass from nothing else
-        return TypeAdapter(ArmSettings).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(ArmSettings).validate_json(json.dumps({key: plain(value) for key, value in values.items()}, default=str))
+    except TypeError as error:  # a key that JSON does not have
+        raise ValueError(f"{place}: a setting cannot be written as JSON ({error}); give numbers, texts and lists.") from None
     except ValidationError as error:
         first = error.errors()[0]
         words = first["msg"].removeprefix("Value error, ").rstrip(".")

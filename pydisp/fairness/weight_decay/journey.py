@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from pydisp.arguments import PATH, RECEIVER, SWITCH, ZERO_OR_MORE, Kind, optional, takes, whole
 from pydisp.environment import run_facts, versions
 from pydisp.fairness.weight_decay.config import read_config
 from pydisp.fairness.weight_decay.report import OUTCOME_FILE, outcome_text, sweep_report
@@ -29,6 +30,10 @@ _BYTES_A_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 TOKENIZER_FILE = "tokenizer.json"
 
 
+@takes(
+    config=Kind("give a YAML file, or the same as a mapping", lambda value: isinstance(value, Mapping) or PATH.is_right(value)),
+    out=PATH, resume=SWITCH, overwrite=SWITCH, workers=optional(whole(1)), say=RECEIVER, checkpoint_seconds=ZERO_OR_MORE,
+)  # fmt: skip
 def sweep(
     config: Mapping | str | os.PathLike,
     out: str | os.PathLike,
@@ -57,8 +62,6 @@ def sweep(
     """
     settings = read_config(config)
     workers = _cores() if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; it must be a whole number of at least 1.")
     workspace = Workspace(out, marker=OUTCOME_FILE, journey="sweep")
     try:
         with workspace.claimed(overwrite=overwrite, resume=resume):
