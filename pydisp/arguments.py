@@ -31,12 +31,14 @@ class Kind:
         is_right: whether a value, after `plain`, is of this kind; it must not raise, whatever comes.
         made: the value as a function wants it.
         error: TypeError for kinds of objects, ValueError for values.
+        part: of a list, the kind of each of its values, which then becomes a tuple.
     """
 
     needed: str
     is_right: Callable[[Any], bool]
     made: Callable[[Any], Any] = lambda value: value
     error: type[Exception] = ValueError
+    part: "Kind | None" = None
 
 
 def plain(value):
@@ -57,7 +59,9 @@ def check(name: str, value, kind: Kind):
     value = plain(value)
     if not kind.is_right(value):
         raise kind.error(f"{name} is {' '.join(short(value).split())}; {kind.needed}.")
-    return kind.made(value)
+    if kind.part is None or value is None:
+        return kind.made(value)
+    return tuple(check(f"{name}[{number}]", one, kind.part) for number, one in enumerate(value))
 
 
 def takes(**kinds: Kind) -> Callable[[Function], Function]:
@@ -130,12 +134,8 @@ def instance_of(kinds: type | tuple[type, ...], needed: str) -> Kind:
 
 
 def list_of(kind: Kind, words: str, least: int = 0) -> Kind:
-    """A list or a tuple of `least` or more values of one kind, which becomes a tuple; `words` say what of, after "it must be a list of"."""
-    return Kind(
-        f"it must be a list of {words}",
-        lambda value: isinstance(value, list | tuple) and len(value) >= least and all(kind.is_right(plain(one)) for one in value),
-        lambda value: tuple(kind.made(plain(one)) for one in value),
-    )
+    """A list or a tuple of `least` or more values of one kind; `words` say what of, after "it must be a list of"."""
+    return Kind(f"it must be a list of {words}", lambda value: isinstance(value, list | tuple) and len(value) >= least, part=kind)
 
 
 def iterable_of(words: str) -> Kind:

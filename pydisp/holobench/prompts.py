@@ -8,6 +8,8 @@ The facts come before the question, so that the questions of one context share t
 
 from dataclasses import asdict, dataclass
 
+from pydisp.arguments import check_fields, one_of, whole
+
 TEMPLATES = ("plain", "chat")
 ANSWERS = ("direct", "reason")
 ROOM = {"direct": 64, "reason": 320}  # tokens for the answer, by default
@@ -40,11 +42,7 @@ class Style:
     room: int = 0
 
     def __post_init__(self):
-        for name, known in (("template", TEMPLATES), ("answer", ANSWERS)):
-            if getattr(self, name) not in known:
-                raise PromptError(f"{name} is {getattr(self, name)!r}; it must be one of: {', '.join(known)}.")
-        if isinstance(self.room, bool) or not isinstance(self.room, int) or self.room < 0:
-            raise PromptError(f"the room for the answer is {self.room!r}; it must be a whole number of tokens.")
+        check_fields(self, template=one_of(TEMPLATES), answer=one_of(ANSWERS), room=whole(0))
         if not self.room:
             object.__setattr__(self, "room", ROOM[self.answer])
 

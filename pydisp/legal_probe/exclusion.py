@@ -15,6 +15,7 @@ Source: https://arxiv.org/abs/2410.12001, which leaves out punctuation, bare spa
 import unicodedata
 from dataclasses import dataclass
 
+from pydisp.arguments import TEXT, list_of, takes
 from pydisp.given_value import short
 from pydisp.legal_probe.fields import did_you_mean
 
@@ -52,6 +53,7 @@ class Exclusion:
         object.__setattr__(self, "tokens", tuple(self.tokens))
 
     @classmethod
+    @takes(rules=TEXT, tokens=list_of(TEXT, "texts"))
     def parse(cls, rules: str, tokens: tuple[str, ...] = ()) -> "Exclusion":
         """From words with commas between them; "none" alone is no rule.
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from pydisp.arguments import takes, whole
+
 ENTROPY_BINS = 11
 _LARGEST = 1e150  # its square is still a float64
 
@@ -32,6 +34,7 @@ def kurtosis(values: np.ndarray | Sequence[float]) -> float | None:
     return float(np.mean(spread**4) / np.mean(spread**2) ** 2) if spread.any() else None
 
 
+@takes(bins=whole(1))
 def histogram_entropy(values: np.ndarray | Sequence[float], bins: int = ENTROPY_BINS) -> float:
     """Nats: the Shannon entropy of the counts in bins of equal width from the least value to the greatest; 0 if all values are equal.
 
@@ -39,8 +42,6 @@ def histogram_entropy(values: np.ndarray | Sequence[float], bins: int = ENTROPY_
 
     Raises: ValueError as `skewness`, and for fewer than 1 bin.
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise ValueError(f"histogram_entropy: bins is {bins!r}; it must be a whole number from 1.")
     values = _checked(values)
     above = values - values.min()
     if not above.any():

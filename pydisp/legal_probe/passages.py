@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from pydisp.arguments import NAME, PATH, TEXT, Kind, check_fields, instance_of, iterable_of, list_of, takes
 from pydisp.given_file import read_bytes
 from pydisp.given_value import short
 from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_string, did_you_mean
@@ -21,6 +22,11 @@ from pydisp.legal_probe.spans import Span, spans_of
 
 __all__ = ["ConceptSet", "ConceptsError", "Passage", "Span", "concept_set", "read_concepts", "shipped"]
 
+NAMES = Kind(
+    "give the name of a concept or of a group, or a list of names",
+    lambda value: isinstance(value, str) or iterable_of("names").is_right(value),
+    lambda value: (value,) if isinstance(value, str) else tuple(value),
+)
 _KEYS = ("id", "text", "spans", "source")
 _A_FILE = "give a .jsonl or .yaml file of passages."
 _MOST_BYTES = 1 << 26  # of passages that people annotated
@@ -44,6 +50,16 @@ class Passage:
     source: str = ""
     place: str = ""
 
+    def __post_init__(self):
+        check_fields(
+            self, "Passage: ", id=NAME, text=NAME, spans=list_of(instance_of(Span, "give a Span"), "Span"), source=TEXT, place=TEXT
+        )  # fmt: skip
+        for span in self.spans:
+            if span.end > len(self.text):
+                raise ValueError(
+                    f"Passage: a span of {short(span.concept)} ends at {span.end}, the text has {len(self.text)} characters; mark it anew."
+                )
+
 
 @dataclass(frozen=True)
 class ConceptSet:
@@ -61,11 +77,18 @@ class ConceptSet:
     groups: dict[str, tuple[str, ...]]
     sha256: str
 
+    def __post_init__(self):
+        check_fields(
+            self, "ConceptSet: ", name=TEXT, passages=list_of(instance_of(Passage, "give a Passage"), "Passage, one or more", least=1),
+            groups=instance_of(dict, "give a dict from the name of a group to concepts"), sha256=TEXT,
+        )  # fmt: skip
+
     @property
     def concepts(self) -> tuple[str, ...]:
         """Their names, in the order in which they first appear."""
         return tuple(dict.fromkeys(span.concept for passage in self.passages for span in passage.spans))
 
+    @takes(names=NAMES)
     def selected(self, names: Iterable[str]) -> "ConceptSet":
         """Only some concepts: their spans, the passages that have one, and the groups that are whole.
 
@@ -73,10 +96,9 @@ class ConceptSet:
             names: concepts or groups; a group stands for its concepts.
         Raises: ConceptsError for no name, or for one that no span and no group has.
         """
-        names = [names] if isinstance(names, str) else list(names)
         known = (*self.concepts, *self.groups)
         for one in names:
-            if one not in known:
+            if not isinstance(one, str) or one not in known:
                 raise ConceptsError(f"{self.name} has no concept {short(one)}{did_you_mean(one, known)}; known: {', '.join(known)}.")
         if not names:
             raise ConceptsError(f"{self.name}: no concept is selected; known: {', '.join(known)}.")
@@ -86,6 +108,7 @@ class ConceptSet:
         return replace(self, passages=tuple(one for one in passages if one.spans), groups=groups)
 
 
+@takes(path=PATH)
 def read_concepts(path: str | Path) -> ConceptSet:
     """Passages from a file: JSONL (.jsonl), a record a line, or YAML (.yaml, .yml), a list of records or a mapping {groups:, passages:}.
 
@@ -102,6 +125,7 @@ def read_concepts(path: str | Path) -> ConceptSet:
     return _of_bytes(data, path.name)
 
 
+@takes(records=iterable_of("records"), name=TEXT)
 def concept_set(records: Iterable[dict], name: str = "passages") -> ConceptSet:
     """Passages from Python: the same records as in a file, `{"groups": …}` among them or not.
 

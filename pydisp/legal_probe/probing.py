@@ -13,6 +13,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pydisp.arguments import (
+    BY_NAME,
+    MODEL,
+    PATH,
+    RECEIVER,
+    SEED,
+    SWITCH,
+    TOKENIZER,
+    Kind,
+    instance_of,
+    iterable_of,
+    one_of,
+    optional,
+    takes,
+    whole,
+)
 from pydisp.attention_support import support, support_of_config
 from pydisp.environment import run_facts
 from pydisp.evaluation import positions
@@ -21,7 +37,7 @@ from pydisp.legal_probe.exclusion import Exclusion
 from pydisp.legal_probe.figures import ConceptFigures, concept_figures
 from pydisp.legal_probe.null_spans import MOST
 from pydisp.legal_probe.passage_tokens import PassageTokens, tokenize_passage
-from pydisp.legal_probe.passages import ConceptsError, ConceptSet, concept_set, read_concepts, shipped
+from pydisp.legal_probe.passages import NAMES, ConceptsError, ConceptSet, concept_set, read_concepts, shipped
 from pydisp.legal_probe.reading import Reading, read_attention
 from pydisp.legal_probe.windows import cut
 from pydisp.progress import Bar, on_stderr
@@ -99,6 +115,19 @@ class Probe:
         }
 
 
+_RECORDS = iterable_of("records")
+
+
+@takes(
+    model=MODEL, tokenizer=optional(TOKENIZER),
+    passages=optional(Kind("give a ConceptSet, a file of passages, or a list of records",
+        lambda value: isinstance(value, ConceptSet) or PATH.is_right(value) or _RECORDS.is_right(value))),
+    against=optional(Kind("give a model, or a list of models", lambda value: all(map(MODEL.is_right, value if isinstance(value, list | tuple) else [value])))),
+    against_tokenizer=optional(TOKENIZER),
+    concepts=optional(NAMES), queries=one_of(QUERIES),
+    exclusion=optional(instance_of(Exclusion, "give an Exclusion, such as Exclusion.parse('special,space')")),
+    windows=SWITCH, null_spans=whole(1), seed=SEED, **BY_NAME, say=RECEIVER,
+)  # fmt: skip
 def probe(
     model: nn.Module | str | os.PathLike,
     tokenizer=None,
@@ -133,14 +162,13 @@ def probe(
     Returns: a Probe.
     Raises: ValueError, TypeError or ImportError with one sentence, if possible before weights are loaded.
     """
-    _check_arguments(queries, null_spans, seed, exclusion)
     exclusion = exclusion or Exclusion()
     chosen = _concepts(passages)
     if concepts is not None:
         chosen = chosen.selected(concepts)
     by_name = dict(device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     subjects = [Subject.of(model, tokenizer, **by_name)]
-    for one in [against] if isinstance(against, nn.Module | str | os.PathLike) else against or ():
+    for one in against if isinstance(against, list | tuple) else [against] if against is not None else ():
         is_named = isinstance(one, str | os.PathLike)
         its = None if is_named else against_tokenizer or subjects[0].tokenizer
         subjects.append(Subject.of(one, its, **(by_name if is_named else {})))
@@ -185,17 +213,6 @@ def probe(
         cut={name: of_passages for name, of_passages in zip(names, in_windows, strict=True) if of_passages},
         facts={"seed": seed, **facts},
     )
-
-
-def _check_arguments(queries: str, null_spans: int, seed: int, exclusion: Exclusion | None) -> None:
-    if queries not in QUERIES:
-        raise ValueError(f"queries is {queries!r}; it must be one of: {', '.join(QUERIES)}.")
-    if isinstance(null_spans, bool) or not isinstance(null_spans, int) or null_spans < 1:
-        raise ValueError(f"the number of null spans is {null_spans!r}; it must be a whole number of 1 or more.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"the seed is {seed!r}; it must be a whole number of 0 or more.")
-    if exclusion is not None and not isinstance(exclusion, Exclusion):
-        raise TypeError(f"exclusion is {exclusion!r}; give an Exclusion, such as Exclusion.parse('special,space').")
 
 
 def _read(

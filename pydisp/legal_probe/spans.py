@@ -8,6 +8,7 @@
 import re
 from dataclasses import dataclass
 
+from pydisp.arguments import NAME, check_fields, whole
 from pydisp.given_value import short
 from pydisp.legal_probe.fields import ConceptsError, check_object, checked_name, checked_number, checked_string
 from pydisp.legal_probe.regex_search import MOST_SECONDS, RegexSearch
@@ -22,6 +23,11 @@ class Span:
     concept: str
     start: int
     end: int
+
+    def __post_init__(self):
+        check_fields(self, "Span: ", concept=NAME, start=whole(0), end=whole(1))
+        if self.end <= self.start:
+            raise ValueError(f"Span: it runs from {self.start} to {self.end}; the end, which is not included, comes after the start.")
 
 
 def spans_of(value, text: str, passage: str, place: str, search: RegexSearch) -> list[Span]:

@@ -63,7 +63,7 @@ def test_a_template_that_does_not_fit_is_refused(template, style, words):
     "values", [("page",), ("plain", "shout"), ("plain", "direct", -1), ("plain", "direct", True), ("plain", "direct", 1.5)]
 )
 def test_a_style_that_is_not_one_is_refused(values):
-    with pytest.raises(PromptError):
+    with pytest.raises(ValueError):
         Style(*values)
 
 

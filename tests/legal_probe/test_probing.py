@@ -186,9 +186,9 @@ def unloadable(*_, **__):
     ("options", "words"),
     [
         (dict(queries="some"), "queries is 'some'; it must be one of: all, later"),
-        (dict(null_spans=0), "the number of null spans is 0"),
-        (dict(null_spans=True), "the number of null spans is True"),
-        (dict(seed=-1), "the seed is -1"),
+        (dict(null_spans=0), "null_spans is 0"),
+        (dict(null_spans=True), "null_spans is True"),
+        (dict(seed=-1), "seed is -1"),
         (dict(exclusion="none"), "exclusion is 'none'; give an Exclusion"),
         (dict(passages="missing.jsonl"), "there is no file missing.jsonl"),
         (dict(passages=[]), "passages"),

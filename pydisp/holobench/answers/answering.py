@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pydisp.arguments import BY_NAME, MODEL, PATH, RECEIVER, SWITCH, TOKENIZER, Kind, one_of, optional, takes, whole
 from pydisp.environment import run_facts
 from pydisp.evaluation import evaluating, positions
 from pydisp.holobench.answers.asked_items import FORMS, Asked, ask, batches
@@ -41,6 +42,12 @@ class AnsweringError(ValueError):
     """A run that cannot be done as asked; the message is one sentence."""
 
 
+@takes(
+    model=MODEL,
+    data=Kind("give the file of a benchmark, or (items, manifest)", lambda value: _is_items(value) or PATH.is_right(value)),
+    tokenizer=optional(TOKENIZER), out=optional(PATH), form=one_of(FORMS), batch_tokens=whole(1), limit=optional(whole(1)),
+    **dict.fromkeys(("without_context", "any_tokenizer", "resume", "overwrite"), SWITCH), **BY_NAME, say=RECEIVER,
+)  # fmt: skip
 def run(
     model: nn.Module | str | os.PathLike,
     data: str | os.PathLike | tuple[Sequence[Item], dict],
@@ -76,7 +83,8 @@ def run(
     Returns: Predictions in the order of the items; items that are longer than the model reads are skipped, and say so.
     Raises: ValueError or TypeError with one sentence, if possible before weights are loaded; Interrupted after Ctrl-C.
     """
-    _check_arguments(form, batch_tokens, limit, resume, out)
+    if resume and out is None:
+        raise AnsweringError("a run without a file for its predictions leaves nothing to resume; give --out FILE.")
     items, manifest = data if isinstance(data, tuple) else read_items(data)
     check_manifest(manifest, "the manifest")
     out = None if out is None else Path(out)
@@ -182,14 +190,11 @@ class _Batches:
         return [(text.strip(), ended) for text, ended in greedy(self.prefix.reader, pasts, last, group[0].room, self.ending, ids)]
 
 
-def _check_arguments(form: str, batch_tokens: int, limit: int | None, resume: bool, out) -> None:
-    if form not in FORMS:
-        raise AnsweringError(f"form is {form!r}; it must be one of: {', '.join(FORMS)}.")
-    for name, value in (("batch_tokens", batch_tokens), ("limit", limit)):
-        if (value is not None or name != "limit") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise AnsweringError(f"{name} is {value!r}; it must be a whole number of 1 or more.")
-    if resume and out is None:
-        raise AnsweringError("a run without a file for its predictions leaves nothing to resume; give --out FILE.")
+def _is_items(value) -> bool:
+    """Whether a value is (items, manifest), as `read_items` returns them; the manifest is looked at by `check_manifest`."""
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[1], dict):
+        return False
+    return isinstance(value[0], list | tuple) and all(isinstance(one, Item) for one in value[0])
 
 
 def _check_out(out: Path | None, overwrite: bool) -> None:

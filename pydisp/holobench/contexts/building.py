@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.arguments import BY_NAME, MODEL, PATH, RECEIVER, SWITCH, Kind, one_of, optional, takes, whole
 from pydisp.environment import versions
 from pydisp.evaluation import positions
-from pydisp.holobench.contexts.build_settings import PER_LENGTH, ROOM_OF_SHORT, BuildSettings, lengths_for
+from pydisp.holobench.contexts.build_settings import KINDS, PER_LENGTH, ROOM_OF_SHORT, BuildSettings, lengths_for
 from pydisp.holobench.contexts.context import BudgetError, Context, Plan, token_offsets, write_context
 from pydisp.holobench.contexts.draft import Draft, Drafted, drawn_drafts, fill, relevant_tokens, user_drafts
 from pydisp.holobench.contexts.lines import Lines
@@ -25,7 +26,7 @@ from pydisp.holobench.database.domains import DOMAINS
 from pydisp.holobench.database.tables import Database
 from pydisp.holobench.item_file import FORMAT, items_sha256, write_items
 from pydisp.holobench.items import CLASSES, Item
-from pydisp.holobench.prompts import Prompts, Style
+from pydisp.holobench.prompts import ANSWERS, TEMPLATES, Prompts, Style
 from pydisp.holobench.sealed_file import manifest_path, read_manifest
 from pydisp.holobench.sql.question_file import read_questions
 from pydisp.loading import displayed_name, load_config, load_tokenizer
@@ -48,6 +49,14 @@ class Benchmark:
     notes: tuple[str, ...]
 
 
+@takes(
+    out=optional(PATH),
+    database=Kind("give 'generated', 'chinook', a SQLite file, or a Database", lambda value: isinstance(value, Database) or PATH.is_right(value)),
+    questions=optional(PATH),
+    **{**KINDS, "lengths": optional(KINDS["lengths"]), "per_length": optional(KINDS["per_length"])},
+    tokenizer=MODEL, template=one_of(TEMPLATES), answer=one_of(ANSWERS), room=whole(0), overwrite=SWITCH, revision=BY_NAME["revision"],
+    trust_remote_code=SWITCH, say=RECEIVER,
+)  # fmt: skip
 def build(
     out: str | os.PathLike | None = None,
     *,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydisp.arguments import check_receiver
+from pydisp.arguments import PATH, RECEIVER, SEED, optional, takes
 from pydisp.holobench.answers.predictions import read_predictions
 from pydisp.holobench.figures.bench_report import report
 from pydisp.holobench.figures.comparison import Comparison, compare
@@ -49,6 +49,7 @@ class Scored:
         return words if self.comparison is None else "\n".join([words, *textwrap.wrap(difference_words(self.comparison), COLUMNS)])
 
 
+@takes(data=PATH, predictions=PATH, against=optional(PATH), seed=SEED, say=RECEIVER)
 def score(
     data: str | os.PathLike,
     predictions: str | os.PathLike,
@@ -64,7 +65,6 @@ def score(
         against: predictions of another model on the same data. seed: of p-values. say: a function that receives progress lines.
     Raises: ValueError with one sentence for files that cannot be read or do not belong together.
     """
-    check_receiver(say)
     items, manifest = read_items(data)
     found = [
         results(items, read.predictions, manifest, read.manifest, seed=seed, say=say)
