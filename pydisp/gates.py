@@ -6,8 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pydisp.arguments import check_fields, instance_of, list_of, takes
 from pydisp.plan import PruningPlan
 from pydisp.spec import ModelSpec
+
+_SPEC = instance_of(ModelSpec, "give what ModelSpec.from_model returns")
 
 
 class LayerGates(NamedTuple):
@@ -31,19 +34,27 @@ class Gates:
     spec: ModelSpec
 
     def __post_init__(self):
+        check_fields(
+            self, "Gates: ", layers=list_of(instance_of(LayerGates, "give LayerGates"), "LayerGates, one or more", least=1), spec=_SPEC
+        )  # fmt: skip
         if len(self.layers) != len(self.spec.costs):
             raise ValueError(
                 f"Gates: there are gates for {len(self.layers)} layers, the model has {len(self.spec.costs)}; draw one set for each."
             )
         for number, layer in enumerate(self.layers):
             for name, gate in layer._asdict().items():
+                if not isinstance(gate, Tensor):
+                    raise TypeError(f"Gates: {name} of layer {number} is a {type(gate).__name__}; give a tensor.")
                 size = self.spec.middle_size if name == "mlp_middle" else self.spec.hidden_size
                 if gate.shape != (size,):
                     raise ValueError(f"Gates: {name} of layer {number} has shape {tuple(gate.shape)}; needed is ({size},).")
 
     @classmethod
+    @takes(plan=instance_of(PruningPlan, "give a PruningPlan"), spec=_SPEC, dtype=instance_of(torch.dtype, "give a torch.dtype"))
     def from_plan(cls, plan: PruningPlan, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> "Gates":
         """The 0/1 gates that correspond to a plan; a removed block has zeros."""
+
+        spec.refuse_other(plan)
 
         def gate(kept, size):
             return torch.zeros(size, dtype=dtype) if kept is None else kept.mask().to(dtype)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydisp.arguments import check_fields, instance_of, takes, whole
+
 
 def check_indices(indices: Tensor, size: int, name: str = "IndexSet") -> None:
     """Refuse indices that are not (K,) int32, non-empty, sorted, unique and inside [0, size).
@@ -45,17 +47,20 @@ class IndexSet:
     size: int
 
     def __post_init__(self):
-        if self.size < 1:
-            raise ValueError(f"IndexSet: a space of size {self.size} has no dimensions; give the size of the whole space.")
+        check_fields(self, "IndexSet: ", indices=instance_of(Tensor, "give an int32 tensor of one dimension"), size=whole(1, 2**31 - 1))
         object.__setattr__(self, "indices", self.indices.detach().cpu().clone())
         check_indices(self.indices, self.size)
 
     @classmethod
+    @takes(mask=instance_of(Tensor, "give a tensor of one dimension, true where kept"))
     def from_mask(cls, mask: Tensor) -> "IndexSet":
         """The set of the true entries of a (size,) mask."""
+        if mask.ndim != 1:
+            raise ValueError(f"mask is of shape {tuple(mask.shape)}; it must have one dimension, the size of the space.")
         return cls(mask.bool().nonzero()[:, 0].to(torch.int32), mask.numel())
 
     @classmethod
+    @takes(size=whole(1, 2**31 - 1))
     def full(cls, size: int) -> "IndexSet":
         """Every dimension of a space."""
         return cls(torch.arange(size, dtype=torch.int32), size)

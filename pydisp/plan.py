@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.arguments import PATH, TEXT, check_fields, instance_of, list_of, optional, takes, whole
 from pydisp.given_file import check_kind
 from pydisp.given_value import first_line, json_value, short
 from pydisp.indices import IndexSet
@@ -19,6 +20,7 @@ from pydisp.workspace import write_whole
 FORMAT_VERSION = 1
 _METADATA_KEY = "pydisp"
 _NEEDED = "give the plan.safetensors of a pruned folder."
+_SET = instance_of(IndexSet, "give an IndexSet")
 _MOST_BYTES = 1 << 28  # a plan of a model with 70 billion parameters has 20 MB
 
 
@@ -29,6 +31,9 @@ class AttentionPlan:
     input: IndexSet
     output: IndexSet
 
+    def __post_init__(self):
+        check_fields(self, "AttentionPlan: ", input=_SET, output=_SET)
+
 
 @dataclass(frozen=True)
 class MLPPlan:
@@ -38,6 +43,9 @@ class MLPPlan:
     middle: IndexSet
     output: IndexSet
 
+    def __post_init__(self):
+        check_fields(self, "MLPPlan: ", input=_SET, middle=_SET, output=_SET)
+
 
 @dataclass(frozen=True)
 class LayerPlan:
@@ -45,6 +53,10 @@ class LayerPlan:
 
     attention: AttentionPlan | None
     mlp: MLPPlan | None
+
+    def __post_init__(self):
+        attention, mlp = instance_of(AttentionPlan, "give an AttentionPlan, or None"), instance_of(MLPPlan, "give an MLPPlan, or None")
+        check_fields(self, "LayerPlan: ", attention=optional(attention), mlp=optional(mlp))
 
     def sets(self) -> dict[str, IndexSet | None]:
         """The five sets by the names that reports use; None for the sets of a removed block."""
@@ -80,8 +92,10 @@ class PruningPlan:
     model_digest: str
 
     def __post_init__(self):
-        if not self.layers:
-            raise ValueError("PruningPlan: there are no layers; give one LayerPlan for each layer of the model.")
+        layers = list_of(instance_of(LayerPlan, "give a LayerPlan"), "LayerPlan, one for each layer of the model", least=1)
+        check_fields(
+            self, "PruningPlan: ", family=TEXT, hidden_size=whole(1), middle_size=whole(1), layers=layers, model_digest=TEXT
+        )  # fmt: skip
         for number, layer in enumerate(self.layers):
             for name, kept in layer.sets().items():
                 size = self.middle_size if name == "mlp_middle" else self.hidden_size
@@ -99,6 +113,7 @@ class PruningPlan:
             text.update(name.encode() + kept.numpy().tobytes())
         return text.hexdigest()
 
+    @takes(path=PATH)
     def save(self, path: str | os.PathLike) -> None:
         """Write a safetensors file: int32 indices, and one metadata key with sorted JSON (several keys would be in random order)."""
         from safetensors.torch import save
@@ -107,6 +122,7 @@ class PruningPlan:
         write_whole(path, save(self._tensors(), metadata={_METADATA_KEY: json.dumps(self._header(), sort_keys=True)}))
 
     @classmethod
+    @takes(path=PATH)
     def load(cls, path: str | os.PathLike) -> "PruningPlan":
         """Read what `save` wrote.
 

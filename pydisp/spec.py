@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from pydisp.arguments import instance_of, takes
 from pydisp.placement import values
 from pydisp.plan import LayerPlan, PruningPlan
 
@@ -278,6 +279,7 @@ class ModelSpec:
     digest: str
 
     @classmethod
+    @takes(model=instance_of(nn.Module, "give a transformers causal language model"))
     def from_model(cls, model: nn.Module) -> "ModelSpec":
         """The spec of a transformers causal language model.
 

@@ -98,7 +98,7 @@ SETS = {f"layers.0.attention_{name}": torch.arange(8, dtype=torch.int32) for nam
         ({"layers": [True]}, "layers is"),
         ({"layers": [{"attention": 1, "mlp": False}]}, "layers is"),
         ({"layers": [{"attention": True}]}, "layers is"),
-        ({"layers": []}, "there are no layers"),
+        ({"layers": []}, "layers is \\(\\); it must be a list of LayerPlan"),
         ({"layers": [{"attention": False, "mlp": False}]}, "no attention block is left"),
         ({"layers": [{"attention": True, "mlp": True}]}, "layers.0.mlp_input is missing"),
         ({"layers": [{"attention": True, "mlp": False}, {"attention": False, "mlp": False}]}, None),
@@ -156,7 +156,7 @@ def _layer(hidden=8, middle=6, attention=True):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((), "there are no layers"),
+        ((), "layers is \\(\\); it must be a list of LayerPlan"),
         ((_layer(), _layer(hidden=9)), "attention_input of layer 1 indexes a space of 9, the model has 8"),
         ((_layer(middle=5),), "mlp_middle of layer 0 indexes a space of 5, the model has 6"),
         ((_layer(attention=False),), "no attention block is left"),

@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydisp.arguments import PATH, TEXT, check, instance_of, iterable_of, list_of, takes
 from pydisp.report.markdown import markdown
 from pydisp.report.metric import Metric
 from pydisp.report.page import page
@@ -64,8 +65,8 @@ class Report:
     def __post_init__(self):
         require_text(self.title, "the title of a report")
         place = f"report '{self.title}'"
-        if isinstance(self.summary, str):
-            raise TypeError(f"{place}: summary is one text; it must be a list of sentences.")
+        for name, parts in (("summary", "sentences"), ("metrics", "Metric"), ("sections", "Section")):
+            object.__setattr__(self, name, tuple(check(f"{place}: {name}", getattr(self, name), iterable_of(parts))))
         for sentence in self.summary:
             require_text(sentence, f"{place}: a sentence of the summary")
         for name, kind in (("metrics", Metric), ("sections", Section)):
@@ -76,8 +77,6 @@ class Report:
         require_distinct([section.anchor for section in self.sections] + ["facts"], "sections (by address)")
         if not isinstance(self.facts, dict):
             raise TypeError(f"{place}: facts is {type(self.facts).__name__}; it must be a dict.")
-        for name in ("summary", "metrics", "sections"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "facts", plain(self.facts, "facts"))
 
     @classmethod
@@ -95,8 +94,10 @@ class Report:
         The facts of each report are kept under its title.
         Raises: ValueError for two reports of one title, and for one that holds nothing but a title.
         """
+        reports = check("reports", reports, list_of(instance_of(Report, "give a Report"), "Report"))
         facts = {report.title: report.facts for report in reports if report.facts}
-        return cls(title, tuple(summary), tuple(metrics), (*sections, *(report.as_section() for report in reports)), facts)
+        sections = check("sections", sections, iterable_of("Section"))
+        return cls(title, summary, metrics, (*sections, *(report.as_section() for report in reports)), facts)
 
     def as_section(self) -> Section:
         """This report as one section for another report: title, summary, metrics and sections, without the facts."""
@@ -115,6 +116,7 @@ class Report:
         return json.dumps(contents, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
+    @takes(text=TEXT)
     def from_json(cls, text: str) -> "Report":
         """The report that `to_json` wrote.
 
@@ -149,6 +151,7 @@ class Report:
         """
         return page(self, measured)
 
+    @takes(folder=PATH, measured=list_of(instance_of(Section, "give a Section"), "Section"))
     def write(self, folder: str | os.PathLike, measured: Sequence[Section] = ()) -> None:
         """Write report.json, report.md, report.html and the pictures into the folder, which is made if needed; each file appears whole.
 

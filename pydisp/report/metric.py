@@ -1,8 +1,8 @@
 """Metric: one figure of a report, with its unit and its uncertainty."""
 
 from dataclasses import dataclass
-from numbers import Integral
 
+from pydisp.arguments import SWITCH, check_fields, optional, plain, whole
 from pydisp.report.values import finite, interval, require_text
 
 MOST_DECIMALS = 12
@@ -40,23 +40,16 @@ class Metric:
         place = f"metric '{self.name}'"
         for name in ("unit", "note"):
             require_text(getattr(self, name), f"{place}: {name}", may_be_empty=True)
-        self._set("value", finite(self.value, f"{place}: value"))
+        self._set("value", finite(plain(self.value), f"{place}: value"))
         if self.standard_error is not None:
-            self._set("standard_error", finite(self.standard_error, f"{place}: standard_error"))
+            self._set("standard_error", finite(plain(self.standard_error), f"{place}: standard_error"))
             if self.standard_error < 0:
                 raise ValueError(f"{place}: standard_error is {self.standard_error}; it must be 0 or more.")
         if self.interval is not None:
             self._set("interval", interval(self.interval, f"{place}: interval"))
-        if self.n is not None:
-            if isinstance(self.n, bool) or not isinstance(self.n, Integral) or self.n < 1:
-                raise ValueError(f"{place}: n is {self.n!r}; it must be a whole number of 1 or more, or None.")
-            self._set("n", finite(self.n, f"{place}: n"))
-        if self.decimals is not None:
-            if isinstance(self.decimals, bool) or not isinstance(self.decimals, Integral) or not 0 <= self.decimals <= MOST_DECIMALS:
-                raise ValueError(f"{place}: decimals is {self.decimals!r}; it must be a whole number from 0 to {MOST_DECIMALS}, or None.")
-            self._set("decimals", int(self.decimals))
-        if not (self.higher_is_better is None or isinstance(self.higher_is_better, bool)):
-            raise TypeError(f"{place}: higher_is_better is {self.higher_is_better!r}; it must be True, False or None.")
+        check_fields(
+            self, f"{place}: ", n=optional(whole(1, 2**63 - 1)), decimals=optional(whole(0, MOST_DECIMALS)), higher_is_better=optional(SWITCH)
+        )  # fmt: skip
 
     def _set(self, name: str, value) -> None:
         object.__setattr__(self, name, value)

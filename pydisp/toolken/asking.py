@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydisp.arguments import BY_NAME, MODEL, NAME, PATH, RECEIVER, SWITCH, TOKENIZER, Kind, one_of, optional, takes, whole
 from pydisp.progress import Bar, silence
 from pydisp.subject import Subject
 from pydisp.toolken.decisions import MODES
@@ -37,6 +38,11 @@ class Asked:
         return {"question": self.question, "mode": self.mode, "text": self.text, "marked": self.marked, "trace": self.trace}
 
 
+@takes(
+    model=MODEL,
+    toolkens=Kind("give Toolkens, or their folder", lambda value: isinstance(value, Toolkens) or PATH.is_right(value)),
+    question=NAME, mode=one_of(MODES), as_it_is=SWITCH, max_new_tokens=whole(1), tokenizer=optional(TOKENIZER), **BY_NAME, say=RECEIVER,
+)  # fmt: skip
 def ask(
     model,
     toolkens: Toolkens | str | os.PathLike,
@@ -60,8 +66,6 @@ def ask(
         say: a function that receives progress lines.
     Raises: ValueError with one sentence, also for toolkens of another model.
     """
-    if mode not in MODES:
-        raise ValueError(f"the mode is {mode!r}; known: {', '.join(MODES)}.")
     found = toolkens if isinstance(toolkens, Toolkens) else Toolkens.load(toolkens)
     subject = Subject.of(model, tokenizer, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     prompt = question if as_it_is else QUESTION.format(question=question)

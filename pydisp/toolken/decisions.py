@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydisp.arguments import ABOVE_ZERO, ZERO_OR_MORE, check_fields, one_of, whole
+
 MODES = ("none", "toolkengpt", "rerank", "reject", "calibrated")
 CONTROLS = ("no_docs", "shuffled_docs")
 
@@ -35,12 +37,7 @@ class Policy:
     threshold: float = 0.5
 
     def __post_init__(self):
-        if self.mode not in MODES + CONTROLS:
-            raise ValueError(f"the mode is {self.mode!r}; known: {', '.join(MODES + CONTROLS)}.")
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"k is {self.k!r}; it must be a whole number of tools, 1 or more.")
-        if not self.temperature > 0:
-            raise ValueError(f"the temperature is {self.temperature}; it must be above 0.")
+        check_fields(self, mode=one_of(MODES + CONTROLS), k=whole(1), temperature=ABOVE_ZERO, threshold=ZERO_OR_MORE)
 
     @property
     def uses_tools(self) -> bool:

@@ -18,6 +18,7 @@ documentation into the prompt, and its wording is not recoverable. Here it follo
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pydisp.arguments import one_of, takes, whole
 from pydisp.draws import Draws
 from pydisp.toolken.tools.results import escaped
 from pydisp.toolken.tools.tools import Tools
@@ -48,11 +49,8 @@ class Documentation:
     word. Names, parameters and the line of REJ stay.
     """
 
+    @takes(kind=one_of(KINDS), room=whole(0))
     def __init__(self, tokenizer, tools: Tools, kind: str = "own", room: int = 40, escape: Callable[[str], str] | None = None):
-        if kind not in KINDS:
-            raise ValueError(f"the kind of documentation is {kind!r}; known: {', '.join(KINDS)}.")
-        if isinstance(room, bool) or not isinstance(room, int) or room < 0:
-            raise ValueError(f"the room for documentation is {room!r}; it must be a whole number of tokens, 0 or more.")
         self.tokenizer, self.tools, self.kind, self.room = tokenizer, tools, kind, room
         self._reserved = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         self._escape = escape or partial(escaped, tokenizer=tokenizer)

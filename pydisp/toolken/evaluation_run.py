@@ -10,6 +10,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from pydisp.arguments import (
+    BY_NAME,
+    MODEL,
+    PATH,
+    RECEIVER,
+    SWITCH,
+    TOKENIZER,
+    instance_of,
+    list_of,
+    one_of,
+    optional,
+    takes,
+    whole,
+)
+from pydisp.arguments import (
+    SEED as ANY_SEED,
+)
 from pydisp.environment import run_facts
 from pydisp.loading import displayed_name
 from pydisp.progress import Interrupted, on_stderr
@@ -30,6 +47,12 @@ EVALUATED, SEED = 200, 1000  # problems, and a seed that no training has by defa
 _WORK = "work"
 
 
+@takes(
+    model=MODEL, toolkens=list_of(PATH, "folders of `train_to_folder`, one or more", least=1), out=PATH, data=replace(PATH, made=os.fspath),
+    modes=optional(list_of(one_of(MODES + CONTROLS), "modes, one or more", least=1)), count=optional(whole(1)), answers=optional(whole(0)),
+    k=optional(whole(1)), seed=ANY_SEED, settings=instance_of(AnswerSettings, "give AnswerSettings"), tokenizer=optional(TOKENIZER),
+    resume=SWITCH, overwrite=SWITCH, **BY_NAME, say=RECEIVER,
+)  # fmt: skip
 def evaluate_to_folder(
     model,
     toolkens: Sequence[str | os.PathLike],
@@ -63,8 +86,6 @@ def evaluate_to_folder(
         resume: go on where a stopped run was; the result is the same.
     Raises: ValueError, FileNotFoundError, FileExistsError or ImportError with one sentence; Interrupted after a stop request.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"the seed is {seed!r}; it must be a whole number, 0 or more.")
     workspace = Workspace(out, marker=RESULT_FILE, journey="toolken eval")
     try:
         with workspace.claimed(overwrite=overwrite, resume=resume):

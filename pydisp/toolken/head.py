@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from pydisp.arguments import instance_of, takes, whole
+
 
 class HeadHook:
     """Something that watches the head of a model while it is attached; a context manager.
@@ -81,6 +83,7 @@ class ToolkenHead(HeadHook):
     the model cannot compute a loss from `labels`, for it takes the width of its logits from the config.
     """
 
+    @takes(rows=instance_of(Tensor, "give a tensor of (tools, hidden size)"), vocabulary=whole(1))
     def __init__(self, model: nn.Module, rows: Tensor, vocabulary: int):
         super().__init__(model)
         if rows.dim() != 2 or not rows.is_floating_point():

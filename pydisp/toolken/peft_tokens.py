@@ -19,6 +19,7 @@ from pathlib import Path
 
 from torch import nn
 
+from pydisp.arguments import PATH, TOKENIZER, instance_of, takes
 from pydisp.distribution import install_command
 from pydisp.given_file import read_bytes, read_text
 from pydisp.given_value import first_line, json_value
@@ -37,6 +38,12 @@ def token_names(toolkens: Toolkens) -> list[str]:
     return [f"<tool:{name}>" for name in toolkens.tools.names]
 
 
+@takes(
+    toolkens=instance_of(Toolkens, "give Toolkens, such as Toolkens.load(DIR) returns"),
+    model=instance_of(nn.Module, "give the transformers model of the toolkens"),
+    tokenizer=TOKENIZER,
+    folder=PATH,
+)
 def export_peft(toolkens: Toolkens, model: nn.Module, tokenizer, folder: str | os.PathLike) -> None:
     """Write an adapter, a tokenizer with the new tokens, and the toolkens themselves into a folder.
 
@@ -73,6 +80,7 @@ def export_peft(toolkens: Toolkens, model: nn.Module, tokenizer, folder: str | o
     write_whole(folder / ADAPTER_FILE, save({f"base_model.model.{module}.{_DELTA}": toolkens.rows.cpu().contiguous()}, {"format": "pt"}))
 
 
+@takes(folder=PATH)
 def import_peft(folder: str | os.PathLike) -> Toolkens:
     """The toolkens of a folder that `export_peft` wrote, with the rows of the adapter, which PEFT may have trained further.
 

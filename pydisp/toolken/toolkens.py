@@ -24,6 +24,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from pydisp.arguments import PATH, TEXT, Kind, check, check_fields, instance_of, optional, takes, whole
 from pydisp.given_file import read_bytes, read_text
 from pydisp.given_value import first_line, json_value, short
 from pydisp.subject import tokenizer_digest
@@ -45,6 +46,12 @@ _TEXTS = (
     "Question: What is 12.5 times 7?\nAnswer: 87.5 and $1,000", "  two spaces,\ttabs\n\n(x=-3e10)", " 2024-05-03 don't DON'T",
     "Straße é e\u0301 ﬁ 東京 \U0001f600",
 )  # fmt: skip
+
+
+def _mapping(*keys: str) -> Kind:
+    words = f"give a mapping with {', '.join(keys)}" if keys else "give a mapping"
+    return Kind(words, lambda value: isinstance(value, Mapping) and set(keys) <= value.keys(), error=TypeError)
+
 
 logger = logging.getLogger("pydisp")
 
@@ -80,6 +87,11 @@ class Toolkens:
     encoding_digest: str | None = None
 
     def __post_init__(self):
+        check_fields(
+            self, tools=instance_of(Tools, "give Tools"), **dict.fromkeys(("rows", "rerank_rows"), instance_of(Tensor, "give a tensor")),
+            vocabulary=whole(1), base=_mapping("name", "digest", "hidden_size"), calibration=_mapping(*DEFAULT_CALIBRATION), training=_mapping(),
+            **dict.fromkeys(("tokenizer_digest", "encoding_digest"), optional(TEXT)),
+        )  # fmt: skip
         tools, hidden_size = len(self.tools), self.base["hidden_size"]
         for name, rows, count in (("rows", self.rows, tools), ("rerank_rows", self.rerank_rows, tools + 1)):
             if rows.shape != (count, hidden_size) or rows.dtype != torch.float32:
@@ -114,6 +126,7 @@ class Toolkens:
             content.update(rows.cpu().contiguous().numpy().tobytes())
         return content.hexdigest()[:16]
 
+    @takes(k=optional(whole(1)))
     def policy(self, mode: str = "calibrated", k: int | None = None) -> Policy:
         """The policy of a mode at this calibration. A k other than that of the training is warned of once: nothing was chosen for it.
 
@@ -154,6 +167,7 @@ class Toolkens:
         """The same with more facts of the training, plain values."""
         return replace(self, training={**self.training, **facts})
 
+    @takes(name=TEXT)
     def without(self, name: str) -> "Toolkens":
         """The others; the calibration stays, but k is at most their number.
 
@@ -176,6 +190,7 @@ class Toolkens:
 
         Raises: ToolkensError for toolkens of another model or tokenizer, ToolError if both have a tool of one name.
         """
+        check("other", other, instance_of(Toolkens, "give Toolkens"))
         mine, others = ((one.base["digest"], one.tokenizer_digest, one.vocabulary, one.encoding_digest) for one in (self, other))
         if mine != others:
             raise ToolkensError(
@@ -197,6 +212,7 @@ class Toolkens:
             },
         )
 
+    @takes(folder=PATH)
     def save(self, folder: str | os.PathLike) -> None:
         """Write both files into a folder, which is made if need be; ToolkensError where a file stands there. The second file names the first
         by digest: a stop between leaves none."""
@@ -226,6 +242,7 @@ class Toolkens:
         write_whole(folder / FACTS_FILE, text)
 
     @classmethod
+    @takes(folder=PATH)
     def load(cls, folder: str | os.PathLike) -> "Toolkens":
         """Read what `save` wrote.
 

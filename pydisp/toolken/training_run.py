@@ -8,9 +8,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from pydisp.arguments import BY_NAME, MODEL, PATH, RECEIVER, SWITCH, TOKENIZER, instance_of, optional, takes, whole
 from pydisp.environment import run_facts
 from pydisp.loading import displayed_name
 from pydisp.progress import Interrupted, on_stderr
@@ -31,6 +32,11 @@ TRAINED = 600  # problems, by default
 _CACHE = "features"
 
 
+@takes(
+    model=MODEL, out=PATH, tools=replace(PATH, made=os.fspath), data=replace(PATH, made=os.fspath), count=optional(whole(1)),
+    settings=instance_of(TrainSettings, "give TrainSettings"), tokenizer=optional(TOKENIZER), resume=SWITCH, overwrite=SWITCH, **BY_NAME,
+    say=RECEIVER,
+)  # fmt: skip
 def train_to_folder(
     model,
     out: str | os.PathLike,

@@ -155,7 +155,7 @@ def test_a_character_of_several_tokens_is_not_cut():
         assert "\ufffd" not in text(Documentation(TOKENIZER, tools, room=room), [0])
 
 
-@pytest.mark.parametrize(("given", "message"), [({"kind": "other"}, "known: own, none, shuffled"), ({"room": -1}, "room .* is -1")])
+@pytest.mark.parametrize(("given", "message"), [({"kind": "other"}, "one of: own, none, shuffled"), ({"room": -1}, "room is -1")])
 def test_unknown_settings_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Documentation(TOKENIZER, TOOLS, **given)

@@ -45,8 +45,8 @@ def test_it_runs_without_and_with_tools(toolkens):
     ("metadata", "arguments", "words"),
     [
         ({"family": "c"}, {}, "family 'c'"),
-        ({"count": 0}, {}, "count 0"),
-        ({"problem_seed": "x"}, {}, "problem_seed 'x'"),
+        ({"count": 0}, {}, "count in the metadata of the task is 0"),
+        ({"problem_seed": "x"}, {}, "problem_seed in the metadata of the task is 'x'"),
         ({"count": 2}, {"toolkens": "gone"}, "gone"),
         ({"count": 2}, {"toolken_mode": "often", "toolkens": "HERE"}, "'often'"),
     ],

@@ -240,7 +240,7 @@ def test_a_policy_has_the_calibration():
     assert made().policy(k=3) == Policy("calibrated", 3, 1.5, 0.6)
     with pytest.raises(ToolkensError, match="k is 4, but there are 3 tools; choose a k of 1 to 3"):
         made().policy(k=4)
-    with pytest.raises(ValueError, match="the mode is 'other'"):
+    with pytest.raises(ValueError, match="mode is 'other'"):
         made().policy("other")
 
 

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from transformers import StoppingCriteriaList, StopStringCriteria
 
+from pydisp.arguments import SWITCH, TOKENIZER, Kind, check, instance_of, one_of, optional, takes, whole
 from pydisp.evaluation import evaluating, positions
 from pydisp.modeling.cached_model import CachedModel
-from pydisp.toolken.decisions import Policy
+from pydisp.toolken.decisions import CONTROLS, MODES, Policy
 from pydisp.toolken.decoding.calling_rows import CallingRows
 from pydisp.toolken.decoding.choosing import Chooser
 from pydisp.toolken.decoding.loop import Loop
@@ -72,6 +73,14 @@ def _with_tokenizer_named_twice(function: Callable[..., Generated]) -> Callable[
 
 
 @_with_tokenizer_named_twice
+@takes(
+    model=instance_of(nn.Module, "give a transformers causal language model"), tokenizer=TOKENIZER,
+    toolkens=optional(instance_of(Toolkens, "give Toolkens, such as Toolkens.load(DIR) returns")), mode=one_of(MODES + CONTROLS),
+    k=optional(whole(1)), caller=optional(Kind("give a Caller", lambda value: hasattr(value, "call"), error=TypeError)),
+    documentation=optional(instance_of(Documentation, "give Documentation")),
+    writer=optional(Kind("give an ArgumentWriter", lambda value: hasattr(value, "write"), error=TypeError)), most_calls=whole(0), is_checked=SWITCH,
+    attention_mask=optional(instance_of(Tensor, "give a tensor of (texts, tokens)")),
+)  # fmt: skip
 def generate(
     model: nn.Module,
     tokenizer,
@@ -113,8 +122,8 @@ def generate(
     for name in sorted(REFUSED & generate_kwargs.keys()):
         if generate_kwargs[name] is not None:
             raise ValueError(f"{name} was given, which decoding with tools does not take; leave it out.")
-    if most_calls < 0:
-        raise ValueError(f"most_calls is {most_calls}; give 0 or more calls for one text.")
+    if "max_new_tokens" in generate_kwargs:
+        generate_kwargs["max_new_tokens"] = check("max_new_tokens", generate_kwargs["max_new_tokens"], optional(whole(1)))
     reader = CachedModel(model)
     filler = next((one for one in (tokenizer.pad_token_id, tokenizer.eos_token_id) if one is not None), 0)
     ids, mask = _prompts(inputs, attention_mask, tokenizer, filler, reader.device)
@@ -185,10 +194,15 @@ def _tools_in_the_loop(
 def _prompts(inputs, attention_mask, tokenizer, filler: int, device) -> tuple[Tensor, Tensor | None]:
     """Ids and mask (B, S), padded at the beginning."""
     if isinstance(inputs, Mapping):
+        if not isinstance(inputs.get("input_ids"), Tensor):
+            raise ValueError("inputs is a mapping without a tensor input_ids; give what the tokenizer returns with return_tensors='pt'.")
         inputs, attention_mask = inputs["input_ids"], inputs.get("attention_mask", attention_mask)
     if isinstance(inputs, Tensor):
-        if inputs.dim() != 2 or not inputs.numel():
-            raise ValueError(f"the input ids are of shape {tuple(inputs.shape)}; they must be (texts, tokens), at least one of each.")
+        if inputs.dim() != 2 or not inputs.numel() or inputs.is_floating_point() or inputs.dtype == torch.bool:
+            raise ValueError(
+                f"the input ids are {inputs.dtype} of shape {tuple(inputs.shape)}; they must be whole numbers of shape (texts, tokens), at least one "
+                "of each."
+            )
         if attention_mask is None:
             return inputs.to(device), None
         if attention_mask.shape != inputs.shape or (attention_mask.sum(-1) == 0).any():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from pydisp.arguments import check_fields, whole
 from pydisp.progress import Bar, Interrupted, stop_requests
 from pydisp.toolken.decisions import MODES, Policy
 from pydisp.toolken.evaluating.answers import judged
@@ -41,6 +42,10 @@ class AnswerSettings:
     batch_size: int = 16
     most_calls: int = 8
     most_argument_tokens: int = 64
+
+    def __post_init__(self):
+        numbers = dict.fromkeys(("max_new_tokens", "lines_factor", "batch_size", "most_argument_tokens"), whole(1))
+        check_fields(self, **numbers, most_calls=whole(0))
 
 
 class Answering:

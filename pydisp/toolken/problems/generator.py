@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 
+from pydisp.arguments import takes, whole
 from pydisp.draws import Draws
 from pydisp.toolken.problems import templates_a, templates_b
 from pydisp.toolken.problems.problem import QUESTION, GoldCall, Problem, ProblemError
@@ -36,6 +37,7 @@ _TOPICS = (*TOOL_NAMES, "convert", "look_up", _SEVERAL, _SEVERAL)
 Draft = tuple[str, str, tuple[GoldCall, ...], str]  # question, solution, calls, answer
 
 
+@takes(count=whole(1))
 def generate(family: str, count: int, seed: int) -> list[Problem]:
     """Problems of one family; the same arguments give the same ones on every machine, and a smaller count the first of them.
 
@@ -43,8 +45,6 @@ def generate(family: str, count: int, seed: int) -> list[Problem]:
     """
     if family not in FAMILIES:
         raise ProblemError(f"there is no family {family!r} of problems; known: {', '.join(FAMILIES)}.")
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ProblemError(f"the number of problems is {count!r}; it must be a whole number, 1 or more.")
     problems: list[Problem] = []
     asked: set[str] = set()
     draws = Draws(seed, "toolken problems", family)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from itertools import islice
 
+from pydisp.arguments import optional, takes, whole
 from pydisp.draws import Draws
 from pydisp.given_file import check_kind
 from pydisp.loading import displayed_name
@@ -28,6 +29,7 @@ READERS = ("gsm8k", "metatool", "funcqa", "kamel", "gsm8k_xl", "virtualhome")
 GENERATED = 2000  # problems, where no count is given
 
 
+@takes(count=optional(whole(1)))
 def read_problems(
     source: str, *, seed: int, count: int | None = None, tools: Tools | None = None, is_unseen: Callable[[Problem], bool] | None = None
 ) -> ProblemSet:
@@ -40,8 +42,6 @@ def read_problems(
             are found where there are so many. How many were not used is said in `left_out`.
     Raises: ProblemError for an unknown source, one that has nothing or nothing unseen, and a problem file that calls a tool which is not there.
     """
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise ProblemError(f"the number of problems is {count!r}; it must be a whole number, 1 or more.")
     name, colon, rest = source.partition(":")
     is_unseen = is_unseen or _any
     if name == "builtin":

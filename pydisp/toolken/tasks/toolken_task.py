@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from pydisp.arguments import check, whole
 from pydisp.toolken.evaluating.answers import judged
 from pydisp.toolken.problems.generator import FAMILIES, generate
 
@@ -19,9 +20,7 @@ def documents(**metadata) -> dict:
     if given["family"] not in FAMILIES:
         raise ValueError(f"the metadata of the task have family {given['family']!r}; known: {', '.join(FAMILIES)}.")
     for name, least in (("count", 1), ("problem_seed", 0)):
-        value = given[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"the metadata of the task have {name} {value!r}; it must be a whole number of {least} or more.")
+        check(f"{name} in the metadata of the task", given[name], whole(least))
     return {"test": Dataset.from_list(_rows(given["family"], given["count"], given["problem_seed"]))}
 
 

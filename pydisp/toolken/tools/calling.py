@@ -17,6 +17,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydisp.arguments import TEXT, instance_of, takes
 from pydisp.toolken.tools import worker
 from pydisp.toolken.tools.arguments import ArgumentsError, bound, parse, written
 from pydisp.toolken.tools.limits import LimitError, Limits
@@ -71,6 +72,7 @@ class Caller:
         limits: of every call.
     """
 
+    @takes(tools=instance_of(Tools, "give Tools"), limits=instance_of(Limits, "give Limits"))
     def __init__(self, tools: Tools, limits: Limits = Limits()):  # noqa: B008 (frozen)
         self.tools, self.limits = tools, limits
         self._process: subprocess.Popen | None = None
@@ -97,6 +99,7 @@ class Caller:
             process.wait()
         process.stdout.close()
 
+    @takes(name=TEXT, arguments=TEXT)
     def call(self, name: str, arguments: str) -> CallResult:
         """Call a tool; never raises for what stands in the arguments or happens in the function.
 

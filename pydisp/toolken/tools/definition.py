@@ -14,6 +14,8 @@ import typing
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+from pydisp.arguments import check, iterable_of
+from pydisp.given_value import short
 from pydisp.toolken.tools.arguments import ArgumentsError, bound, parse
 from pydisp.toolken.tools.limits import LimitError
 from pydisp.toolken.tools.tool import Example, Parameter, Tool, ToolError
@@ -62,7 +64,7 @@ def from_function(function: Callable, *, examples: Iterable[Example | tuple[str,
         kind, choices = _of_hint(function.__name__, one.name, hints.get(one.name))
         parameters.append(Parameter(one.name, kind, choices, one.default is inspect.Parameter.empty))
     documentation = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
-    shown = tuple(one if isinstance(one, Example) else Example(*one) for one in examples)
+    shown = tuple(_example(function.__name__, one) for one in check("examples", examples, iterable_of("examples")))
     made = Tool(name or function.__name__, documentation, tuple(parameters), shown, f"{function.__module__}:{function.__qualname__}")
     check_examples(made)
     return made
@@ -80,6 +82,14 @@ def _check_importable(function: Callable) -> None:
         raise ToolError(f"{function.__name__!r} stands in the main file of this program; {needed}: move it to a file of its own.")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ToolError(f"{function.__name__!r} is a coroutine or a generator; let it return its result.")
+
+
+def _example(function: str, one) -> Example:
+    if isinstance(one, Example):
+        return one
+    if not isinstance(one, list | tuple) or len(one) != 2 or not all(isinstance(part, str) for part in one):
+        raise ToolError(f"an example of {function!r} is {short(one)}; give a text and the arguments that follow it.")
+    return Example(*one)
 
 
 def _of_hint(function: str, name: str, hint) -> tuple[str, tuple]:

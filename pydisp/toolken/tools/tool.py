@@ -9,7 +9,7 @@ A tool is data: it can be saved beside its toolkens, and its function is importe
 import re
 from dataclasses import dataclass
 
-from pydisp.given_value import short
+from pydisp.arguments import SWITCH, TEXT, check_fields, instance_of, list_of
 
 TYPES = ("number", "integer", "string", "boolean", "list")
 REJECT = "REJ"  # the name of the choice to call none; no tool may have it
@@ -37,6 +37,10 @@ class Parameter:
     is_required: bool = True
     documentation: str = ""
 
+    def __post_init__(self):
+        choices = list_of(instance_of((str, int, float), "give a text or a number"), "texts or numbers")
+        check_fields(self, "Parameter: ", choices=choices, is_required=SWITCH, documentation=TEXT)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -48,6 +52,9 @@ class Example:
 
     text: str
     arguments: str
+
+    def __post_init__(self):
+        check_fields(self, "Example: ", text=TEXT, arguments=TEXT)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,10 @@ class Tool:
             )
         if not isinstance(self.documentation, str) or not self.documentation.strip():
             raise ToolError(f"tool {self.name!r} has no documentation; give it a docstring or a description.")
+        check_fields(
+            self, f"tool {self.name!r}: ", parameters=list_of(instance_of(Parameter, "give a Parameter"), "Parameter"),
+            examples=list_of(instance_of(Example, "give an Example"), "Example"),
+        )  # fmt: skip
         names = [one.name for one in self.parameters]
         for name in names:
             if names.count(name) > 1:
@@ -80,11 +91,7 @@ class Tool:
         for one in self.parameters:
             if not isinstance(one.name, str) or not _NAME.fullmatch(one.name):
                 raise ToolError(f"tool {self.name!r} has a parameter named {one.name!r}; its name needs letters, digits, '_', '.' and '-'.")
-            if not (isinstance(one.is_required, bool) and isinstance(one.documentation, str) and isinstance(one.choices, tuple)):
-                raise ToolError(
-                    f"parameter {one.name!r} of tool {self.name!r} has parts of other types; it is {short(one)}: write it anew."
-                )
-            if one.type not in TYPES:
+            if not isinstance(one.type, str) or one.type not in TYPES:
                 raise ToolError(f"parameter {one.name!r} of tool {self.name!r} is of type {one.type!r}; known: {', '.join(TYPES)}.")
             for choice in one.choices:
                 if type(choice) not in _CHOICES.get(one.type, ()) or choice != choice or choice in (float("inf"), float("-inf")):
@@ -130,5 +137,7 @@ class Tool:
                 tuple(Example(**one) for one in values["examples"]),
                 values["function"],
             )
-        except (KeyError, TypeError) as error:
+        except ToolError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
             raise ToolError(f"a saved tool lacks or misnames a part ({error}); copy the file again.") from None

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 
+from pydisp.arguments import check, instance_of, iterable_of, list_of, takes
 from pydisp.toolken.tools.tool import Tool, ToolError
 
 
@@ -18,8 +19,9 @@ class Tools:
     Raises: ToolError for none, and for two of one name.
     """
 
+    @takes(tools=iterable_of("tools"))
     def __init__(self, tools: Iterable[Tool]):
-        self._tools = tuple(tools)
+        self._tools = check("tools", tuple(tools), list_of(instance_of(Tool, "give a Tool"), "tools"))
         if not self._tools:
             raise ToolError("there is no tool; give one or more.")
         self._places: dict[str, int] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydisp.arguments import ABOVE_ZERO, ZERO_OR_MORE, check_fields, one_of, whole
 from pydisp.progress import Bar, silence
 from pydisp.toolken.training.coordinates import KINDS
 
@@ -38,16 +39,10 @@ class FitSettings:
     patience: int = 30
 
     def __post_init__(self):
-        if self.coordinates not in KINDS:
-            raise ValueError(f"coordinates is {self.coordinates!r}; known: {', '.join(KINDS)}.")
-        for name in ("batch_size", "epochs", "patience"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"learning_rate is {self.learning_rate} and weight_decay {self.weight_decay}; they must be finite, the first above 0, the second not below."
-            )
+        check_fields(
+            self, coordinates=one_of(KINDS), learning_rate=ABOVE_ZERO, weight_decay=ZERO_OR_MORE,
+            **dict.fromkeys(("batch_size", "epochs", "patience"), whole(1)),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from pydisp.arguments import PATH, RECEIVER, SEED, TEXT, TOKENIZER, Kind, check_fields, instance_of, list_of, number, optional, takes, whole
 from pydisp.loading import displayed_name
 from pydisp.progress import silence
 from pydisp.subject import tokenizer_digest
@@ -68,20 +69,23 @@ class TrainSettings:
     second: FitSettings = field(default_factory=lambda: FitSettings("whitened", learning_rate=0.01, weight_decay=3.0, batch_size=128))
 
     def __post_init__(self):
-        for name, least in (("k", 1), ("seed", 0), ("documentation_tokens", 0), ("batch_tokens", 1)):
-            value = getattr(self, name)
-            if name == "k" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more.")
-        for name in ("most_words", "most_reranked"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more, or None for all.")
-        if not 0 < self.validation_share < 1:
-            raise ValueError(f"validation_share is {self.validation_share}; it must be between 0 and 1.")
+        check_fields(
+            self, **dict.fromkeys(("k", "most_words", "most_reranked"), optional(whole(1))), seed=SEED, documentation_tokens=whole(0),
+            batch_tokens=whole(1), validation_share=number("lie between 0 and 1, both excluded", lambda value: 0 < value < 1),
+            **dict.fromkeys(("first", "second"), instance_of(FitSettings, "give FitSettings")),
+        )  # fmt: skip
 
 
+@takes(
+    model=instance_of(nn.Module, "give a transformers causal language model"),
+    tools=instance_of(Tools, "give Tools"),
+    problems=list_of(instance_of(Problem, "give a Problem"), "Problem"),
+    tokenizer=TOKENIZER,
+    name=optional(TEXT),
+    settings=instance_of(TrainSettings, "give TrainSettings"),
+    work=optional(Kind("give a folder, or a function that returns one", lambda value: callable(value) or PATH.is_right(value))),
+    say=RECEIVER,
+)
 def train(
     model: nn.Module,
     tools: Tools,

@@ -135,7 +135,7 @@ COMMITTED = "3c252fbe4ab8dc989735a8f2eba3f40a24a9b74721d51275ec1d905b0798b995"
     ("options", "error", "words"),
     [
         (dict(lengths=[60]), BudgetError, "a length of 60 tokens leaves no room for facts: the prompt without them has about"),
-        (dict(lengths=[]), ValueError, "there is no length or no placement"),
+        (dict(lengths=[]), ValueError, r"lengths is \[\]; it must be a list of tokens, one or more"),
         (dict(lengths=[512, 512]), ValueError, "lengths has one value twice"),
         (dict(lengths=[0]), ValueError, r"lengths\[0\] is 0; it must be a whole number from 1 to 4000000"),
         (dict(lengths=[512], densities=[1.5]), ValueError, "densities\\[0\\] is 1.5; it must be a share above 0"),

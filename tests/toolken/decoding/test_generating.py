@@ -294,7 +294,7 @@ def test_prompts_of_any_iterable_are_taken():
 
 
 def test_fewer_than_no_calls_are_refused_and_none_are_no_calls():
-    with pytest.raises(ValueError, match="^most_calls is -1; give 0 or more"):
+    with pytest.raises(ValueError, match="^most_calls is -1; it must be a whole number of at least 0"):
         written({"pick": "="}, most_calls=-1)
     found, caller = written({"pick": "="}, most_calls=0)
     assert outcomes(found) == ["beyond"] and not caller.asked

@@ -89,13 +89,13 @@ def test_a_loss_that_is_not_finite_stops_it():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coordinates": "plain"}, "coordinates is 'plain'; known: scaled, whitened"),
+        ({"coordinates": "plain"}, "coordinates is 'plain'; it must be one of: scaled, whitened"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"epochs": 1.5}, "epochs is 1.5"),
         ({"patience": True}, "patience is True"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate is inf"),
-        ({"weight_decay": -0.1}, "weight_decay -0.1"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, message):
