@@ -99,8 +99,6 @@ class Tool:
                         f"parameter {one.name!r} of tool {self.name!r}, of type {one.type}, has the choice {choice!r}; "
                         "choices are texts of a string, or finite numbers of a number or an integer."
                     )
-        if not all(isinstance(one, Example) and isinstance(one.text, str) and isinstance(one.arguments, str) for one in self.examples):
-            raise ToolError(f"tool {self.name!r} has the examples {short(self.examples)}; each is a text and the arguments behind it.")
         if self.function is not None and not (isinstance(self.function, str) and _FUNCTION.fullmatch(self.function)):
             raise ToolError(f"tool {self.name!r} has the function {self.function!r}; it is written 'module:name'.")
 
