@@ -15,7 +15,13 @@ def written(folder, values):
 
 
 def test_what_stands_there_is_returned(tmp_path):
-    values = VALUES | {"text_config": {"hidden_size": 8}, "labels": {"0": "no"}, "rope_theta": 1e6, "layer_types": ["full_attention"]}
+    values = VALUES | {
+        "text_config": {"hidden_size": 8},
+        "labels": {"0": "no"},
+        "rope_theta": 1e30,
+        "most": 2**63 - 1,
+        "layer_types": ["full_attention"],
+    }
     assert read_config_file(written(tmp_path, values), "model") == values
 
 
@@ -30,6 +36,8 @@ def test_what_stands_there_is_returned(tmp_path):
         ({"num_hidden_layers": 1001}, "num_hidden_layers 1001, and models have 1,000 layers at most"),
         ({"n_layer": 10**30}, f"n_layer {10**30}, and models have 1,000 layers at most"),
         ({"vision_config": {"encoder": {"num_layers": 10**9}}}, "num_layers 1000000000, and models have 1,000 layers at most"),
+        ({"rope": {"factors": [1.0, -(2**64)]}}, f"factors {-(2**64)}, which torch cannot hold as a number"),
+        ({"sliding_window": 2**63}, f"sliding_window {2**63}, which torch cannot hold as a number"),
         ({"num_hidden_layers": float("inf")}, "num_hidden_layers inf, and it must be a whole number above 0"),
     ],
 )
