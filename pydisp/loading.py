@@ -307,7 +307,7 @@ def _check_memory(name: str, device: torch.device, dtype: torch.dtype, **source)
 def weights_to_load(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> int:
     """The number of weights that loading a folder or a GGUF file makes; 0 for a model of the hub, which is not here yet.
 
-    Raises: LoadingError if its config describes no model, or one of more weights than a folder's files hold.
+    Raises: LoadingError if its config describes no model, or one of more weights than its files hold.
     """
     folder = Path(resolved_name(name))
     if not is_gguf(name) and not folder.is_dir():
@@ -319,4 +319,9 @@ def weights_to_load(name: str, *, revision: str | None = None, trust_remote_code
     model = empty_model(config, name)
     if not is_gguf(name) and (words := shortfall(model, folder)):
         raise LoadingError(f"{name} {words}")
-    return max(stored, sum(parameter.numel() for parameter in model.parameters()))
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if is_gguf(name) and described > 2 * stored:  # if it is nearer, loading names the first weight that is missing
+        raise LoadingError(
+            f"{displayed_name(name)} holds {stored:,} weights, but its fields describe {described:,}; copy or convert it again."
+        )
+    return max(stored, described)
