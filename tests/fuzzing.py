@@ -155,7 +155,7 @@ def changed_json(draw, value, under: tuple = ()) -> bytes:
             parent = parent[step]
         how = draw(st.sampled_from(["replace", "replace", "replace", "remove", "raw", "add"]))
         if how == "replace":
-            parent[last] = draw(VALUES)
+            parent[last] = copy.deepcopy(draw(VALUES))  # a list that is drawn twice is one list, and the next change may be in it
         elif how == "remove":
             del parent[last]
         elif how == "raw":
@@ -164,7 +164,7 @@ def changed_json(draw, value, under: tuple = ()) -> bytes:
         elif isinstance(parent, list):
             parent.append(copy.deepcopy(parent[last]))
         else:
-            parent[draw(st.text(max_size=8))] = draw(VALUES)
+            parent[draw(st.text(max_size=8))] = copy.deepcopy(draw(VALUES))
     text = json.dumps(value)
     for mark, words in raw.items():
         text = text.replace(f'"{mark}"', words)

@@ -81,7 +81,7 @@ def _value(cell: str, column: int, line: int, name: str) -> float:
         found = f"holds {short(cell)}" if cell else "is empty"
         raise ValueError(f"{name}, line {line}: cell {column + 1} {found}; it must be a number{hint}.")
     if not np.isfinite(value):
-        raise ValueError(f"{name}, line {line}: cell {column + 1} is {cell}; it must be a finite number.")
+        raise ValueError(f"{name}, line {line}: cell {column + 1} is {cell[:60]}; it must be a finite number.")
     return value
 
 

@@ -129,7 +129,8 @@ def _check_manifest(manifest: dict, path, sha256: str, data_sha256: str) -> None
     if manifest.get("sha256") != sha256:
         raise PredictionsError(f"{path} was changed after it was written, its SHA-256 is not the manifest's; copy both files again.")
     if manifest.get("data_sha256") != data_sha256:
-        raise PredictionsError(f"{path} has predictions of another benchmark; give the one whose SHA-256 is {manifest.get('data_sha256')}.")
+        known = manifest.get("data_sha256")
+        raise PredictionsError(f"{path} has predictions of another benchmark; give the one whose SHA-256 is {known!r:.70}.")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise PredictionsError(f"{place}: 'limit' is {shown(limit)}; it must be a number of items, or null.")
 

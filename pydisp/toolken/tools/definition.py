@@ -132,16 +132,18 @@ def from_json_schema(values: dict) -> Tool:
     """
     values = values.get("function", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
-        raise ToolError(f"a tool is described by {values!r:.80}; give a JSON object with a name, a description and parameters.")
+        raise ToolError(f"a tool is described by {short(values)}; give a JSON object with a name, a description and parameters.")
     name = values.get("name", values.get("title"))
     schema = next((values[key] for key in ("parameters", "input_schema", "inputSchema") if key in values), values)
     schema = {} if schema is None else schema
     properties, required = (schema.get("properties", {}), schema.get("required", [])) if isinstance(schema, dict) else (None, None)
     if not isinstance(properties, dict) or not isinstance(required, list):
-        raise ToolError(f'the schema of tool {name!r} has no object "properties" or no list "required"; write them as JSON Schema does.')
+        raise ToolError(
+            f'the schema of tool {short(name)} has no object "properties" or no list "required"; write them as JSON Schema does.'
+        )
     for one in required:
-        if one not in properties:
-            raise ToolError(f"the schema of tool {name!r} requires {one!r:.80}, which it does not have; add it to the properties.")
+        if not isinstance(one, str) or one not in properties:
+            raise ToolError(f"the schema of tool {short(name)} requires {short(one)}, which it does not have; add it to the properties.")
     parameters = tuple(_of_schema(name, key, one, key in required) for key, one in properties.items())
     return Tool(name, values.get("description"), parameters)
 
@@ -150,20 +152,22 @@ def _of_schema(tool_name: str, name: str, schema: dict, is_required: bool) -> Pa
     schema = schema if isinstance(schema, dict) else {}
     choices = [schema["const"]] if "const" in schema else schema.get("enum", [])
     if not isinstance(choices, list):
-        raise ToolError(f'parameter {name!r} of tool {tool_name!r} has the enum {choices!r:.40}; an "enum" is a list of values.')
+        raise ToolError(f'parameter {short(name)} of tool {short(tool_name)} has the enum {short(choices)}; an "enum" is a list of values.')
     kinds = schema.get("type")
     if kinds is None and choices:
         kinds = sorted({_schema_type(one) for one in choices})
     kinds = [kinds] if isinstance(kinds, str) else [] if kinds is None else kinds
     if not isinstance(kinds, list) or not all(isinstance(one, str) for one in kinds):
-        raise ToolError(f'parameter {name!r} of tool {tool_name!r} has the type {kinds!r:.40}; a "type" is a word or a list of words.')
+        raise ToolError(
+            f'parameter {short(name)} of tool {short(tool_name)} has the type {short(kinds)}; a "type" is a word or a list of words.'
+        )
     if "null" in kinds:
         kinds, is_required = [one for one in kinds if one != "null"], False
     if set(kinds) == {"integer", "number"}:
         kinds = ["number"]
     if len(kinds) != 1 or kinds[0] not in _SCHEMA_TYPES:
         raise ToolError(
-            f"parameter {name!r} of tool {tool_name!r} is of type {', '.join(map(str, kinds)) or 'nothing that is said'}; "
+            f"parameter {short(name)} of tool {short(tool_name)} is of type {', '.join(kinds)[:80] or 'nothing that is said'}; "
             f"it must be one of {', '.join(_SCHEMA_TYPES)}: leave it out or describe it as a string."
         )
     # a list of choices or a boolean with choices is not held to them

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from pydisp.arguments import SWITCH, TEXT, check_fields, instance_of, list_of
+from pydisp.given_value import short
 
 TYPES = ("number", "integer", "string", "boolean", "list")
 REJECT = "REJ"  # the name of the choice to call none; no tool may have it
@@ -76,31 +77,35 @@ class Tool:
     def __post_init__(self):
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name == REJECT:
             raise ToolError(
-                f"a tool is named {self.name!r}; a name has letters, digits, '_', '.' and '-', begins with a letter or '_', and is not {REJECT}."
+                f"a tool is named {short(self.name)}; a name has letters, digits, '_', '.' and '-', begins with a letter or '_', and is not {REJECT}."
             )
         if not isinstance(self.documentation, str) or not self.documentation.strip():
-            raise ToolError(f"tool {self.name!r} has no documentation; give it a docstring or a description.")
+            raise ToolError(f"tool {short(self.name)} has no documentation; give it a docstring or a description.")
         check_fields(
-            self, f"tool {self.name!r}: ", parameters=list_of(instance_of(Parameter, "give a Parameter"), "Parameter"),
+            self, f"tool {short(self.name)}: ", parameters=list_of(instance_of(Parameter, "give a Parameter"), "Parameter"),
             examples=list_of(instance_of(Example, "give an Example"), "Example"),
         )  # fmt: skip
         names = [one.name for one in self.parameters]
         for name in names:
             if names.count(name) > 1:
-                raise ToolError(f"tool {self.name!r} has two parameters named {name!r}; name them apart.")
+                raise ToolError(f"tool {short(self.name)} has two parameters named {short(name)}; name them apart.")
         for one in self.parameters:
             if not isinstance(one.name, str) or not _NAME.fullmatch(one.name):
-                raise ToolError(f"tool {self.name!r} has a parameter named {one.name!r}; its name needs letters, digits, '_', '.' and '-'.")
+                raise ToolError(
+                    f"tool {short(self.name)} has a parameter named {short(one.name)}; its name needs letters, digits, '_', '.' and '-'."
+                )
             if not isinstance(one.type, str) or one.type not in TYPES:
-                raise ToolError(f"parameter {one.name!r} of tool {self.name!r} is of type {one.type!r}; known: {', '.join(TYPES)}.")
+                raise ToolError(
+                    f"parameter {short(one.name)} of tool {short(self.name)} is of type {short(one.type)}; known: {', '.join(TYPES)}."
+                )
             for choice in one.choices:
                 if type(choice) not in _CHOICES.get(one.type, ()) or choice != choice or choice in (float("inf"), float("-inf")):
                     raise ToolError(
-                        f"parameter {one.name!r} of tool {self.name!r}, of type {one.type}, has the choice {choice!r}; "
+                        f"parameter {short(one.name)} of tool {short(self.name)}, of type {one.type}, has the choice {short(choice)}; "
                         "choices are texts of a string, or finite numbers of a number or an integer."
                     )
         if self.function is not None and not (isinstance(self.function, str) and _FUNCTION.fullmatch(self.function)):
-            raise ToolError(f"tool {self.name!r} has the function {self.function!r}; it is written 'module:name'.")
+            raise ToolError(f"tool {short(self.name)} has the function {short(self.function)}; it is written 'module:name'.")
 
     @property
     def signature(self) -> str:

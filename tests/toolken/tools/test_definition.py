@@ -155,6 +155,7 @@ def test_a_schema_without_parameters_is_a_tool_without_arguments():
     "values, says",
     [([], "JSON object"), ({"function": "f"}, "JSON object"), ({"description": "x"}, "a tool is named None"), ({"name": "a"}, "no documentation"),
      ({"name": "a", "description": "x", "parameters": {"properties": []}}, "no object"), ({"name": "a", "description": "x", "required": ["b"]}, "requires 'b'"),
+     ({"name": "a", "description": "x", "properties": {"b": {"type": "string"}}, "required": [[]]}, "requires"), ({"name": "a" * 500, "description": "x"}, "a tool is named 'a{59}…"),
      ({"name": "a", "description": "x", "properties": {"b": {"type": "object"}}}, "type object"), ({"name": "a", "description": "x", "properties": {"b": {}}}, "nothing"),
      ({"name": "a", "description": "x", "properties": {"b": {"anyOf": [{"type": "string"}]}}}, "nothing"), ({"name": "a", "description": 5}, "documentation"),
      ({"name": "a", "description": "x", "properties": {"b": {"type": ["string", "integer"]}}}, "string, integer"), ({"name": "a b", "description": "x"}, "'a b'"),
