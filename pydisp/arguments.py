@@ -163,6 +163,14 @@ def _is_sources(value) -> bool:
     return isinstance(values, list | tuple) and len(values) > 0 and all(map(_is_path, values))
 
 
+def _is_text(value) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_word(value) -> bool:
+    return _is_text(value) and 0 < len(value.strip()) <= _MOST_PART
+
+
 def _is_of_torch(value, kind: str) -> bool:
     return type(value).__module__ == "torch" and type(value).__name__ == kind
 
@@ -172,29 +180,36 @@ SEED = whole(0, 2**63 - 1)
 SHARE = number("lie between 0 and 1", lambda value: 0 <= value <= 1)
 ABOVE_ZERO = number("be a finite number above 0", lambda value: value > 0)
 ZERO_OR_MORE = number("be a finite number of at least 0", lambda value: value >= 0)
-TEXT = Kind("it must be a text", lambda value: isinstance(value, str))
-NAME = Kind("it must be a text that is not empty", lambda value: isinstance(value, str) and value.strip() != "")
+TEXT = Kind("it must be a text that UTF-8 can hold", _is_text)
+NAME = Kind("it must be a text that is not empty and that UTF-8 can hold", lambda value: _is_text(value) and value.strip() != "")
 PATH = Kind("give a path, as a text or a pathlib.Path", _is_path)
 SOURCES = Kind(
     "give a file, a folder, 'pythondoc' or 'hub:NAME', or a list of such",
     _is_sources,
     lambda value: tuple(os.fspath(one) for one in ([value] if isinstance(value, str | os.PathLike) else value)),
 )
-RECEIVER = Kind("give a function that takes a line, such as print, or pydisp.progress.silence for none", callable, error=TypeError)
+RECEIVER = Kind(
+    "give a function that takes a line, such as print, or pydisp.progress.silence for none",
+    lambda value: callable(value) and not isinstance(value, type),
+    error=TypeError,
+)
 TOKENIZER = Kind(
     "give the model's tokenizer of transformers, such as AutoTokenizer loads",
     lambda value: callable(value) and not isinstance(value, type) and hasattr(value, "convert_ids_to_tokens"),
     error=TypeError,
 )
-# A model in memory is looked at by those who use it: only they know what it must have.
+# A model in memory is looked at more closely by those who use it: only they know what it must have.
 MODEL = Kind(
-    "give the name of a folder or of a model, or 'demo'", lambda value: not isinstance(value, str | os.PathLike) or _is_path(value)
+    "give a transformers causal language model, a folder, a hub name, or 'demo'",
+    lambda value: _is_path(value) or hasattr(value, "state_dict") and not isinstance(value, type),
+    error=TypeError,
 )
-DEVICE = Kind("give the name of a device, such as 'cpu'", lambda value: isinstance(value, str) or _is_of_torch(value, "device"), str)
+DEVICE = Kind("give the name of a device, such as 'cpu'", lambda value: _is_word(value) or _is_of_torch(value, "device"), str)
 DTYPE = Kind(
     "give the name of a dtype, such as 'float32'",
-    lambda value: isinstance(value, str) or _is_of_torch(value, "dtype"),
+    lambda value: _is_word(value) or _is_of_torch(value, "dtype"),
     lambda value: str(value).removeprefix("torch."),
 )
-BY_NAME = {"device": optional(DEVICE), "dtype": optional(DTYPE), "revision": optional(NAME), "trust_remote_code": SWITCH}
+REVISION = Kind("give the name of a branch or a tag, or the id of a commit", _is_word)
+BY_NAME = {"device": optional(DEVICE), "dtype": optional(DTYPE), "revision": optional(REVISION), "trust_remote_code": SWITCH}
 """Those that go with a model by its name."""

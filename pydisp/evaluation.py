@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pydisp.arguments import BY_NAME, MODEL, RECEIVER, SOURCES, TOKENIZER, check, optional, takes, whole
+from pydisp.arguments import BY_NAME, MODEL, RECEIVER, SOURCES, TOKENIZER, check, instance_of, optional, takes, whole
 from pydisp.environment import run_facts
 from pydisp.loading import choose_device, choose_dtype, displayed_name, load_config, load_model, load_tokenizer, stored_dtype
 from pydisp.placement import refuse_empty
@@ -155,7 +155,13 @@ def usual_context_tokens(model: nn.Module) -> int:
     return min(usual, positions(model.config) or usual)
 
 
-@takes(context_tokens=whole(2), most_tokens=SIZES["most_tokens"], batch_size=SIZES["batch_size"])
+@takes(
+    model=instance_of(nn.Module, "give a transformers causal language model"),
+    tokens=instance_of(Tokens, "give Tokens"),
+    context_tokens=whole(2),
+    most_tokens=SIZES["most_tokens"],
+    batch_size=SIZES["batch_size"],
+)
 def evaluate_text(
     model: nn.Module,
     tokens: Tokens,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+from pydisp.given_value import short
+
 _MOST_SLUG_BYTES = 48  # a file name may contain the slugs of four titles, and file systems allow 255 bytes
 
 
@@ -18,7 +20,7 @@ def slug(title: str) -> str:
 def require_text(value, what: str, may_be_empty: bool = False) -> None:
     """Raise TypeError or ValueError, naming `what`, unless the value is a text that a page can hold."""
     if not isinstance(value, str):
-        raise TypeError(f"{what} is {value!r}; it must be a text.")
+        raise TypeError(f"{what} is {short(value)}; it must be a text.")
     if not may_be_empty and not value.strip():
         raise ValueError(f"{what} is empty; give it one.")
     _require_writable(value, what)
@@ -41,7 +43,7 @@ def require_distinct(names: Sequence[str], what: str) -> None:
 def finite(value, what: str) -> int | float:
     """The number as Python's int or float; TypeError or ValueError, naming `what`, if it is none or not finite."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{what} is {value!r}; it must be a number.")
+        raise TypeError(f"{what} is {short(value)}; it must be a number.")
     try:
         number = int(value) if isinstance(value, Integral) else float(value)
         is_finite = math.isfinite(number)
@@ -54,8 +56,8 @@ def finite(value, what: str) -> int | float:
 
 def interval(value, what: str) -> tuple[float, float]:
     """(low, high) as Python's numbers; ValueError, naming `what`, for anything else."""
-    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
-        raise ValueError(f"{what} is {value!r}; it must be (low, high).")
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"{what} is {short(value)}; it must be (low, high).")
     low, high = (finite(v, what) for v in value)
     if low > high:
         raise ValueError(f"{what} runs from {low} down to {high}; give (low, high).")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydisp.arguments import BY_NAME, MODEL, PATH, RECEIVER, SWITCH, Kind, one_of, optional, takes, whole
+from pydisp.arguments import BY_NAME, PATH, RECEIVER, SWITCH, TOKENIZER, Kind, one_of, optional, takes, whole
 from pydisp.environment import versions
 from pydisp.evaluation import positions
 from pydisp.holobench.contexts.build_settings import KINDS, PER_LENGTH, ROOM_OF_SHORT, BuildSettings, lengths_for
@@ -54,7 +54,7 @@ class Benchmark:
     database=Kind("give 'generated', 'chinook', a SQLite file, or a Database", lambda value: isinstance(value, Database) or PATH.is_right(value)),
     questions=optional(PATH),
     **{**KINDS, "lengths": optional(KINDS["lengths"]), "per_length": optional(KINDS["per_length"])},
-    tokenizer=MODEL, template=one_of(TEMPLATES), answer=one_of(ANSWERS), room=whole(0), overwrite=SWITCH, revision=BY_NAME["revision"],
+    tokenizer=Kind("give the name of a model, or a fast tokenizer of transformers", lambda value: PATH.is_right(value) or TOKENIZER.is_right(value), error=TypeError), template=one_of(TEMPLATES), answer=one_of(ANSWERS), room=whole(0), overwrite=SWITCH, revision=BY_NAME["revision"],
     trust_remote_code=SWITCH, say=RECEIVER,
 )  # fmt: skip
 def build(

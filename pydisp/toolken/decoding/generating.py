@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from transformers import StoppingCriteriaList, StopStringCriteria
 
-from pydisp.arguments import SWITCH, TOKENIZER, Kind, check, instance_of, one_of, optional, takes, whole
+from pydisp.arguments import SWITCH, TEXT, TOKENIZER, Kind, check, instance_of, one_of, optional, takes, whole
 from pydisp.evaluation import evaluating, positions
 from pydisp.modeling.cached_model import CachedModel
 from pydisp.toolken.decisions import CONTROLS, MODES, Policy
@@ -216,6 +216,8 @@ def _prompts(inputs, attention_mask, tokenizer, filler: int, device) -> tuple[Te
         raise ValueError(
             f"among the prompts are values of type {', '.join(others)}; give a text, a list of texts, or input ids as a tensor."
         )
+    for number, text in enumerate(given):
+        check(f"inputs[{number}]", text, TEXT)
     texts = [prompt_ids(text, tokenizer) for text in given]
     if not texts or not all(texts):
         raise ValueError("there is no prompt, or one without tokens; give texts that are not empty.")

@@ -17,7 +17,22 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from pydisp.arguments import PATH, RECEIVER, SEED, TEXT, TOKENIZER, Kind, check_fields, instance_of, list_of, number, optional, takes, whole
+from pydisp.arguments import (
+    PATH,
+    RECEIVER,
+    SEED,
+    TEXT,
+    TOKENIZER,
+    Kind,
+    check,
+    check_fields,
+    instance_of,
+    list_of,
+    number,
+    optional,
+    takes,
+    whole,
+)
 from pydisp.loading import displayed_name
 from pydisp.progress import silence
 from pydisp.subject import tokenizer_digest
@@ -309,7 +324,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _folder(work: str | os.PathLike | Callable[[], str | os.PathLike] | None) -> Iterator[Path]:
     if work is not None:
-        yield Path(work() if callable(work) else work)
+        yield Path(check("work", work(), PATH) if callable(work) else work)
         return
     with TemporaryDirectory() as folder:
         yield Path(folder)

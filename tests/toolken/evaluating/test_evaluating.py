@@ -201,7 +201,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(model):
     with pytest.raises(ToolkensError, match="no tool is in all 2 sets"):
         others = toolkens_of(model, 1).without("add").without("subtract")
         evaluate(model, {0: sets[0].without("multiply"), 1: others}, PROBLEMS, tokenizer=TOKENIZER)
-    with pytest.raises(ValueError, match="the mode is 'guess'"):
+    with pytest.raises(ValueError, match="mode is 'guess'"):
         evaluate(model, sets, PROBLEMS, tokenizer=TOKENIZER, modes=["guess"])
     with pytest.raises(ValueError, match="no mode is given"):
         evaluate(model, sets, PROBLEMS, tokenizer=TOKENIZER, modes=[])
