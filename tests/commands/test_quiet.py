@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 import typer
 from command_line import call, every_command
@@ -48,6 +49,25 @@ def test_quiet_and_verbose_are_taken_after_every_command(path):
     for option in ("--verbose", "-v"):
         seen = parsed(*path, option)
         assert seen["verbose"] is True and seen["quiet"] is False and seen["level"] == logging.INFO and seen["says"] is write_line
+
+
+def test_a_download_in_a_command_has_our_bar_unless_it_is_quiet(many_lines, capsys):
+    """transformers' switch for its own bars, which a command uses, switches the hub's off too."""
+    hub_bar = huggingface_hub.utils.tqdm
+    root, before = typer.main.get_command(cli.app), vars(hub_bar).get("update")
+
+    def download(ctx):
+        output.begin(ctx)
+        with hub_bar(desc="weights", total=2**20, unit="B", disable=None) as bar:
+            bar.update(2**19)
+            bar.update(2**19)
+
+    root.commands["env"].invoke = download
+    for args, told in ((["env"], True), (["env", "-q"], False)):
+        with root.make_context("pydisp", args) as ctx:
+            root.invoke(ctx)
+        assert ("downloading weights: 1.0 of 1.0 MiB, in " in capsys.readouterr().err) is told
+        assert vars(hub_bar).get("update") is before
 
 
 def test_help_pages_of_commands_do_not_repeat_them():
