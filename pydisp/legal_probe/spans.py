@@ -99,7 +99,7 @@ def _of_regex(regex, text: str, passage: str, place: str, search: RegexSearch) -
         found = search.spans(regex, text)
     except TimeoutError:
         raise ConceptsError(
-            f"{place}: the search for the regex {short(regex)} in the text of passage {passage!r} did not end within {MOST_SECONDS:g} s; "
+            f"{place}: the search for the regex {short(regex)} in the text of passage {passage!r} did not end within {MOST_SECONDS} s; "
             "write one without a repeat of a repeat, as (a+)+ is, or give a phrase."
         ) from None
     except ValueError as error:
