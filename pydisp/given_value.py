@@ -53,8 +53,7 @@ def json_value(text: str | bytes, place: str, needed: str, *, strictly: bool = F
         values, or a number of thousands of digits.
     """
     text = _decoded(text, place, needed) if isinstance(text, bytes) else text
-    if _has_more_values(text, most_values):
-        raise ValueError(f"{place} holds more than {most_values:,} values, and no more are read at once; {needed}")
+    check_values(text, place, needed, most_values)
     options = {"object_pairs_hook": _once, "parse_constant": _refuse_constant} if strictly else {}
     try:
         value = json.loads(text, **options)
@@ -93,6 +92,12 @@ def _has_more_values(text: str, most: int) -> bool:
 
 def _marks(text: str, start: int, end: int) -> int:
     return text.count(",", start, end) + text.count("[", start, end) + text.count("{", start, end)
+
+
+def check_values(text: str, place: str, needed: str, most_values: int = MOST_VALUES) -> None:
+    """Raises: ValueError if JSON, or lines of it that are kept together, hold more values; nothing is parsed to see that."""
+    if _has_more_values(text, most_values):
+        raise ValueError(f"{place} holds more than {most_values:,} values, and no more are read at once; {needed}")
 
 
 def check_depth(value, place: str, needed: str, deepest: int = JSON_DEEPEST) -> None:

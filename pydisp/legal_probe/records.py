@@ -11,7 +11,7 @@ from pathlib import PurePath
 import yaml
 
 from pydisp.given_file import decoded
-from pydisp.given_value import json_value, short, yaml_part, yaml_place, yaml_root
+from pydisp.given_value import check_values, json_value, short, yaml_part, yaml_place, yaml_root
 from pydisp.legal_probe.fields import ConceptsError, did_you_mean
 
 SUFFIXES = (".jsonl", ".yaml", ".yml")
@@ -53,6 +53,7 @@ def records_of(data: bytes, name: str) -> list[Record]:
 
 
 def _of_jsonl(text: str, name: str) -> Iterator[Record]:
+    check_values(text, name, "split the file.")
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines: a string of JSON may hold other ends of lines as they are
         if line.strip():
             place = f"{name}, line {number}"

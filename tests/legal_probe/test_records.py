@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pydisp.legal_probe.passages import ConceptsError, Span, concept_set, read_concepts, shipped
+from pydisp.legal_probe.records import records_of
 
 YAML = """\
 # actions of people
@@ -139,3 +140,10 @@ def test_the_shipped_passages_are_read():
     concepts = shipped()
     assert {"definiendum", "role", "permissible action"} <= set(concepts.concepts)
     assert concepts.passages[0].place.startswith("passages.jsonl, line ") and all(one.source for one in concepts.passages)
+
+
+def test_lines_hold_no_more_values_together_than_one():
+    line = b'{"a": [' + b"1," * 999 + b"1]}\n"
+    assert len(records_of(line * 100, "c.jsonl")) == 100
+    with pytest.raises(ConceptsError, match="^c.jsonl holds more than 2,000,000 values, and no more are read at once; split the file.$"):
+        records_of(line * 2000, "c.jsonl")

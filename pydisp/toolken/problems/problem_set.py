@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pydisp.given_file import read_text as read_given_text
-from pydisp.given_value import json_value
+from pydisp.given_value import check_values, json_value
 from pydisp.toolken.problems.joining import joined
 from pydisp.toolken.problems.problem import Problem, ProblemError
 from pydisp.toolken.tools.tools import Tools
@@ -93,6 +93,10 @@ def _of_list(text: str, path) -> list[dict]:
 
 
 def _of_lines(text: str, path) -> list[dict]:
+    try:
+        check_values(text, str(path), "split the file.")
+    except ValueError as error:
+        raise ProblemError(str(error)) from None
     records = []
     lines = text.rstrip().split("\n")
     for number, line in enumerate(lines, 1):

@@ -120,3 +120,12 @@ def test_records_with_whole_characters_are_looked_at_once(tmp_path):
     start = time.process_time()
     assert len(read_records(path)) == 30_001
     assert time.process_time() - start < 5
+
+
+def test_lines_hold_no_more_values_together_than_one(tmp_path):
+    line = b'{"a": [' + b"1," * 999 + b"1]}\n"
+    (tmp_path / "p.jsonl").write_bytes(line * 100)
+    assert len(read_records(tmp_path / "p.jsonl")) == 100
+    (tmp_path / "p.jsonl").write_bytes(line * 2000)
+    with pytest.raises(ProblemError, match="p.jsonl holds more than 2,000,000 values, and no more are read at once; split the file.$"):
+        read_records(tmp_path / "p.jsonl")
