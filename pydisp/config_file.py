@@ -42,7 +42,7 @@ def read_config_file(folder: Path, name: str) -> dict:
         if key in _COUNTS and value > MOST_LAYERS:
             raise ValueError(f"the config.json of {name} has {key} {short(value)}, and models have {MOST_LAYERS:,} layers at most; {_COPY}")
         if isinstance(value, int) and abs(value) > _LARGEST:
-            raise ValueError(f"the config.json of {name} has {key} {short(value)}, which torch cannot hold as a number; {_COPY}")
+            raise ValueError(f"the config.json of {name} has {short(value)} for {short(key)}, which torch cannot hold as a number; {_COPY}")
     return values
 
 

@@ -36,8 +36,9 @@ def test_what_stands_there_is_returned(tmp_path):
         ({"num_hidden_layers": 1001}, "num_hidden_layers 1001, and models have 1,000 layers at most"),
         ({"n_layer": 10**30}, f"n_layer {10**30}, and models have 1,000 layers at most"),
         ({"vision_config": {"encoder": {"num_layers": 10**9}}}, "num_layers 1000000000, and models have 1,000 layers at most"),
-        ({"rope": {"factors": [1.0, -(2**64)]}}, f"factors {-(2**64)}, which torch cannot hold as a number"),
-        ({"sliding_window": 2**63}, f"sliding_window {2**63}, which torch cannot hold as a number"),
+        ({"rope": {"factors": [1.0, -(2**64)]}}, f"{-(2**64)} for 'factors', which torch cannot hold as a number"),
+        ({"sliding_window": 2**63}, f"{2**63} for 'sliding_window', which torch cannot hold as a number"),
+        ({"a\nb": 2**63}, f"{2**63} for 'a\\nb', which torch cannot hold as a number"),
         ({"num_hidden_layers": float("inf")}, "num_hidden_layers inf, and it must be a whole number above 0"),
     ],
 )
