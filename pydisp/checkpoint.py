@@ -26,15 +26,19 @@ def misfit(model: nn.Module, info: dict) -> str | None:
     """
     mismatched = sorted(info.get("mismatched_keys") or ())  # name, shape in the files, shape in the model
     if mismatched:
-        (key, stored, described), count = mismatched[0], len(mismatched)
-        return f"has {key} {_shape(stored)}, but its config describes {_shape(described)} ({count} such {'weights' if count > 1 else 'weight'} in all); {_GIVE}."
+        key, stored, described = mismatched[0]
+        return f"has {key} {_shape(stored)}, but its config describes {_shape(described)} ({_number(mismatched)} in all); {_GIVE}."
     for what, keys in (
         ("lacks", _lacking(model, info["missing_keys"])),
         ("holds weights that its config has no place for:", _left_out(model, info["unexpected_keys"])),
     ):
         if keys:
-            return f"{what} {keys[0]} ({len(keys)} {'weights' if len(keys) > 1 else 'weight'} in all); {_GIVE}."
+            return f"{what} {keys[0]} ({_number(keys)} in all); {_GIVE}."
     return None
+
+
+def _number(keys: list) -> str:
+    return "1 weight" if len(keys) == 1 else f"{len(keys):,} weights"
 
 
 def _shape(sizes: Iterable[int]) -> str:
@@ -96,5 +100,7 @@ def shortfall(model: nn.Module, folder: Path) -> str | None:
     if count >= wanted:
         return None
     prefix = f"{model.base_model_prefix}."
-    first = next(name for name, shape in described.items() if shape not in (stored.get(name), stored.get(name.removeprefix(prefix))))
-    return f"holds {count:,} weights in its files, but its config describes {wanted:,}, among them {first} {_shape(described[first])}; {_GIVE}."
+    unlike = (name for name, shape in described.items() if shape not in (stored.get(name), stored.get(name.removeprefix(prefix))))
+    first = next(unlike, next(iter(described)))
+    example = f"{first} {_shape(described[first])}"
+    return f"holds {count:,} weights in its files, but its config describes {wanted:,}, among them {example}; {_GIVE}."

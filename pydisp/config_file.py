@@ -1,4 +1,4 @@
-"""The config.json of a model's folder: what transformers would take without a check, and what would keep it busy without end, is refused here.
+"""The config.json of a model's folder: what transformers would take without a check, or be busy with for ever, is refused here.
 
 read_config_file("folder", "folder")["model_type"]
 """
@@ -47,7 +47,7 @@ def read_config_file(folder: Path, name: str) -> dict:
 
 
 def _numbers(values: dict) -> Iterator[tuple[str, int | float]]:
-    """Every number and the key that it stands under, also in lists and in the configs of parts; json_value has bounded how deep that goes."""
+    """Every number and the key that it stands under, also in lists and in the configs of parts, whose depth json_value has bounded."""
     for key, value in values.items():
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, dict):

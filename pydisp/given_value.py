@@ -37,7 +37,7 @@ def short(value) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library says, cut to one line that a sentence can hold: some repeat a whole file. A line that ends in a colon has the next one too."""
+    """What a library says, cut to one line that a sentence can hold, or two after a colon: some repeat a whole file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     words = (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0]).rstrip(":")
     return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"

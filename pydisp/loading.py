@@ -213,7 +213,7 @@ def _whole_model(name: str, *, revision: str | None, **options) -> nn.Module:
 
 
 def load_whole(auto_class, place: str, name: str, **options) -> nn.Module:
-    """What `auto_class.from_pretrained(place, **options)` of transformers gives, if the files hold just the weights that the config describes.
+    """What `auto_class.from_pretrained(place, **options)` of transformers gives, if the files hold just the weights of the config.
 
     Args:
         name: of the model, for messages.

@@ -1,4 +1,4 @@
-"""A tokenizer.model of SentencePiece: if transformers cannot read one, its message wrongly asks for tiktoken, so ours says what is missing."""
+"""A tokenizer.model of SentencePiece: if transformers cannot read one, it wrongly asks for tiktoken; this says what is missing."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""A checkpoint that is not of its config is refused in one sentence with the first weight, and what transformers rightly leaves out is not."""
+"""A checkpoint that is not of its config is refused with its first wrong weight, and one with what is left out rightly is loaded."""
 
 import json
 import math
@@ -76,10 +76,10 @@ def logits(model):
             "its config describes 984,000,000, among them model.embed_tokens.weight (257, 1000000)",
         ),  # memory for none
         ({"tie_word_embeddings": False}, "its config describes 39,712, among them lm_head.weight (257, 32)"),
-        ({"vocab_size": 256}, "has model.embed_tokens.weight (257, 32), but its config describes (256, 32) (1 such weight in all)"),
+        ({"vocab_size": 256}, "has model.embed_tokens.weight (257, 32), but its config describes (256, 32) (1 weight in all)"),
         (
             {"intermediate_size": 40},
-            "has model.layers.0.mlp.down_proj.weight (32, 48), but its config describes (32, 40) (9 such weights in all)",
+            "has model.layers.0.mlp.down_proj.weight (32, 48), but its config describes (32, 40) (9 weights in all)",
         ),
     ],
 )

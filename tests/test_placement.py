@@ -170,7 +170,8 @@ def test_maps_that_cannot_be_used(folder, tmp_path):
     for number, (values, words) in enumerate((
         ([1], "holds no device map"), ({"": True}, "holds no device map"), ({}, "holds no device map"),
         ({"": "nowhere"}, "names the place 'nowhere', which cannot be used here"), ({"": "meta"}, "holds no values"),
-        ({"": 10**20}, "names the place 100000000000000000000, which cannot be used here"), ({"": -7}, "names the place -7, which cannot be used"),
+        ({"": 10**20}, "names the place 100000000000000000000, which cannot be used here"),
+        ({"": -7}, "names the place -7, which cannot be used"),
         ({"": 2**31}, "names the place 2147483648, which cannot be used here"), ({"": "cuda:" + "9" * 30}, "which cannot be used here"),
         ({"": "cpu\ud800"}, "which cannot be used here"),
     )):  # fmt: skip

@@ -1,4 +1,4 @@
-"""A dense folder whose config.json has any content is the model of its weights, or one sentence: for eval, and for compare, which reads no weights."""
+"""A dense folder whose config.json has any content is the model of its weights, or one sentence: for eval and for compare."""
 
 import json
 import os
@@ -21,8 +21,9 @@ from pydisp.progress import silence
 CPU = torch.device("cpu")
 SIZES = ["num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
          "max_position_embeddings", "ffn_dim", "word_embed_proj_dim", "sliding_window", "pad_token_id"]  # fmt: skip
-NAMED = ["model_type", "architectures", "dtype", "hidden_act", "layer_types", "rope_parameters", "rope_scaling", "tie_word_embeddings", "text_config",
-         "quantization_config", "auto_map", "attn_implementation", "num_nextn_predict_layers", "transformers_weights", "pydisp"]  # fmt: skip
+NAMED = ["model_type", "architectures", "dtype", "hidden_act", "layer_types", "rope_parameters", "rope_scaling", "tie_word_embeddings",
+         "text_config", "quantization_config", "auto_map", "attn_implementation", "num_nextn_predict_layers", "transformers_weights",
+         "pydisp"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
