@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydisp.checkpoint import shortfall
 from pydisp.given_file import read_text
 from pydisp.given_value import first_line, json_value
 from pydisp.loading import LoadingError, empty_model, load_config, stored_dtype
@@ -84,7 +85,7 @@ def _speed(file: Path) -> Report | None:
 
 
 def _size(given: str, has_reports: bool) -> dict | None:
-    """Parameters, MiB, dtype and type of a model, from its config alone; None for a folder of reports that is no model."""
+    """Parameters, MiB, dtype and type of a model, from its config; None for a folder of reports that is no model."""
     if has_reports and not (Path(given) / "config.json").is_file():
         return None
     try:
@@ -94,8 +95,10 @@ def _size(given: str, has_reports: bool) -> dict | None:
         raise LoadingError(
             f"{given or 'an empty name'} is neither a folder with a {REPORT_FILE} nor a model ({str(error).rstrip('.')}); {_GIVE}."
         ) from None
-    parameters, dtype = sum(p.numel() for p in model.parameters()), stored_dtype(config)
     is_quantized = getattr(config, "quantization_config", None) is not None
+    if not is_quantized and (words := shortfall(model, Path(given))):
+        raise LoadingError(f"{given} {words}")
+    parameters, dtype = sum(p.numel() for p in model.parameters()), stored_dtype(config)
     return {
         "parameters": parameters,
         "MiB of weights": None if is_quantized else parameters * dtype.itemsize / 2**20,

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from browser_page import needs_chromium, require_readable
 from command_line import call, refused
+from tiny_text import write_model
 from transformers import LlamaConfig
 
 from pydisp.commands import evaluate, fairness, holobench, probe
@@ -208,6 +209,13 @@ def test_a_config_of_no_model_is_refused(two, tmp_path, changed, words):
     place = dense_named(tmp_path / "small")
     (place / "config.json").write_text(json.dumps(json.loads((place / "config.json").read_text()) | changed))
     refused([(["compare", two[0], place, "--out", tmp_path / "out"], words)], tmp_path)
+
+
+def test_the_size_of_a_config_of_more_layers_than_there_are_is_refused(two, tmp_path):
+    place = write_model(tmp_path / "small")
+    assert call("compare", two[0], place, "--out", tmp_path / "out")[0] == 0
+    (place / "config.json").write_text(json.dumps(json.loads((place / "config.json").read_text()) | {"num_hidden_layers": 5}))
+    refused([(["compare", two[0], place, "--out", tmp_path / "no"], "small holds 31,488 weights in its files, but its config")], tmp_path)
 
 
 def test_what_has_no_report_is_refused(two, tmp_path):
