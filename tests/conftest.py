@@ -44,7 +44,7 @@ def many_lines(monkeypatch):
     """Phases say lines from their first step on; short ones too."""
     from pydisp import progress
 
-    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS"):
+    for name in ("FIRST_LINE_SECONDS", "LINE_SECONDS", "SHARE_OF_TIME"):
         monkeypatch.setattr(progress, name, 0.0)
 
 

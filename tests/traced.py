@@ -7,6 +7,7 @@ see what torch and safetensors write.
 
 import ctypes
 import functools
+import inspect
 import multiprocessing
 import os
 import re
@@ -121,7 +122,7 @@ def _command(args: list[str], said: str, stops: bool, audit: int | None, after: 
     corpora.other_text = lambda: Text("other", ("ANOTHER TEXT OF SOME WORDS, AND THEN SOME MORE OF THEM. " * 20,))
     if after is None:
         for one in (journey.prune_to_folder, recover_journey.recover_to_folder):
-            one.__wrapped__.__kwdefaults__["checkpoint_seconds"] = 0.0
+            inspect.unwrap(one).__kwdefaults__["checkpoint_seconds"] = 0.0
     else:
         _kill_after({"Search": search.Search, "Recovery": recovery.Recovery}[after[0]], after[1])
     sys.argv = ["pydisp", *args]

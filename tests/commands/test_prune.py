@@ -67,8 +67,8 @@ def test_one_seed_gives_the_same_bytes_also_after_a_kill(pruned, prune, model, t
     assert digests(tmp_path / "again") == digests(out)
     # Killed hard in the middle of the search, then resumed.
     code = (
-        "import os, signal, sys\nfrom pydisp import cli\nfrom pydisp.pruning import journey, search\n"
-        "journey.prune_to_folder.__wrapped__.__kwdefaults__['checkpoint_seconds'] = 0.0\nstep = search.Search._step\n"
+        "import inspect, os, signal, sys\nfrom pydisp import cli\nfrom pydisp.pruning import journey, search\n"
+        "inspect.unwrap(journey.prune_to_folder).__kwdefaults__['checkpoint_seconds'] = 0.0\nstep = search.Search._step\n"
         "def stop(self, use):\n    if self.progress.step == 4: os.kill(os.getpid(), signal.SIGKILL)\n    step(self, use)\n"
         "search.Search._step = stop\ncli.main()"
     )
