@@ -10,7 +10,7 @@ Python's own. The command line and YAML files check types by themselves; in Pyth
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -142,9 +142,17 @@ def iterable_of(words: str) -> Kind:
     """Anything that is iterated over, but for text and bytes; its parts are not looked at."""
     return Kind(
         f"give a list of {words}",
-        lambda value: isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping),
+        lambda value: _is_iterable(value) and not isinstance(value, str | bytes | Mapping),
         error=TypeError,
     )
+
+
+def _is_iterable(value) -> bool:
+    try:
+        iter(value)  # a tensor of no dimension has __iter__ too
+    except TypeError:
+        return False
+    return True
 
 
 def _is_path(value) -> bool:

@@ -48,6 +48,8 @@ class IndexSet:
 
     def __post_init__(self):
         check_fields(self, "IndexSet: ", indices=instance_of(Tensor, "give an int32 tensor of one dimension"), size=whole(1, 2**31 - 1))
+        if self.indices.is_meta:
+            raise TypeError("IndexSet: indices is a tensor without values; give one that is not on the meta device.")
         object.__setattr__(self, "indices", self.indices.detach().cpu().clone())
         check_indices(self.indices, self.size)
 

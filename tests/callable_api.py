@@ -13,7 +13,7 @@ from toolken_training import TOOLS, problems, tiny
 from toolken_writing import toolkens_of
 
 import pydisp
-from pydisp import evaluation, fairness, holobench, legal_probe, pruning, toolken
+from pydisp import fairness, holobench, legal_probe, pruning, toolken
 from pydisp.evaluation import evaluate_text
 from pydisp.fairness.callback import FrequencyLossCallback
 from pydisp.indices import IndexSet
@@ -55,6 +55,7 @@ def cases(folder: Path) -> dict[str, Case]:
     plan.save(folder / "plan.safetensors")
     toolkens = toolkens_of(model, tokenizer, torch.zeros(len(TOOLS), 32), tools=TOOLS)
     toolkens.save(folder / "toolkens")
+    export_peft(toolkens, model, tokenizer, folder / "tokens")
     values = fairness.UnitValues(*(np.linspace(0.1, 0.9, 40) for _ in range(5)))
     types = np.repeat(np.arange(20), 2)
     stats = fairness.TokenStats.of("token", types, values)
@@ -209,7 +210,7 @@ def cases(folder: Path) -> dict[str, Case]:
             toolken.evaluate_to_folder,
             {"model": named, "toolkens": [folder / "toolkens"], "out": folder / "report", "data": "builtin:b", "modes": ["reject"], "count": 4, "answers": 0, "k": 2, "seed": 0,
              "settings": AnswerSettings(), "tokenizer": None, **runs, **by_name, "say": silence},
-            "pydisp.subject:Subject.loaded", words={"data": ("problem",)},
+            "pydisp.subject:Subject.loaded", words={"data": ("problem",), "toolkens": ("folder",)},
         ),
         "Policy": Case(toolken.Policy, {"mode": "reject", "k": 2, "temperature": 1.0, "threshold": 0.5}),
         "AnswerSettings": Case(AnswerSettings, {name: getattr(AnswerSettings(), name) for name in AnswerSettings.__dataclass_fields__}),
@@ -225,10 +226,8 @@ def cases(folder: Path) -> dict[str, Case]:
         "Tool": Case(toolken.Tool, {"name": "a", "documentation": "Does a.", "parameters": (Parameter("x"),), "examples": (Example("a", "1"),), "function": None}),
         "Parameter": Case(Parameter, {"name": "a", "type": "string", "choices": (), "is_required": True, "documentation": ""}),
         "Example": Case(Example, {"text": "a", "arguments": "1"}),
-        "Tools": Case(toolken.Tools, {"tools": list(TOOLS)}),
+        "Tools": Case(toolken.Tools, {"tools": list(TOOLS)}, words={"tools": ("tool",)}),
         "export_peft": Case(export_peft, {"toolkens": toolkens, "model": model, "tokenizer": tokenizer, "folder": folder / "peft"}, words={"model": ("head",)}),
-        "import_peft": Case(import_peft, {"folder": folder / "toolkens"}),
+        "import_peft": Case(import_peft, {"folder": folder / "tokens"}),
     }  # fmt: skip
-    found["import_peft"].function = lambda folder: import_peft(folder)
-    assert evaluation and all(isinstance(one, Case) for one in found.values())
     return found

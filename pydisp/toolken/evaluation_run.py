@@ -35,6 +35,7 @@ from pydisp.toolken.decisions import CONTROLS, MODES
 from pydisp.toolken.evaluating.answering import AnswerSettings
 from pydisp.toolken.evaluating.evaluated import Evaluated
 from pydisp.toolken.evaluating.evaluating import evaluate
+from pydisp.toolken.problems.generator import MOST_PROBLEMS
 from pydisp.toolken.problems.sources import read_problems
 from pydisp.toolken.toolkens import Toolkens, ToolkensError
 from pydisp.toolken.tools.builtin import BUILTIN
@@ -49,7 +50,7 @@ _WORK = "work"
 
 @takes(
     model=MODEL, toolkens=list_of(PATH, "folders of `train_to_folder`, one or more", least=1), out=PATH, data=replace(PATH, made=os.fspath),
-    modes=optional(list_of(one_of(MODES + CONTROLS), "modes, one or more", least=1)), count=optional(whole(1)), answers=optional(whole(0)),
+    modes=optional(list_of(one_of(MODES + CONTROLS), "modes, one or more", least=1)), count=optional(whole(1, MOST_PROBLEMS)), answers=optional(whole(0)),
     k=optional(whole(1)), seed=ANY_SEED, settings=instance_of(AnswerSettings, "give AnswerSettings"), tokenizer=optional(TOKENIZER),
     resume=SWITCH, overwrite=SWITCH, **BY_NAME, say=RECEIVER,
 )  # fmt: skip

@@ -24,7 +24,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from pydisp.arguments import PATH, TEXT, Kind, check, check_fields, instance_of, optional, takes, whole
+from pydisp.arguments import PATH, TEXT, TOKENIZER, Kind, check, check_fields, instance_of, optional, takes, whole
 from pydisp.given_file import read_bytes, read_text
 from pydisp.given_value import first_line, json_value, short
 from pydisp.subject import tokenizer_digest
@@ -140,6 +140,7 @@ class Toolkens:
             _warn_of_k(k, self.k)
         return policy
 
+    @takes(model=instance_of(nn.Module, "give a transformers causal language model"), tokenizer=TOKENIZER)
     def check(self, model: nn.Module, tokenizer) -> None:
         """Refuse a model or a tokenizer that these were not made for.
 

@@ -17,6 +17,7 @@ from pydisp.loading import displayed_name
 from pydisp.progress import Interrupted, on_stderr
 from pydisp.subject import Subject
 from pydisp.toolken.problems.checking import Wrong, checked, in_words
+from pydisp.toolken.problems.generator import MOST_PROBLEMS
 from pydisp.toolken.problems.problem import Problem
 from pydisp.toolken.problems.problem_set import ProblemSet
 from pydisp.toolken.problems.sources import read_problems
@@ -33,7 +34,7 @@ _CACHE = "features"
 
 
 @takes(
-    model=MODEL, out=PATH, tools=replace(PATH, made=os.fspath), data=replace(PATH, made=os.fspath), count=optional(whole(1)),
+    model=MODEL, out=PATH, tools=replace(PATH, made=os.fspath), data=replace(PATH, made=os.fspath), count=optional(whole(1, MOST_PROBLEMS)),
     settings=instance_of(TrainSettings, "give TrainSettings"), tokenizer=optional(TOKENIZER), resume=SWITCH, overwrite=SWITCH, **BY_NAME,
     say=RECEIVER,
 )  # fmt: skip

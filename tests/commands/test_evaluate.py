@@ -174,7 +174,7 @@ def test_bad_input_is_told_in_one_sentence(model, text, tmp_path):
     tokenizer.save_pretrained(markers)
     cases = [
         (["eval", model, "--text", empty], "is empty"),
-        (["eval", model, "--text", text, "--context", "1"], "must be at least 2"),
+        (["eval", model, "--text", text, "--context", "1"], "of at least 2"),
         (["eval", model, "--text", text, "--batch-size", "0"], "batch_size is 0"),
         (["eval", model, "--text", text, "--max-perplexity", "0.5"], "a perplexity is 1 or more"),
         (["eval", model, "--text", text, "--max-perplexity", "nan"], "a perplexity is 1 or more"),

@@ -91,7 +91,7 @@ def test_wrong_usage_is_refused(model, documents, tmp_path):
     refused(
         [
             ([*given, *text, "--fail-if", "tale > 1"], "names no figure"),
-            ([*given, *text, "--mode", "bytes"], "the mode is 'bytes'"),
+            ([*given, *text, "--mode", "bytes"], "mode is 'bytes'"),
             ([*given, *text, "--mode", "id", "--counts", tmp_path / "counts.json"], "has a count for id 999"),
             ([*given, "--text", tmp_path / "tiny.txt"], "one window needs"),
             ([*given, "--text", tmp_path / "absent.txt"], "does not exist"),

@@ -104,7 +104,7 @@ def test_wrong_input_is_one_sentence_and_writes_nothing(files, tmp_path):
             (["holobench", "build", "--out", out, "--database", "chinok"], "did you mean 'chinook'"),
             (["holobench", "build", "--out", out, "--database", tmp_path / "no.sqlite"], "no.sqlite"),
             (["holobench", "build", "--out", out, "--placement", "top"], "it must be one of: uniform"),
-            (["holobench", "build", "--out", out, "--density", "2"], "a density is 2.0"),
+            (["holobench", "build", "--out", out, "--density", "2"], "densities[0] is 2.0"),
             (["holobench", "build", "--out", out, "--questions", tmp_path / "none.json"], "goes with one database"),
             (["holobench", "build", "--out", out, "--template", "chat"], "no chat template"),
             (["holobench", "build", "--out", tmp_path / "broken.jsonl" / "x.jsonl"], "is a file, so x.jsonl cannot be made in it"),

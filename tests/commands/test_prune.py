@@ -165,7 +165,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
             "token id 257 ('<user>') is outside the model's vocabulary",
         ),
         (["prune", model, "--keep-ratio", "0.1", *common], "embeddings and head alone are"),
-        (["prune", model, "--keep-ratio", "0.5", "--method", "magic", *common], "unknown method 'magic'; known: disp"),
+        (["prune", model, "--keep-ratio", "0.5", "--method", "magic", *common], "method is 'magic'; it must be one of: disp"),
         (["prune", model, "--keep-ratio", "0.5", "--ratio-of", "heads", *common], "choose 'total'"),
         (["prune", tmp_path / "none", "--keep-ratio", "0.5", *common], "there is no model folder at"),
         (["prune", config_only, "--keep-ratio", "0.5", *common], "unknown model family 'mamba'"),

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from transformers import StoppingCriteriaList, StopStringCriteria
 
-from pydisp.arguments import SWITCH, TEXT, TOKENIZER, Kind, check, instance_of, one_of, optional, takes, whole
+from pydisp.arguments import SWITCH, TEXT, TOKENIZER, Kind, check, instance_of, one_of, optional, plain, takes, whole
 from pydisp.evaluation import evaluating, positions
 from pydisp.modeling.cached_model import CachedModel
 from pydisp.toolken.decisions import CONTROLS, MODES, Policy
@@ -193,6 +193,7 @@ def _tools_in_the_loop(
 
 def _prompts(inputs, attention_mask, tokenizer, filler: int, device) -> tuple[Tensor, Tensor | None]:
     """Ids and mask (B, S), padded at the beginning."""
+    inputs = plain(inputs) if not isinstance(inputs, Tensor) else inputs
     if isinstance(inputs, Mapping):
         if not isinstance(inputs.get("input_ids"), Tensor):
             raise ValueError("inputs is a mapping without a tensor input_ids; give what the tokenizer returns with return_tensors='pt'.")

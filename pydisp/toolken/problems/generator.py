@@ -30,6 +30,7 @@ KINDS = {
 }  # the others are "arithmetic"
 NO_TOOL = "no tool"
 _MOST_PARAPHRASES = 3
+MOST_PROBLEMS = 10**6  # a larger number is a slip, and would be drawn for hours
 _SEVERAL = "two calls"
 # Units and tables have more to learn than one operation; they and the problems of two calls come twice as often.
 _TOPICS = (*TOOL_NAMES, "convert", "look_up", _SEVERAL, _SEVERAL)
@@ -37,7 +38,7 @@ _TOPICS = (*TOOL_NAMES, "convert", "look_up", _SEVERAL, _SEVERAL)
 Draft = tuple[str, str, tuple[GoldCall, ...], str]  # question, solution, calls, answer
 
 
-@takes(count=whole(1))
+@takes(count=whole(1, MOST_PROBLEMS))
 def generate(family: str, count: int, seed: int) -> list[Problem]:
     """Problems of one family; the same arguments give the same ones on every machine, and a smaller count the first of them.
 

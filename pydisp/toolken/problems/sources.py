@@ -19,7 +19,7 @@ from pydisp.draws import Draws
 from pydisp.given_file import check_kind
 from pydisp.loading import displayed_name
 from pydisp.report.words import counted
-from pydisp.toolken.problems.generator import FAMILIES, generate
+from pydisp.toolken.problems.generator import FAMILIES, MOST_PROBLEMS, generate
 from pydisp.toolken.problems.problem import Problem, ProblemError
 from pydisp.toolken.problems.problem_file import read_problem_file
 from pydisp.toolken.problems.problem_set import ProblemSet
@@ -29,7 +29,7 @@ READERS = ("gsm8k", "metatool", "funcqa", "kamel", "gsm8k_xl", "virtualhome")
 GENERATED = 2000  # problems, where no count is given
 
 
-@takes(count=optional(whole(1)))
+@takes(count=optional(whole(1, MOST_PROBLEMS)))
 def read_problems(
     source: str, *, seed: int, count: int | None = None, tools: Tools | None = None, is_unseen: Callable[[Problem], bool] | None = None
 ) -> ProblemSet:

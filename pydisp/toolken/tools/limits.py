@@ -7,6 +7,8 @@ The arguments are held to them when they are parsed, the function while it runs,
 
 from dataclasses import asdict, dataclass
 
+from pydisp.arguments import ABOVE_ZERO, check_fields, whole
+
 _MOST_DIGITS = 4000  # Python converts texts of up to 4,300 digits into whole numbers
 _MOST_NESTING = 50  # lists are read by functions that call themselves
 
@@ -41,11 +43,8 @@ class Limits:
     result_length: int = 1000
 
     def __post_init__(self):
-        for name, value in asdict(self).items():
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or (name != "seconds" and not isinstance(value, int)) or not 0 < value < float("inf"):
-                needed = "a number" if name == "seconds" else "a whole number"
-                raise ValueError(f"the limit {name} is {value!r}; it must be {needed} above 0.")
+        names = [name for name in asdict(self) if name != "seconds"]
+        check_fields(self, "the limit ", **dict.fromkeys(names, whole(1)), seconds=ABOVE_ZERO)
         if self.digits > _MOST_DIGITS:
             raise ValueError(f"the limit digits is {self.digits}; it can be {_MOST_DIGITS} at most.")
         if self.nesting > _MOST_NESTING:
