@@ -166,7 +166,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
         ),
         (["prune", model, "--keep-ratio", "0.1", *common], "embeddings and head alone are"),
         (["prune", model, "--keep-ratio", "0.5", "--method", "magic", *common], "method is 'magic'; it must be one of: disp"),
-        (["prune", model, "--keep-ratio", "0.5", "--ratio-of", "heads", *common], "choose 'total'"),
+        (["prune", model, "--keep-ratio", "0.5", "--ratio-of", "heads", *common], "ratio_of is 'heads'; it must be one of: total, block"),
         (["prune", tmp_path / "none", "--keep-ratio", "0.5", *common], "there is no model folder at"),
         (["prune", config_only, "--keep-ratio", "0.5", *common], "unknown model family 'mamba'"),
         (["prune", model, "--keep-ratio", "0.5", "--out", out, "--text", empty], "is empty"),
@@ -185,7 +185,7 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_written(model, tex
         (["prune", model, "--keep-ratio", "0.01", "--ratio-of", "block", *common], "one narrow attention block takes"),
         (["prune", openelm, "--keep-ratio", "0.5", *common], "OpenELM is not part of transformers"),
         (["prune", model, "--keep-ratio", "0.5", *common, "--device", "meta"], "holds no values"),
-        (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", tmp_path / ("x" * 300)], "File name too long"),
+        (["prune", model, "--keep-ratio", "0.5", "--text", text, "--out", tmp_path / ("x" * 300)], "whose names have at most 255 bytes"),
     ]
     refused(cases, tmp_path)
     misused = [
