@@ -216,7 +216,7 @@ def test_what_cannot_be_evaluated_is_refused_before_the_weights_are_read(folder,
         (lambda: pydisp.evaluate(model, text=text), "given without its tokenizer; give both"),
         (lambda: pydisp.evaluate(model, tokenizer, text=text, device="cpu"), "device goes with the name of a model"),
         (lambda: pydisp.evaluate(model, tokenizer, text=text), "is outside the model's vocabulary of 50"),
-        (lambda: pydisp.evaluate(7, tokenizer, text=text), "model is a int; give a transformers causal language model"),
+        (lambda: pydisp.evaluate(7, tokenizer, text=text), "model is 7; give a transformers causal language model"),
         (lambda: pydisp.evaluate(folder, text=text, context_tokens=1), "context_tokens is 1; it must be a whole number of at least 2"),
         (lambda: pydisp.evaluate(folder, text=short, context_tokens=128), "one window needs 128"),
         (lambda: pydisp.evaluate(folder, text=text, context_tokens=129), "the model has 128 positions"),
@@ -224,7 +224,7 @@ def test_what_cannot_be_evaluated_is_refused_before_the_weights_are_read(folder,
         (lambda: pydisp.evaluate(folder, text=text, dtype="int8"), "unknown dtype 'int8'"),
         (lambda: pydisp.evaluate(folder, text=""), "text is ''; give a file"),
         (lambda: pydisp.evaluate(folder, text=None), "text is None; give a file"),
-        (lambda: pydisp.evaluate("", text=text), "model is ''; give the name of a folder"),
+        (lambda: pydisp.evaluate("", text=text), "model is ''; give a transformers causal language model, a folder, a hub name"),
     ]
     monkeypatch.setattr(evaluation, "load_model", lambda *_args, **_kwargs: pytest.fail("the weights were read"))
     for call, words in cases:

@@ -236,8 +236,8 @@ def test_an_empty_name_is_not_the_current_folder(pruned, model, text, monkeypatc
         usage = [["info", ""], ["export", "", "--dense", "--out", tmp_path / "out"], ["speed", ""]]
         refused([(args, "the name of the folder is empty") for args in usage], tmp_path, status=2)
         prune = ["prune", "", "--keep-ratio", "0.5", "--text", text, "--out", tmp_path / "out"]
-        refused([(prune, "the name of the model is empty"), (["eval", "", "--text", text], "the name of the model is empty")], tmp_path)
-        refused([(["eval", model, "--text", ""], "the name of a source of text is empty")], tmp_path)
+        refused([(prune, "model is ''; give a"), (["eval", "", "--text", text], "model is ''; give a")], tmp_path)
+        refused([(["eval", model, "--text", ""], "text is ['']; give a file, a folder")], tmp_path)
 
 
 def test_bad_input_is_told_in_one_sentence_and_writes_nothing(model, tmp_path):
