@@ -190,7 +190,7 @@ ABOVE_ZERO = number("be a finite number above 0", lambda value: value > 0)
 ZERO_OR_MORE = number("be a finite number of at least 0", lambda value: value >= 0)
 TEXT = Kind("it must be a text that UTF-8 can hold", _is_text)
 NAME = Kind("it must be a text that is not empty and that UTF-8 can hold", lambda value: _is_text(value) and value.strip() != "")
-PATH = Kind("give a path, as a text or a pathlib.Path, whose names have at most 255 bytes", _is_path)
+PATH = Kind("give a path, as a text or a pathlib.Path, whose names have at most 255 bytes and no null character", _is_path)
 SOURCES = Kind(
     "give a file, a folder, 'pythondoc' or 'hub:NAME', or a list of such",
     _is_sources,

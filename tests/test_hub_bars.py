@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from huggingface_hub import file_download
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub.utils import tqdm as hub_tqdm
 
 from pydisp import progress
@@ -138,7 +139,10 @@ def test_a_data_set_is_told_by_examples(clock):
     assert said == ["generating train split: example 10 of 40, about 9 s left"]
 
 
-def test_afterwards_the_bars_are_the_libraries_own(capsys):
+def test_afterwards_the_bars_are_the_libraries_own(capsys, request):
+    if are_progress_bars_disabled():  # a command before this test has done so
+        request.addfinalizer(disable_progress_bars)
+    enable_progress_bars()
     before = {name: vars(hub_tqdm).get(name) for name in ("__init__", "update", "close")}
     with pytest.raises(KeyError), hub_as_ours([].append):
         with hub_as_ours(silence):

@@ -17,7 +17,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydisp.arguments import TEXT, instance_of, takes
+from pydisp.arguments import instance_of, takes
 from pydisp.toolken.tools import worker
 from pydisp.toolken.tools.arguments import ArgumentsError, bound, parse, written
 from pydisp.toolken.tools.limits import LimitError, Limits
@@ -29,6 +29,7 @@ _START_SECONDS = 60.0  # for a Python to begin, on a machine that is busy
 _GRACE_SECONDS = 3.0  # for a worker to end a fork that is late, and to say so
 _END_SECONDS = 1.0  # for a worker to end its fork and itself
 _TRIES = 2  # of a call whose worker is lost: what runs in it changes nothing, so that it can run again
+_WORDS = instance_of(str, "give a text")  # whatever letters a model has written
 _ROOT = str(Path(__file__).parents[3])  # where pydisp is imported from
 
 
@@ -99,7 +100,7 @@ class Caller:
             process.wait()
         process.stdout.close()
 
-    @takes(name=TEXT, arguments=TEXT)
+    @takes(name=_WORDS, arguments=_WORDS)
     def call(self, name: str, arguments: str) -> CallResult:
         """Call a tool; never raises for what stands in the arguments or happens in the function.
 

@@ -172,6 +172,11 @@ def _of_schema(tool_name: str, name: str, schema: dict, is_required: bool) -> Pa
         )
     # a list of choices or a boolean with choices is not held to them
     kept = tuple(one for one in choices if one is not None) if kinds[0] in ("integer", "number", "string") else ()
+    for one in kept:
+        if not isinstance(one, str | int | float):
+            raise ToolError(
+                f"parameter {short(name)} of tool {short(tool_name)} has the choice {short(one)}; choices are texts or numbers."
+            )
     return Parameter(name, _SCHEMA_TYPES[kinds[0]], kept, is_required, str(schema.get("description", "")))
 
 
