@@ -33,6 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydisp.arguments import PATH, TEXT, check, instance_of, iterable_of, list_of, takes
+from pydisp.given_value import short
 from pydisp.report.markdown import markdown
 from pydisp.report.metric import Metric
 from pydisp.report.page import page
@@ -64,7 +65,7 @@ class Report:
 
     def __post_init__(self):
         require_text(self.title, "the title of a report")
-        place = f"report '{self.title}'"
+        place = f"report {short(self.title)}"
         for name, parts in (("summary", "sentences"), ("metrics", "Metric"), ("sections", "Section")):
             object.__setattr__(self, name, tuple(check(f"{place}: {name}", getattr(self, name), iterable_of(parts))))
         for sentence in self.summary:

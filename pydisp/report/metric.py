@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pydisp.arguments import SWITCH, check_fields, optional, plain, whole
+from pydisp.given_value import short
 from pydisp.report.values import finite, interval, require_text
 
 MOST_DECIMALS = 12
@@ -37,7 +38,7 @@ class Metric:
 
     def __post_init__(self):
         require_text(self.name, "the name of a metric")
-        place = f"metric '{self.name}'"
+        place = f"metric {short(self.name)}"
         for name in ("unit", "note"):
             require_text(getattr(self, name), f"{place}: {name}", may_be_empty=True)
         self._set("value", finite(plain(self.value), f"{place}: value"))

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from pydisp.given_value import short
 from pydisp.report.values import require_text
 
 
@@ -20,7 +21,7 @@ class Picture:
 
     def __post_init__(self):
         require_text(self.title, "the title of a picture")
-        place = f"picture '{self.title}'"
+        place = f"picture {short(self.title)}"
         require_text(self.caption, f"{place}: caption")
         try:
             root = ElementTree.fromstring(self.svg)

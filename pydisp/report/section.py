@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from pydisp.given_value import short
 from pydisp.report.metric import Metric
 from pydisp.report.picture import Picture
 from pydisp.report.table import Table
@@ -27,7 +28,7 @@ class Section:
 
     def __post_init__(self):
         require_text(self.title, "the title of a section")
-        place = f"section '{self.title}'"
+        place = f"section {short(self.title)}"
         if isinstance(self.parts, str):
             raise TypeError(f"{place}: parts is one text; it must be a list of parts.")
         object.__setattr__(self, "parts", tuple(str(part) if isinstance(part, str) else part for part in self.parts))

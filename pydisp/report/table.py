@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pydisp.given_value import short
 from pydisp.report.values import plain, require_text
 from pydisp.report.words import Cell
 
@@ -19,7 +20,7 @@ class Table:
 
     def __post_init__(self):
         require_text(self.title, "the title of a table")
-        place = f"table '{self.title}'"
+        place = f"table {short(self.title)}"
         if isinstance(self.columns, str) or not self.columns:
             raise ValueError(f"{place}: columns is {self.columns!r}; it must be a list of one name or more.")
         for column in self.columns:

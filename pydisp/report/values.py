@@ -37,7 +37,7 @@ def require_distinct(names: Sequence[str], what: str) -> None:
     """Raise ValueError if a name stands twice."""
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise ValueError(f"two {what} are called '{twice[0]}'; give each its own name.")
+        raise ValueError(f"two {what} are called {short(twice[0])}; give each its own name.")
 
 
 def finite(value, what: str) -> int | float:
