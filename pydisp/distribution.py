@@ -5,7 +5,7 @@ import shlex
 from importlib import metadata
 
 DISTRIBUTION = "pydisp-llm"
-INSTALL = f"pip install {DISTRIBUTION}, or pip install . in a checkout of it"  # of pydisp itself, for who has only a pruned folder
+INSTALL = f"pip install . in a checkout of {DISTRIBUTION}"  # of pydisp itself, for who has only a pruned folder
 
 
 def install_command(extra: str) -> str:

@@ -70,7 +70,7 @@ def read_origin(name: str, revision: str | None = None) -> Origin:
     link = _word(licence.get("license_link"))
     if link and not re.match(r"https?://", link):  # a file beside the source model
         link = f"{_HUB}{hub_name}/blob/main/{link}" if hub_name else None
-    stated = _word(licence.get("license"))
+    stated = ", ".join(_words(licence.get("license"))) or None  # of several licences, all are named
     known = stated is None or stated.lower() in LICENSES
     languages = _words(card.get("language")) or _words(fields.get("languages"))
     return Origin(

@@ -103,7 +103,7 @@ class Bar:
         from tqdm.auto import tqdm
 
         self.steps, self.say, self.first, self.title, self.unit = steps, say, done, title, unit
-        self.step, self.start = done, time.monotonic()
+        self.step, self.told, self.start = done, done, time.monotonic()
         self.next_line = self.start + FIRST_LINE_SECONDS
         self.is_drawn = not is_silent(say) and (sys.stderr.isatty() or is_notebook())
         scale = dict(unit="B", unit_scale=True, unit_divisor=1024) if unit == BYTE else dict(unit=unit)
@@ -115,7 +115,7 @@ class Bar:
         self.step = step
         shown = {name: f"{value:.3f}" for name, value in figures.items()}
         if self.is_drawn:
-            self.bar.total = self.steps
+            self._show_steps()
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(step - self.bar.n)
             return
@@ -124,8 +124,19 @@ class Bar:
         if step > self.first and (is_end or now >= self.next_line):
             used = now - self.start
             self.next_line = now + min(MOST_LINE_SECONDS, max(LINE_SECONDS, SHARE_OF_TIME * used))
+            self.told = step
             words = [self._place(step), *(f"{name} {value}" for name, value in shown.items()), self._time_words(step, used)]
             self.say(f"{self.title}: {', '.join(words)}")
+
+    def _show_steps(self) -> None:
+        """The number of steps may have changed; a notebook's widget has its own."""
+        if self.bar.total == self.steps:
+            return
+        self.bar.total = self.steps
+        container = getattr(self.bar, "container", None)
+        if container is not None and self.steps:
+            _, widget, _ = container.children
+            widget.max, widget.layout.width = self.steps, None
 
     def _place(self, step: int) -> str:
         if self.unit == BYTE:
@@ -144,7 +155,11 @@ class Bar:
     def __enter__(self) -> "Bar":
         return self
 
-    def __exit__(self, *_error) -> None:
+    def __exit__(self, error: type | None = None, *_more) -> None:
+        if error is None and self.step > self.first and self.step != self.steps:  # it took fewer steps than thought, or nobody knew
+            self.steps = self.step
+            if self.is_drawn or self.told != self.step:
+                self(self.step)
         self.bar.close()
 
 

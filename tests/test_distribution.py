@@ -80,5 +80,5 @@ def test_without_the_package_the_folder_names_the_right_one(pruned, tmp_path, st
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: this model needs pydisp-llm (No module named 'pydisp")
-    assert last.endswith("uninstall any other package called pydisp, then pip install pydisp-llm, or pip install . in a checkout of it.")
+    assert last.endswith("uninstall any other package called pydisp, then pip install . in a checkout of pydisp-llm.")
     assert "pip install pydisp`" not in done.stderr

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"kernels", "workspace", "progress", "given_file", "given_value"},
+    {"kernels", "workspace", "progress", "patch", "given_file", "given_value"},
     {"ops"},
     {
         "indices",

@@ -139,6 +139,16 @@ def test_a_data_set_is_told_by_examples(clock):
     assert said == ["generating train split: example 10 of 40, about 9 s left"]
 
 
+def test_a_bar_that_was_begun_before_goes_on():
+    with hub_tqdm(total=3, disable=True) as bar, hub_as_ours([].append):
+        assert bar.update(1) is None  # it is disabled, and moves nowhere
+    drawn = io.StringIO()
+    with hub_tqdm(total=3, file=drawn, disable=False) as bar:
+        with hub_as_ours([].append):
+            bar.update(3)
+        assert bar.n == 3
+
+
 def test_afterwards_the_bars_are_the_libraries_own(capsys, request):
     if are_progress_bars_disabled():  # a command before this test has done so
         request.addfinalizer(disable_progress_bars)

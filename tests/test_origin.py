@@ -32,6 +32,7 @@ def folder_with(path, card: str | bytes):
         ("---\nbase_model: [a/one, b/two]\n---\n", Origin()),  # a merge: neither of them is what this comes from
         ("---\nbase_model: ../weights of mine\nlicense: {a: b}\nlanguage:\n---\n", Origin()),
         ("---\nlicense: other\nlicense_name: ours\nlicense_link: LICENSE\n---\n", Origin(license="other", license_name="ours")),
+        ("---\nlicense: [mit, apache-2.0]\n---\n", Origin(license="other", license_name="mit, apache-2.0")),  # both hold
         ("---\nlicense: Our Licence 1.0\n---\n", Origin(license="other", license_name="Our Licence 1.0")),  # the hub refuses other words
         ("---\nlicense: ours\nlicense_name: Ours\nlicense_link: https://x.org\n---\n", Origin(None, "other", (), "Ours", "https://x.org")),
         ("---\nlicense: Llama3.1\n---\n", Origin(license="llama3.1")),

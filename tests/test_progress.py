@@ -172,3 +172,17 @@ def test_in_another_thread_signals_stay_as_they_are():
 def test_workspace_and_progress_load_no_torch():
     code = "import sys, pydisp.progress, pydisp.workspace; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("steps", [10, None])
+def test_a_phase_that_ends_early_or_of_unknown_length_has_a_last_line(monkeypatch, steps):
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.0)
+    said = []
+    with progress.Bar(steps, said.append, title="reading", unit="document") as bar:
+        for step in (1, 2, 3):
+            bar(step)
+    assert len(said) == 2 and said[0].startswith("reading: document 1") and said[1] == "reading: document 3 of 3, in 0 s"
+    with pytest.raises(KeyError), progress.Bar(steps, said.append, title="reading") as bar:
+        bar(1)
+        raise KeyError
+    assert len(said) == 3

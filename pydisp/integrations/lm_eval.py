@@ -31,7 +31,7 @@ from pydisp.loading import (
     stored_dtype,
     weights_to_load,
 )
-from pydisp.progress import on_stderr, silence
+from pydisp.progress import on_stderr
 from pydisp.transformers_bars import as_ours
 
 try:
@@ -64,7 +64,7 @@ class PydispLM(HFLM):
         dtype: str | None = "auto",
         toolkens: str | None = None,
         toolken_mode: str = "calibrated",
-        say: Callable[[str], None] = silence,
+        say: Callable[[str], None] = on_stderr,
         **kwargs,
     ):
         source = {key: kwargs[key] for key in ("revision", "trust_remote_code") if kwargs.get(key)}
@@ -77,7 +77,8 @@ class PydispLM(HFLM):
             model = load_model(pretrained, device=chosen, dtype=computed, say=say, **source)
             super().__init__(pretrained=model, tokenizer=load_tokenizer(pretrained, **source), **kwargs)
         else:
-            weights_to_load(pretrained, **source)  # refuses what would take all memory
+            if not getattr(config, "is_encoder_decoder", False):
+                weights_to_load(pretrained, **source)  # refuses what would take all memory
             placed = dict(device=str(chosen), dtype=str(computed).removeprefix("torch."))
             with as_ours(say, title=f"loading {displayed_name(pretrained)}", unit="tensor"):
                 super().__init__(pretrained=resolved_name(pretrained), **placed, **kwargs)

@@ -2,16 +2,17 @@
 
 import contextlib
 import importlib
-import io
+import sys
 from collections.abc import Callable, Iterator
 
 import tqdm
 from lm_eval import evaluator
+from lm_eval.api import metrics
 
 from pydisp.progress import Bar
 
 _MODULES = ("lm_eval.api.model", "lm_eval.api.task", "lm_eval.models.huggingface", "pydisp.integrations.lm_eval")
-_NAMES = {"": "requests of the tasks", "Running loglikelihood requests": "log-likelihoods", "Running generate_until requests": "texts"}
+_NAMES = {"": "lm-eval", "Running loglikelihood requests": "log-likelihoods", "Running generate_until requests": "texts"}
 
 
 @contextlib.contextmanager
@@ -22,7 +23,10 @@ def lm_eval_as_ours(say: Callable[[str], None]) -> Iterator[None]:
         receiver = staticmethod(say)
 
     with contextlib.ExitStack() as after:
-        after.enter_context(contextlib.redirect_stdout(io.StringIO()))  # it tells of bootstraps there, where a command has its result
+        after.callback(setattr, Shown, "is_over", True)  # a module that is imported meanwhile keeps this class
+        after.enter_context(contextlib.redirect_stdout(sys.stderr))  # a command has its result on the other
+        after.callback(vars(metrics).pop, "print", None)
+        metrics.print = lambda *_args, **_options: None  # it tells of each bootstrap
         for module in (*map(importlib.import_module, _MODULES), tqdm):  # the last one for what it imports as it runs
             _put(after, module, "tqdm", Shown)
         _put(after, evaluator, "get_git_commit_hash", lambda: None)  # git would complain of a folder that is no repository
@@ -38,20 +42,30 @@ class _Shown(tqdm.tqdm):
     """A bar of tqdm that draws nothing and shows a `Bar` instead."""
 
     receiver: Callable[[str], None]
+    is_over = False
 
-    def __init__(self, iterable=None, desc=None, total=None, disable=False, **_options):
+    def __init__(self, iterable=None, desc=None, total=None, leave=True, *args, disable=False, initial=0, **options):
+        if self.is_over:
+            super().__init__(iterable, desc, total, leave, *args, disable=disable, initial=initial, **options)
+            self._bar = None
+            return
         super().__init__(iterable, desc, total, disable=True)
-        title = _NAMES.get(desc or "") or desc.lower()
-        self._bar = None if disable else Bar(self.total, self.receiver, title=title, unit="request", is_brief=True)
+        title, unit = _NAMES.get(desc or "") or desc.lower(), "request" if desc else "step"
+        self._bar = None if disable else Bar(self.total, self.receiver, initial, title=title, unit=unit, is_brief=True)
 
     def __iter__(self):
+        if self._bar is None:
+            yield from super().__iter__()
+            return
         for one in self.iterable:
             yield one
             self.update()
         self.close()
 
     def update(self, n=1):
-        if self._bar is not None:
+        if self._bar is None:
+            super().update(n)
+        else:
             self._bar.advance(n)
 
     def close(self):

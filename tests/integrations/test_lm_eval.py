@@ -112,7 +112,7 @@ def test_its_bars_are_ours_and_nothing_else_is_shown(pruned, tasks, tmp_path, mo
         assert [evaluator.get_git_commit_hash, task.tqdm, tqdm.tqdm] == before
     assert results[0] == results[1]
     phases = list(dict.fromkeys(line.partition(":")[0] for line in said))
-    assert phases == ["loading pruned", "requests of the tasks", "tokenizing inputs", "log-likelihoods"]
+    assert phases == ["loading pruned", "lm-eval", "tokenizing inputs", "log-likelihoods"]
     assert re.match(r"log-likelihoods: request \d+ of 36, about \d+ s left", next(line for line in said if line.startswith("log")))
 
 

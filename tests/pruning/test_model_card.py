@@ -59,7 +59,7 @@ def test_a_perplexity_without_end_is_no_result(outcome):
 
 def test_it_names_what_to_install(outcome):
     words = model_card(outcome, Origin())
-    assert "install **pydisp-llm**: pip install pydisp-llm, or pip install . in a checkout" in words
+    assert "install **pydisp-llm**: pip install . in a checkout of pydisp-llm" in words
     assert words.index("pydisp-llm") < words.index("import pydisp") and "`pydisp` on PyPI is another one" in words
 
 
