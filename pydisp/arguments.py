@@ -10,7 +10,7 @@ Python's own. The command line and YAML files check types by themselves; in Pyth
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -134,8 +134,12 @@ def instance_of(kinds: type | tuple[type, ...], needed: str) -> Kind:
 
 
 def list_of(kind: Kind, words: str, least: int = 0) -> Kind:
-    """A list or a tuple of `least` or more values of one kind; `words` say what of, after "it must be a list of"."""
-    return Kind(f"it must be a list of {words}", lambda value: isinstance(value, list | tuple) and len(value) >= least, part=kind)
+    """A sequence of `least` or more values of one kind; `words` say what of, after "it must be a list of"."""
+    return Kind(
+        f"it must be a list of {words}",
+        lambda value: isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) >= least,
+        part=kind,
+    )
 
 
 def iterable_of(words: str) -> Kind:
@@ -168,11 +172,17 @@ def _is_path(value) -> bool:
 
 def _is_sources(value) -> bool:
     values = [value] if isinstance(value, str | os.PathLike) else value
-    return isinstance(values, list | tuple) and len(values) > 0 and all(map(_is_path, values))
+    return isinstance(values, Sequence) and len(values) > 0 and all(map(_is_path, values))
 
 
 def _is_text(value) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+    return True
 
 
 def _is_word(value) -> bool:
@@ -181,6 +191,11 @@ def _is_word(value) -> bool:
 
 def _is_of_torch(value, kind: str) -> bool:
     return type(value).__module__ == "torch" and type(value).__name__ == kind
+
+
+def _written(value) -> str:
+    """A text, also of an Enum of texts, or the name of an object of torch."""
+    return str.__str__(value) if isinstance(value, str) else str(value)
 
 
 SWITCH = Kind("it must be True or False", lambda value: type(value) is bool)
@@ -212,11 +227,11 @@ MODEL = Kind(
     lambda value: _is_path(value) or hasattr(value, "state_dict") and not isinstance(value, type),
     error=TypeError,
 )
-DEVICE = Kind("give the name of a device, such as 'cpu'", lambda value: _is_word(value) or _is_of_torch(value, "device"), str)
+DEVICE = Kind("give the name of a device, such as 'cpu'", lambda value: _is_word(value) or _is_of_torch(value, "device"), _written)
 DTYPE = Kind(
     "give the name of a dtype, such as 'float32'",
     lambda value: _is_word(value) or _is_of_torch(value, "dtype"),
-    lambda value: str(value).removeprefix("torch."),
+    lambda value: _written(value).removeprefix("torch."),
 )
 REVISION = Kind("give the name of a branch or a tag, or the id of a commit", _is_word)
 BY_NAME = {"device": optional(DEVICE), "dtype": optional(DTYPE), "revision": optional(REVISION), "trust_remote_code": SWITCH}

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from torch import nn
 
+from pydisp.given_file import read_text
+from pydisp.given_value import json_value
 from pydisp.memory import stored_shapes
 
 _GIVE = "copy or convert it again, or give it the config of its weights"
-_WEIGHTS, _PARTS = "model.safetensors", "model-*-of-*.safetensors"  # the files that transformers reads before all others
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"  # what transformers reads before all others
+_MOST_INDEX_BYTES = 1 << 28
 
 
 def misfit(model: nn.Module, info: dict) -> str | None:
@@ -55,7 +58,17 @@ def _lacking(model: nn.Module, missing: Iterable[str]) -> list[str]:
 def _left_out(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
     """The keys that the model has no place for, of layers beyond its last one, and of weights and biases in its layers."""
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    stacks = {name: len(module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    modules = dict(model.named_modules())
+    stacks = {name: len(module) for name, module in modules.items() if isinstance(module, nn.ModuleList)}
+    is_quantized = getattr(model.config, "quantization_config", None) is not None
+
+    def matters(key: str) -> bool:
+        """Not so masks, which older checkpoints call `bias` of an attention, and the biases of zero that quantizers write for every linear."""
+        module = next((modules[name] for one in [key.rpartition(".")[0]] for name in (one, prefix + one) if name in modules), None)
+        if key.endswith(".bias"):
+            return not is_quantized and (module is None or hasattr(module, "weight"))
+        return key.endswith(".weight")
+
     found = []
     for key in unexpected:
         for match in re.finditer(r"\.(\d+)\.", key):
@@ -64,7 +77,7 @@ def _left_out(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
             if stack is None:
                 continue
             beyond = number - stacks[stack]
-            if beyond >= _further_layers(model) or beyond < 0 and key.endswith((".weight", ".bias")):
+            if beyond >= _further_layers(model) or beyond < 0 and matters(key):
                 found.append(key)
             break
     return _in_order(found)
@@ -81,6 +94,17 @@ def _in_order(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: [(int(part), "") if part.isdecimal() else (-1, part) for part in key.split(".")])
 
 
+def _files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers would read; none if the index of several is damaged, of which it tells by itself."""
+    if (folder / _WEIGHTS).is_file():
+        return [folder / _WEIGHTS]
+    try:
+        index = json_value(read_text(folder / _INDEX, "", most_bytes=_MOST_INDEX_BYTES), _INDEX, "")
+        return sorted({folder / name for name in index["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
 def shortfall(model: nn.Module, folder: Path) -> str | None:
     """That a folder holds fewer weights than its config describes, in words as those of `misfit`, from the heads of its files; else None.
 
@@ -91,8 +115,7 @@ def shortfall(model: nn.Module, folder: Path) -> str | None:
     """
     ignored = "|".join(f"({one})" for one in getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
     described = {name: tuple(one.shape) for name, one in model.named_parameters() if not (ignored and re.search(ignored, name))}
-    files = [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else sorted(folder.glob(_PARTS))
-    heads = [stored_shapes(path) for path in files]
+    heads = [stored_shapes(path) for path in _files(folder)]
     if not heads or not all(heads):  # one is damaged
         return None
     stored = {name: shape for head in heads for name, shape in head.items()}

@@ -13,6 +13,7 @@ from pydisp.spec import REFUSED
 MOST_LAYERS = 1000  # the deepest published model; as many are made without values in 2 s
 _LARGEST = 2**63 - 1
 _MOST_BYTES = 1 << 24  # 100,000 labels of a classifier are 4 MB
+_UNBOUNDED = "model_max_length"  # of tokenizers, which write 10**30 for no limit
 _NEEDED, _COPY = "give the folder of a transformers model.", "copy the whole folder again."
 _COUNTS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer",
            "num_decoder_layers", "num_encoder_layers", "decoder_layers", "encoder_layers"}  # fmt: skip
@@ -41,7 +42,7 @@ def read_config_file(folder: Path, name: str) -> dict:
     for key, value in _numbers(values):
         if key in _COUNTS and value > MOST_LAYERS:
             raise ValueError(f"the config.json of {name} has {key} {short(value)}, and models have {MOST_LAYERS:,} layers at most; {_COPY}")
-        if isinstance(value, int) and abs(value) > _LARGEST:
+        if isinstance(value, int) and abs(value) > _LARGEST and key != _UNBOUNDED:
             raise ValueError(f"the config.json of {name} has {short(value)} for {short(key)}, which torch cannot hold as a number; {_COPY}")
     return values
 

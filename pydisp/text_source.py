@@ -224,7 +224,7 @@ def _of_json(path: Path, field: str) -> Iterator[str]:
     if _is_json(next((line for line in lines if line.strip()), b"").removeprefix(_MARK)):
         yield from _of_lines(path, field)
         return
-    value = json_value(read_text(path, _NEEDED, most_bytes=_MOST_LIST_BYTES), str(path), "give a list of records, or one object a line.")
+    value = json_value(read_text(path, _NEEDED, most_bytes=_MOST_LIST_BYTES), str(path), "give one record a line, or a list of them.")
     for number, record in enumerate(value if isinstance(value, list) else [value], 1):
         yield _record_text(record, field, f"{path}, record {number}")
 
@@ -285,7 +285,7 @@ def _hub(given: str, first: bool, say: Callable[[str], None]) -> Source:
     if not name or given.count(":") > 4:
         raise ValueError(f"{given!r} names no data set; write hub:NAME[:CONFIG[:SPLIT[:FIELD]]].")
     split, field = split or "train", field or "text"
-    if _exists(name) and not any(path.suffix in (".parquet", ".arrow") for path in islice(Path(name).rglob("*"), _MOST_FILES)):
+    if _exists(name) and not any(path.suffix in (".parquet", ".arrow", ".csv") for path in islice(Path(name).rglob("*"), _MOST_FILES)):
         raise ValueError(f"{given} stands on this machine, where datasets would make a document of each line; leave out hub:.")
     try:
         from datasets import load_dataset

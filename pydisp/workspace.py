@@ -29,7 +29,7 @@ _LOCK, _SETTINGS, _STATE = "pydisp.lock", "pydisp-run.json", "search.pt"  # the 
 _OUTPUT, _REPLACED, _TRASH = "output", "replaced", "trash"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_MOST_BYTES = 1 << 28  # of a report; those of a probe with every head have some MiB
+MOST_REPORT_BYTES, MOST_REPORT_VALUES = 1 << 28, 20_000_000  # a probe of 80 layers of 64 heads has millions of values
 
 logger = logging.getLogger("pydisp")
 
@@ -301,7 +301,7 @@ class Workspace:
 def _json(path: Path):
     """Raises: ValueError for a damaged file and for a pipe in its place, OSError."""
     needed = "start anew."  # no one reads it: the caller says what the file is for
-    return json_value(read_text(path, needed, most_bytes=_MOST_BYTES), path.name, needed)
+    return json_value(read_text(path, needed, most_bytes=MOST_REPORT_BYTES), path.name, needed, most_values=MOST_REPORT_VALUES)
 
 
 def lock_file(file: int) -> bool:

@@ -1,7 +1,9 @@
 """Arguments in Python: a value of another kind is named in one sentence before a function begins."""
 
 import inspect
+from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,23 @@ KINDS = {name: value for name, value in vars(arguments).items() if isinstance(va
     "whole": whole(1), "one_of": one_of(("a", "b")), "list_of": list_of(whole(0), "whole numbers"), "optional": optional(whole(1)),
     "iterable_of": arguments.iterable_of("records"), "instance_of": arguments.instance_of(dict, "give a dict"),
 }  # fmt: skip
+
+
+class Place(str, Enum):  # noqa: UP042 - its `str` is "Place.CPU"
+    CPU = "cpu"
+    WIDE = "torch.float64"
+
+
+def test_a_text_that_is_an_enum_is_the_text():
+    assert check("device", Place.CPU, arguments.DEVICE) == "cpu" and check("dtype", Place.WIDE, arguments.DTYPE) == "float64"
+
+
+def test_any_sequence_is_a_list():
+    assert check("lengths", range(2, 5), list_of(whole(1), "tokens")) == (2, 3, 4)
+    assert check("text", deque(["a.txt", Path("b.txt")]), arguments.SOURCES) == ("a.txt", "b.txt")
+    for text in ("234", b"234"):
+        with pytest.raises(ValueError, match="must be a list of tokens"):
+            check("lengths", text, list_of(whole(1), "tokens"))
 
 
 @pytest.mark.parametrize("number", [np.int64(3), np.float32(0.5), torch.tensor(3), torch.tensor(0.5), np.bool_(True)])

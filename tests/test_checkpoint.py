@@ -149,6 +149,49 @@ def test_what_is_left_out_rightly_is_loaded(folder):
     assert torch.equal(logits(loaded(folder)), logits(tiny_llama()))
 
 
+@pytest.mark.parametrize(
+    ("config", "mask"),
+    [
+        (
+            transformers.GPTNeoConfig(hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global"], 2]], vocab_size=50),
+            "attn.attention",
+        ),
+        (transformers.GPTJConfig(n_embd=16, n_layer=2, n_head=2, rotary_dim=4, vocab_size=50), "attn"),
+        (transformers.OpenAIGPTConfig(n_embd=16, n_layer=2, n_head=2, vocab_size=50), "attn"),
+        (transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=50), "attn"),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_masks_that_older_checkpoints_call_bias_are_left_out(config, mask, tmp_path):
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    change_weights(tmp_path, **{f"transformer.h.{layer}.{mask}.bias": torch.ones(1, 1, 4, 4) for layer in (0, 1)})
+    assert loaded(tmp_path).config.model_type == config.model_type
+
+
+def test_biases_that_a_quantizer_writes_for_every_linear_are_left_out(folder):
+    model = loaded(folder)
+    info = {"missing_keys": set(), "unexpected_keys": {"model.layers.0.mlp.up_proj.bias"}}
+    assert "no place for: model.layers.0.mlp.up_proj.bias" in misfit(model, info)
+    model.config.quantization_config = {"quant_method": "gptq"}
+    assert misfit(model, info) is None
+
+
+def test_the_files_of_an_index_are_read_whatever_their_names(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    parts = {
+        "embeddings.safetensors": [key for key in weights if "embed" in key],
+        "rest.safetensors": [key for key in weights if "embed" not in key],
+    }
+    for name, keys in parts.items():
+        save_file({key: weights[key] for key in keys}, folder / name, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {key: name for name, keys in parts.items() for key in keys}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert loaded(folder) is not None
+    save_file({key: weights[key] for key in parts["rest.safetensors"][1:]}, folder / "rest.safetensors", {"format": "pt"})
+    assert parts["rest.safetensors"][0] in words_on(folder)
+
+
 def test_layers_that_predict_further_tokens_are_left_out_by_their_number(folder):
     change_weights(folder, model__layers__3__mlp__up_proj__weight=torch.ones(48, 32))
     assert "no place for: model.layers.3" in words_on(folder)

@@ -20,6 +20,7 @@ def test_what_stands_there_is_returned(tmp_path):
         "labels": {"0": "no"},
         "rope_theta": 1e30,
         "most": 2**63 - 1,
+        "model_max_length": 10**30,
         "layer_types": ["full_attention"],
     }
     assert read_config_file(written(tmp_path, values), "model") == values

@@ -88,7 +88,7 @@ def test_a_folder_takes_lines_of_json_and_leaves_other_json_alone(write, tmp_pat
 BAD = {
     "strings.json": ('["a", "b"]', "strings.json, record 1 is no JSON object; each record must be one"),
     "fields.json": ('{"data": [{"text": "a"}]}', r"fields.json, line 1 has no text in the field 'text' \(fields with text: none\)"),
-    "cut.json": ('[{"text": "a"}, {"te', "cut.json is no JSON .*; give a list of records, or one object a line"),
+    "cut.json": ('[{"text": "a"}, {"te', "cut.json is no JSON .*; give one record a line, or a list of them"),
     "lists.json": ('["a"]\n["b"]', "lists.json is no JSON"),
     "deep.jsonl": ('{"text": "a"}\n' + "[" * 100_000, "deep.jsonl, line 2 holds lists in lists, more than 64 deep"),
     "deep.json": ('{"text": "a", "more": ' + "[" * 100 + "]" * 100 + "}", "deep.json holds lists in lists, more than 64 deep"),

@@ -10,6 +10,7 @@ from pydisp.given_value import first_line, json_value
 from pydisp.loading import LoadingError, empty_model, load_config, stored_dtype
 from pydisp.report import Report
 from pydisp.speed.record import report_of
+from pydisp.workspace import MOST_REPORT_BYTES, MOST_REPORT_VALUES
 
 REPORT_FILE = "report.json"
 SPEED = "Speed"
@@ -25,7 +26,6 @@ METHODS = {
     "Toolken+": ("toolken.json", ("problems", "result.problems", "result.tools")),
 }
 OTHER = "Other reports"
-_MOST_BYTES = 1 << 28  # of a report; those of a probe with every head have some MiB
 _GIVE = "give a folder that `pydisp prune`, `recover`, `eval`, `fairness`, `probe`, `holobench` or `toolken eval` wrote, or a model"
 
 
@@ -62,8 +62,8 @@ def _method(folder: Path) -> str:
 
 def _read(file: Path) -> Report:
     needed = "write it again with the command that made the folder."
-    text = read_text(file, needed, most_bytes=_MOST_BYTES)
-    json_value(text, str(file), needed)
+    text = read_text(file, needed, most_bytes=MOST_REPORT_BYTES)
+    json_value(text, str(file), needed, most_values=MOST_REPORT_VALUES)
     try:
         return Report.from_json(text)
     except (ValueError, TypeError) as error:
@@ -75,7 +75,7 @@ def _speed(file: Path) -> Report | None:
     if not file.is_file():
         return None
     needed = "delete it, or copy the folder again."
-    found = json_value(read_text(file, needed, most_bytes=_MOST_BYTES), str(file), needed, strictly=True)
+    found = json_value(read_text(file, needed, most_bytes=MOST_REPORT_BYTES), str(file), needed, strictly=True)
     if isinstance(found, dict) and "absent" in found:
         return None
     try:

@@ -59,7 +59,9 @@ def _check(file, found: list[str], path, needed: str) -> None:
         if found.count(name) > 1:
             raise ValueError(f"{path} has two columns named {name}; {needed}")
         kind = schema.field(name).type
-        if not any(is_it(kind) for is_it in (types.is_integer, types.is_floating, types.is_string, types.is_large_string)):
+        value = kind.value_type if types.is_dictionary(kind) else kind
+        kinds = (types.is_integer, types.is_floating, types.is_string, types.is_large_string, types.is_string_view)
+        if not any(is_it(value) for is_it in kinds):
             raise ValueError(f"{path} has {str(kind)[:80]} in the column {name}, and it must hold numbers or texts; {needed}")
     groups = (facts.row_group(number) for number in range(facts.num_row_groups))
     columns = (group.column(number) for group in groups for number in range(group.num_columns))

@@ -64,6 +64,8 @@ class TokenStats:
 
     def __post_init__(self):
         check_fields(self, unit=one_of(UNITS), vocabulary=TEXT, **dict.fromkeys(("keys", *_SUMS), _COLUMN))
+        for name in _SUMS:  # as `save` writes them
+            object.__setattr__(self, name, getattr(self, name).astype(np.int64 if name in _WHOLE else np.float64, copy=False))
         lengths = {name: len(getattr(self, name)) for name in ("keys", *_SUMS)}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"TokenStats: {lengths} differ; every sum needs one value a type.")

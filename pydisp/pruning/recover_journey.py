@@ -47,11 +47,10 @@ from pydisp.pruning.settings import LARGE_MODEL_EVALUATION_TOKENS, PruneSettings
 from pydisp.report import Metric, Report, Section, Table
 from pydisp.spec import SMALL_MODEL_PARAMETERS, ModelSpec, model_digest
 from pydisp.torch_modes import usual_modes
-from pydisp.workspace import Workspace
+from pydisp.workspace import MOST_REPORT_BYTES, Workspace
 
 REPORT_FILE = "report.json"
 _COPY = "copy the whole folder again."
-_MOST_REPORT_BYTES = 1 << 28
 
 
 @takes(text=optional(SOURCES), say=RECEIVER)
@@ -208,7 +207,7 @@ def _read_folder(folder: Path) -> tuple[object, PruningPlan, dict]:
     if plan.digest() != config.pydisp["plan_digest"]:
         raise ValueError(f"{PLAN_FILE} and config.json of {folder} are of two prunings; {_COPY}")
     try:
-        facts = json_value(read_text(folder / REPORT_FILE, _COPY, most_bytes=_MOST_REPORT_BYTES), REPORT_FILE, _COPY)["facts"]
+        facts = json_value(read_text(folder / REPORT_FILE, _COPY, most_bytes=MOST_REPORT_BYTES), REPORT_FILE, _COPY)["facts"]
         facts["result"]["model"], facts["result"]["context_tokens"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{REPORT_FILE} of {folder} is missing or damaged; {_COPY}") from None

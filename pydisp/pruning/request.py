@@ -2,15 +2,19 @@
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydisp.arguments import BY_NAME, MODEL, NAME, PATH, SOURCES, SWITCH, check_fields, instance_of, optional, whole
+from pydisp.arguments import BY_NAME, NAME, PATH, SOURCES, SWITCH, check_fields, instance_of, optional, whole
 from pydisp.loading import displayed_name
 from pydisp.pruning.folder import SETTINGS_FILE
 from pydisp.pruning.recovery_settings import RecoverySettings
 from pydisp.pruning.settings import PruneSettings
 
+_FILE = replace(PATH, made=os.fspath)
+_NAMED = replace(
+    _FILE, error=TypeError, needed="give a folder, a hub name, or 'demo'; a model in memory goes to pydisp.prune or pydisp.recover"
+)
 _SHARED = {
     "out": PATH, "text": optional(SOURCES), **BY_NAME, "device_map": optional(NAME),
     **dict.fromkeys(("resume", "overwrite", "measures_speed"), SWITCH), "evaluation_tokens": optional(whole(0)),
@@ -45,7 +49,7 @@ class FolderRequest:
 
     def __post_init__(self):
         check_fields(
-            self, model=MODEL, **_SHARED, settings=optional(instance_of(PruneSettings, "give PruneSettings")), plan_file=optional(PATH),
+            self, model=_NAMED, **_SHARED, settings=optional(instance_of(PruneSettings, "give PruneSettings")), plan_file=optional(_FILE),
             context_tokens=optional(whole(2)), recovery=optional(instance_of(RecoverySettings, "give RecoverySettings")),
         )  # fmt: skip
         if self.settings is None and self.plan_file is None:
@@ -115,7 +119,7 @@ class RecoverRequest:
 
     def __post_init__(self):
         check_fields(
-            self, folder=PATH, **_SHARED, settings=instance_of(RecoverySettings, "give RecoverySettings"), teacher=optional(MODEL)
+            self, folder=PATH, **_SHARED, settings=instance_of(RecoverySettings, "give RecoverySettings"), teacher=optional(_NAMED)
         )  # fmt: skip
 
     @property

@@ -23,6 +23,12 @@ def test_the_columns_that_are_known_are_read(tmp_path):
     assert table.to_pydict() == {"n": [1, 2], "word": ["a", "b"]}
 
 
+def test_texts_may_be_stored_as_a_dictionary(tmp_path):
+    words = pyarrow.array(["b", "a", "b"])
+    for column in (words.dictionary_encode(), words.cast(pyarrow.string_view())):
+        assert read_parquet(written(tmp_path / "a.parquet", {"word": column}), ("word",), NEEDED)["word"].to_pylist() == ["b", "a", "b"]
+
+
 def test_what_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = written(tmp_path / "a.parquet", {"n": list(range(100)), "x": list(range(100))}, compression="none")
     monkeypatch.setattr(parquet_table, "MOST_ROWS", 99)

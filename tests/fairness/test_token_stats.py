@@ -57,6 +57,14 @@ def test_a_file_gives_the_same_sums_back(unit, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["stats.parquet"]
 
 
+def test_sums_of_other_dtypes_are_saved_as_they_are_read(tmp_path):
+    pytest.importorskip("pyarrow")
+    sums = {name: np.array([2, 3], np.int32 if name in ("count", "correct") else np.float32) for name in _SUMS}
+    stats = TokenStats("token", np.array([1, 7]), **sums, vocabulary="abc")
+    stats.save(tmp_path / "stats.parquet")
+    assert equal(TokenStats.load(tmp_path / "stats.parquet"), stats)
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path):
     values = random_values(np.random.default_rng(4), 3)
     ids, words = TokenStats.of("token", [1, 2, 2], values, vocabulary="a"), TokenStats.of("word", ["a", "b", "b"], values, vocabulary="a")

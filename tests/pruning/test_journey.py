@@ -84,6 +84,13 @@ def test_unknown_attributes_of_the_package_are_named():
         pydisp.prun  # noqa: B018
 
 
+def test_a_request_takes_names_and_paths_alone(tmp_path):
+    request = FolderRequest(tmp_path / "model", tmp_path / "out", PruneSettings(keep_ratio=0.5))
+    assert request.model == str(tmp_path / "model")
+    with pytest.raises(TypeError, match="a model in memory goes to pydisp.prune"):
+        FolderRequest(tiny_llama(), tmp_path / "out", PruneSettings(keep_ratio=0.5))
+
+
 def test_a_second_run_is_refused_before_anything_is_loaded(tmp_path):
     request = FolderRequest("no-such-model", tmp_path / "out", PruneSettings(keep_ratio=0.5), overwrite=True)
     with Workspace(tmp_path / "out", marker="plan.safetensors", journey="prune").claimed() as first:
