@@ -54,8 +54,9 @@ def test_parameters_on_meta_and_buffers_elsewhere(name):
     assert torch.equal(logits(model), logits(source))
 
 
-def test_all_on_meta():
-    source = pruned("llama")
+@pytest.mark.parametrize("name", MODELS)
+def test_all_on_meta(name):
+    source = pruned(name)
     with torch.device("meta"):
         model = classes_of(source.config.model_type)[2](copy.deepcopy(source.config)).eval()
     load_as_an_engine(model, source.state_dict())
