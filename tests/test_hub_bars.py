@@ -139,7 +139,15 @@ def test_a_data_set_is_told_by_examples(clock):
     assert said == ["generating train split: example 10 of 40, about 9 s left"]
 
 
-def test_a_bar_that_was_begun_before_goes_on():
+@pytest.fixture
+def shown(request):
+    """The hub's bars are on, though a command before this test may have switched them off."""
+    if are_progress_bars_disabled():
+        request.addfinalizer(disable_progress_bars)
+    enable_progress_bars()
+
+
+def test_a_bar_that_was_begun_before_goes_on(shown):
     with hub_tqdm(total=3, disable=True) as bar, hub_as_ours([].append):
         assert bar.update(1) is None  # it is disabled, and moves nowhere
     drawn = io.StringIO()
@@ -149,10 +157,7 @@ def test_a_bar_that_was_begun_before_goes_on():
         assert bar.n == 3
 
 
-def test_afterwards_the_bars_are_the_libraries_own(capsys, request):
-    if are_progress_bars_disabled():  # a command before this test has done so
-        request.addfinalizer(disable_progress_bars)
-    enable_progress_bars()
+def test_afterwards_the_bars_are_the_libraries_own(capsys, shown):
     before = {name: vars(hub_tqdm).get(name) for name in ("__init__", "update", "close")}
     with pytest.raises(KeyError), hub_as_ours([].append):
         with hub_as_ours(silence):
