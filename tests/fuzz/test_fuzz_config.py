@@ -9,11 +9,12 @@ from families import random_plan, tiny_model
 from fuzzing import changed_bytes, changed_json, fuzz
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
-from transformers.utils import logging
 
 from pydisp.pruning.folder import describe
 from pydisp.spec import ModelSpec
 from pydisp.surgery import prune_model
+
+pytestmark = pytest.mark.usefixtures("quiet_transformers")
 
 FILES = ["config.json", "model.safetensors", "generation_config.json", "modeling_pydisp.py"]
 
@@ -23,15 +24,6 @@ def folder_of(path, family: str):
     spec = ModelSpec.from_model(model)
     prune_model(model, random_plan(spec, 1, no_attention=(0,), no_mlp=(2,)), spec).save_pretrained(path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Each load would print a bar and a table of weights."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error(), logging.disable_progress_bar()
-    yield
-    logging.set_verbosity(before), logging.enable_progress_bar()
 
 
 def test_configs(tmp_path):

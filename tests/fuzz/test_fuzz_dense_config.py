@@ -11,12 +11,13 @@ from fuzzing import VALUES, changed_bytes, changed_json, fuzz
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny_text import tiny_llama, tiny_tokenizer, write_text
-from transformers.utils import logging
 
 from pydisp.comparison.side import read_side
 from pydisp.evaluation import evaluate
 from pydisp.loading import choose_dtype, load_config, load_model, stored_dtype
 from pydisp.progress import silence
+
+pytestmark = pytest.mark.usefixtures("quiet_transformers")
 
 CPU = torch.device("cpu")
 SIZES = ["num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
@@ -24,15 +25,6 @@ SIZES = ["num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size", 
 NAMED = ["model_type", "architectures", "dtype", "hidden_act", "layer_types", "rope_parameters", "rope_scaling", "tie_word_embeddings",
          "text_config", "quantization_config", "auto_map", "attn_implementation", "num_nextn_predict_layers", "transformers_weights",
          "pydisp"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Each load would print a bar and a table of weights."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error(), logging.disable_progress_bar()
-    yield
-    logging.set_verbosity(before), logging.enable_progress_bar()
 
 
 @st.composite

@@ -8,20 +8,12 @@ from fuzzing import changed_bytes, fuzz
 from gguf import GGUFReader
 from hypothesis import strategies as st
 from tiny_gguf import gguf_llama, write_gguf
-from transformers.utils import logging
 
 from pydisp.loading import load_config, load_model, load_tokenizer
 
+pytestmark = pytest.mark.usefixtures("quiet_transformers")
+
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Each load would print a bar and a table of weights."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error(), logging.disable_progress_bar()
-    yield
-    logging.set_verbosity(before), logging.enable_progress_bar()
 
 
 @st.composite
