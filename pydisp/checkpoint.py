@@ -50,8 +50,7 @@ def _shape(sizes: Iterable[int]) -> str:
 
 def _lacking(model: nn.Module, missing: Iterable[str]) -> list[str]:
     """The missing keys that matter: a buffer is computed, but for quantized models, which keep their weights in buffers."""
-    is_quantized = getattr(model.config, "quantization_config", None) is not None
-    computed = set() if is_quantized else {name for name, _ in model.named_buffers()}
+    computed = set() if _is_quantized(model) else {name for name, _ in model.named_buffers()}
     return _in_order(key for key in missing if key not in computed)
 
 
@@ -60,14 +59,14 @@ def _left_out(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     modules = dict(model.named_modules())
     stacks = {name: len(module) for name, module in modules.items() if isinstance(module, nn.ModuleList)}
-    is_quantized = getattr(model.config, "quantization_config", None) is not None
 
     def matters(key: str) -> bool:
         """Not so masks, which older checkpoints call `bias` of an attention, and the biases of zero that quantizers write for every linear."""
-        module = next((modules[name] for one in [key.rpartition(".")[0]] for name in (one, prefix + one) if name in modules), None)
-        if key.endswith(".bias"):
-            return not is_quantized and (module is None or hasattr(module, "weight"))
-        return key.endswith(".weight")
+        place, _, leaf = key.rpartition(".")
+        if leaf == "bias":
+            module = modules.get(place, modules.get(prefix + place))
+            return not _is_quantized(model) and (module is None or hasattr(module, "weight"))
+        return leaf == "weight"
 
     found = []
     for key in unexpected:
@@ -81,6 +80,10 @@ def _left_out(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
                 found.append(key)
             break
     return _in_order(found)
+
+
+def _is_quantized(model: nn.Module) -> bool:
+    return getattr(model.config, "quantization_config", None) is not None
 
 
 def _further_layers(model: nn.Module) -> int:
